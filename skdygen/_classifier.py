@@ -1,0 +1,386 @@
+"""The classifier: three stages in a pipeline, and what their posterior says."""
+
+import logging
+import os
+from numbers import Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import (
+    check_is_fitted,
+    has_fit_parameter,
+)
+
+from ._trajectories import check_trajectories
+from .denoisers import DirichletVAE
+from .dynamics import LanguageModelDynamics
+from .priors import TrajectoryKNNPrior
+from .utils._validation import check_texts, encode_labels
+
+logger = logging.getLogger(__name__)
+
+_STAGES = {
+    "dynamics": LanguageModelDynamics,
+    "prior": TrajectoryKNNPrior,
+    "denoiser": DirichletVAE,
+}
+
+
+class DyGenClassifier(ClassifierMixin, BaseEstimator):
+    """Classify texts after learning from labels of which an unknown share is wrong.
+
+    Three stages, each an estimator of its own, in a scikit-learn pipeline [1]_: a
+    language model is fine-tuned on the labels as given while the movement of every
+    text's embedding is recorded; texts whose movement looks clean give all texts a
+    prior label; and a generative model infers the posterior of each true label.
+
+    Parameters
+    ----------
+    dynamics : estimator or "precomputed", default=None
+        First stage. None takes `LanguageModelDynamics`. With "precomputed", `X` is
+        `Trajectories` everywhere instead of texts.
+    prior : estimator, default=None
+        Second stage. None takes `TrajectoryKNNPrior`.
+    denoiser : estimator, default=None
+        Third stage. None takes `DirichletVAE`.
+    final_estimator : classifier of texts, default=None
+        If given, it is fitted on the texts with the corrected labels, with their
+        probabilities as `sample_weight` if its `fit` takes one, and serves
+        predictions in one pass. None predicts with the three stages.
+    correction_threshold : float in [0, 1], default=0.8
+        Probability that another label must have to replace the given one in
+        `transduction_`. Only labels are affected, not `label_distributions_`.
+    missing_label : object, default=None
+        The value in `y` that means "no label", such as -1. NaN stands for all null
+        values; None: every text must have a label.
+    memory : str, path or joblib.Memory, default=None
+        Caches the fitted first and second stage, as in `sklearn.pipeline.Pipeline`: a
+        search over parameters of the denoiser then fine-tunes once per fold.
+    random_state : int, RandomState instance or None, default=None
+        Determines everything that is drawn: each stage whose own `random_state` is
+        None gets a seed from here.
+    verbose : int, default=0
+        0 is silent; 1 shows the progress of stages whose own `verbose` is 0.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes seen in `y`.
+    transduction_ : ndarray of shape (n_samples,)
+        Corrected labels of the training texts.
+    label_distributions_ : ndarray of shape (n_samples, n_classes)
+        Posterior over the true label of the training texts.
+    noise_transition_matrix_ : ndarray of shape (n_classes, n_classes)
+        Estimated probability of each given class (columns) given the true one (rows).
+    pipeline_ : sklearn.pipeline.Pipeline
+        The fitted stages.
+    dynamics_, prior_, denoiser_ : estimator
+        The same, one by one; `dynamics_` is missing if `dynamics` is "precomputed".
+    final_estimator_ : classifier
+        The fitted final estimator, if there is one.
+
+    See Also
+    --------
+    make_paper_classifier : The same with the settings of the paper.
+
+    References
+    ----------
+    .. [1] Y. Zhuang, Y. Yu, L. Kong, X. Chen, C. Zhang, "DyGen: Learning from Noisy
+       Labels via Dynamics-Enhanced Generative Modeling", KDD 2023.
+
+    Examples
+    --------
+    >>> from skdygen import DyGenClassifier
+    >>> from skdygen.datasets import make_label_noise, make_texts
+    >>> from skdygen.dynamics import IncrementalDynamics
+    >>> texts, labels = make_texts(300, random_state=0)
+    >>> noisy = make_label_noise(labels, kind="symmetric", rate=0.3, random_state=0)
+    >>> clf = DyGenClassifier(dynamics=IncrementalDynamics(), random_state=0)
+    >>> clf.fit(texts, noisy).label_issues().columns.tolist()
+    ['index', 'given', 'suggested', 'confidence', 'quality']
+    """
+
+    _parameter_constraints = {
+        "dynamics": [
+            HasMethods(["fit_transform", "transform"]),
+            StrOptions({"precomputed"}),
+            None,
+        ],
+        "prior": [HasMethods(["fit_transform", "transform"]), None],
+        "denoiser": [HasMethods(["fit", "predict_proba"]), None],
+        "final_estimator": [HasMethods(["fit", "predict"]), None],
+        "correction_threshold": [Interval(Real, 0, 1, closed="both")],
+        "missing_label": "no_validation",
+        "memory": [str, os.PathLike, HasMethods(["cache"]), None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        dynamics=None,
+        prior=None,
+        denoiser=None,
+        *,
+        final_estimator=None,
+        correction_threshold=0.8,
+        missing_label=None,
+        memory=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.dynamics = dynamics
+        self.prior = prior
+        self.denoiser = denoiser
+        self.final_estimator = final_estimator
+        self.correction_threshold = correction_threshold
+        self.missing_label = missing_label
+        self.memory = memory
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def set_params(self, **params):
+        """Set parameters, also of stages that are None and so the default ones.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values; ``dynamics__n_epochs`` is the parameter `n_epochs` of
+            the stage `dynamics`.
+
+        Returns
+        -------
+        self : object
+            This estimator.
+        """
+        for stage, default in _STAGES.items():
+            is_nested = any(name.startswith(f"{stage}__") for name in params)
+            if is_nested and params.get(stage, getattr(self, stage)) is None:
+                params[stage] = default()
+        return super().set_params(**params)
+
+    def fit(self, X, y):
+        """Learn from texts and labels that may be wrong.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            Texts; `Trajectories` if `dynamics` is "precomputed".
+        y : array-like of shape (n_samples,)
+            Labels: strings, integers or booleans.
+
+        Returns
+        -------
+        self : object
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, a text or a label is invalid; before anything is trained.
+        TypeError
+            If a row of `X` is no string, or the labels are of several types.
+        """
+        self._validate_params()
+        stages = self._make_stages()
+        X = self._check_X(X)
+        self.classes_, codes = encode_labels(
+            y, missing_label=self.missing_label, n_samples=len(X)
+        )
+        memory = self.memory
+        if isinstance(memory, os.PathLike):
+            memory = os.fspath(memory)
+        self.pipeline_ = Pipeline(list(stages.items()), memory=memory)
+        self.pipeline_.fit(X, y)
+        for name, stage in self.pipeline_.named_steps.items():
+            setattr(self, f"{name}_", stage)
+
+        self.label_distributions_ = self.denoiser_.label_distributions_
+        self.noise_transition_matrix_ = estimate_transition_matrix(
+            self.label_distributions_, codes
+        )
+        corrected = correct_labels(
+            self.label_distributions_, codes, self.correction_threshold
+        )
+        self.transduction_ = self.classes_[corrected]
+        self._given_codes = codes
+        n_changed = int(((corrected != codes) & (codes >= 0)).sum())
+        logger.info("changed %d of %d given labels", n_changed, (codes >= 0).sum())
+        if self.final_estimator is not None:
+            self._fit_final_estimator(X, corrected)
+        return self
+
+    def _make_stages(self):
+        """Clone the stages and hand down what is set here and not there."""
+        if isinstance(self.dynamics, FrozenEstimator):
+            raise TypeError(
+                "dynamics is a FrozenEstimator, whose fit_transform would replay "
+                "dynamics instead of recording them; compute the trajectories with "
+                "fit_transform and pass dynamics='precomputed'."
+            )
+        rng = check_random_state(self.random_state)
+        stages = {}
+        for name, default in _STAGES.items():
+            stage = getattr(self, name)
+            if isinstance(stage, str):
+                continue
+            stage = default() if stage is None else clone(stage)
+            settings = stage.get_params()
+            inherited = {}
+            if settings.get("missing_label", 0) is None:
+                inherited["missing_label"] = self.missing_label
+            if settings.get("verbose") == 0:
+                inherited["verbose"] = self.verbose
+            for key in sorted(settings):
+                is_seed = key == "random_state" or key.endswith("__random_state")
+                if is_seed and settings[key] is None and self.random_state is not None:
+                    inherited[key] = rng.randint(np.iinfo(np.int32).max)
+            stages[name] = stage.set_params(**inherited)
+            if hasattr(stage, "_validate_params"):
+                stage._validate_params()
+        return stages
+
+    def _check_X(self, X):
+        if isinstance(self.dynamics, str):
+            return check_trajectories(X)
+        return check_texts(X)
+
+    def _fit_final_estimator(self, X, corrected):
+        estimator = clone(self.final_estimator)
+        weight = self.label_distributions_[np.arange(len(corrected)), corrected]
+        target, prefix = estimator, ""
+        while isinstance(target, Pipeline):
+            name, target = target.steps[-1]
+            prefix += f"{name}__"
+        fit_params = {}
+        if has_fit_parameter(target, "sample_weight"):
+            fit_params[f"{prefix}sample_weight"] = weight
+        self.final_estimator_ = estimator.fit(X, self.transduction_, **fit_params)
+
+    def predict(self, X):
+        """Give the most probable true class of texts.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            Texts; `Trajectories` if `dynamics` is "precomputed".
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Classes, in the form they have in `y`.
+        """
+        check_is_fitted(self)
+        if self.final_estimator is not None:
+            return self.final_estimator_.predict(self._check_X(X))
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def predict_proba(self, X):
+        """Give the probabilities of the true classes of texts.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            Texts; `Trajectories` if `dynamics` is "precomputed".
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            Rows sum to 1; columns in the order of `classes_`.
+        """
+        check_is_fitted(self)
+        X = self._check_X(X)
+        if self.final_estimator is None:
+            return self.pipeline_.predict_proba(X)
+        # A class can have lost all its labels to the correction.
+        probabilities = np.zeros((len(X), len(self.classes_)))
+        columns = np.searchsorted(self.classes_, self.final_estimator_.classes_)
+        probabilities[:, columns] = self.final_estimator_.predict_proba(X)
+        return probabilities
+
+    def label_issues(self):
+        """List the given labels that look wrong, the most suspicious first.
+
+        Returns
+        -------
+        issues : DataFrame
+            One row for each training text whose most probable class is not the given
+            one, whether or not `transduction_` changes it, with the columns
+
+            - index: position of the text in `X`;
+            - given: its label in `y`;
+            - suggested: its most probable class;
+            - confidence: the probability of the suggested class;
+            - quality: the probability of the given class.
+        """
+        import pandas as pd
+
+        check_is_fitted(self)
+        suggested = self.label_distributions_.argmax(axis=1)
+        given = self._given_codes
+        index = np.flatnonzero((given >= 0) & (suggested != given))
+        quality = self.label_distributions_[index, given[index]]
+        confidence = self.label_distributions_[index, suggested[index]]
+        order = np.lexsort((-confidence, quality))
+        return pd.DataFrame(
+            {
+                "index": index[order],
+                "given": self.classes_[given[index[order]]],
+                "suggested": self.classes_[suggested[index[order]]],
+                "confidence": confidence[order],
+                "quality": quality[order],
+            }
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+def correct_labels(label_distributions, codes, threshold):
+    """Replace given labels where another is probable enough.
+
+    Parameters
+    ----------
+    label_distributions : ndarray of shape (n_samples, n_classes)
+        Posterior over the true label.
+    codes : ndarray of shape (n_samples,)
+        Given classes; -1 where there is none.
+    threshold : float
+        Probability that another class must have to replace a given one.
+
+    Returns
+    -------
+    corrected : ndarray of shape (n_samples,)
+        Classes; texts without a label get their most probable one.
+    """
+    suggested = label_distributions.argmax(axis=1)
+    is_sure = label_distributions.max(axis=1) >= threshold
+    return np.where((codes < 0) | is_sure, suggested, codes)
+
+
+def estimate_transition_matrix(label_distributions, codes):
+    """Estimate how true classes turn into given ones.
+
+    Parameters
+    ----------
+    label_distributions : ndarray of shape (n_samples, n_classes)
+        Posterior over the true label.
+    codes : ndarray of shape (n_samples,)
+        Given classes; -1 where there is none.
+
+    Returns
+    -------
+    matrix : ndarray of shape (n_classes, n_classes)
+        p(given | true), true classes along the rows, which sum to 1.
+    """
+    n_classes = label_distributions.shape[1]
+    one_hot = (codes[:, None] == np.arange(n_classes)).astype(float)
+    joint = label_distributions.T @ one_hot
+    return joint / joint.sum(axis=1, keepdims=True)

@@ -1,0 +1,74 @@
+"""Published settings."""
+
+from ._classifier import DyGenClassifier
+from .denoisers import DirichletVAE
+from .dynamics import LanguageModelDynamics
+from .priors import TrajectoryKNNPrior
+
+
+def make_paper_classifier(
+    model="bert-base-uncased", *, contamination="auto", learning_rate=5e-5, **params
+):
+    """Make a classifier with the settings of the DyGen paper.
+
+    Two branches, ten epochs, all layers trained at one learning rate, lambda_1 = 5; the
+    paper's score over all texts, ten neighbours in the embeddings of the first epoch,
+    clean texts among their own neighbours, hard votes; delta = 5, lambda_2 = 2, ten
+    epochs of the denoiser; labels corrected without a threshold. What cannot be the
+    same: the paper is told the share of wrong labels.
+
+    Parameters
+    ----------
+    model : str, default="bert-base-uncased"
+        Name or folder of the language model.
+    contamination : "auto" or float in [0, 1), default="auto"
+        Share of wrong labels; a float hands it over, as the paper does.
+    learning_rate : float, default=5e-5
+        Learning rate of the language model and its heads. The paper's is between 5e-5
+        and 1e-4, depending on the data.
+    **params : dict
+        Other parameters of `DyGenClassifier`, also nested: ``dynamics__n_epochs=5``.
+
+    Returns
+    -------
+    classifier : DyGenClassifier
+        Not fitted.
+
+    References
+    ----------
+    .. [1] Y. Zhuang, Y. Yu, L. Kong, X. Chen, C. Zhang, "DyGen: Learning from Noisy
+       Labels via Dynamics-Enhanced Generative Modeling", KDD 2023.
+
+    Examples
+    --------
+    >>> from skdygen import make_paper_classifier
+    >>> make_paper_classifier(contamination=0.2).prior.score
+    'paper'
+    """
+    classifier = DyGenClassifier(
+        dynamics=LanguageModelDynamics(
+            model,
+            n_branches=2,
+            n_epochs=10,
+            learning_rate=learning_rate,
+            head_learning_rate=None,
+            batch_size=32,
+            trainable_layers="all",
+            regularization=5.0,
+            warmup=0.1,
+        ),
+        prior=TrajectoryKNNPrior(
+            score="paper",
+            contamination=contamination,
+            selection="global",
+            n_neighbors=10,
+            query="include-self",
+            voting="hard",
+            epoch=0,
+        ),
+        denoiser=DirichletVAE(
+            n_epochs=10, prior_strength=5.0, regularization=2.0, warmup=0.1
+        ),
+        correction_threshold=0.0,
+    )
+    return classifier.set_params(**params)

@@ -1,0 +1,274 @@
+"""The container that the stages hand on."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from .utils._storage import allocate, batches, is_mapped
+
+_ROWS_AT_ONCE = 4096
+
+
+class Trajectories:
+    """Training dynamics of a set of texts: where each text was after every epoch.
+
+    To scikit-learn a `Trajectories` is a 2-d array with one row per text: it has a
+    `shape` and a length, splitters can slice it, and ``np.asarray`` gives the
+    flattened embeddings, so that any estimator can follow a dynamics stage.
+
+    Parameters
+    ----------
+    embeddings : array-like of shape (n_samples, n_branches, n_epochs, n_features)
+        Embedding of each text by each branch after each epoch.
+    probabilities : array-like of shape (n_samples, n_branches, n_epochs, n_classes)
+        Class probabilities at the same moments.
+    classes : array-like of shape (n_classes,), default=None
+        The classes that the last axis of `probabilities` stands for, sorted; None
+        numbers them from 0.
+    prior : array-like of shape (n_samples, n_classes), default=None
+        Prior belief in each class as the true one; rows sum to 1.
+
+    Attributes
+    ----------
+    shape : tuple (n_samples, n_branches * n_epochs * n_features)
+        Shape of the flattened embeddings.
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdygen import Trajectories
+    >>> trajectories = Trajectories(np.zeros((6, 2, 3, 4)), np.full((6, 2, 3, 2), 0.5))
+    >>> trajectories.shape
+    (6, 24)
+    >>> len(trajectories[:2])
+    2
+    """
+
+    ndim = 2
+
+    def __init__(self, embeddings, probabilities, classes=None, prior=None):
+        self.embeddings = _as_array(embeddings, "embeddings", 4)
+        self.probabilities = _as_array(probabilities, "probabilities", 4)
+        if self.embeddings.shape[:3] != self.probabilities.shape[:3]:
+            raise ValueError(
+                f"embeddings and probabilities must agree in (n_samples, n_branches, "
+                f"n_epochs), but have {self.embeddings.shape[:3]} and "
+                f"{self.probabilities.shape[:3]}."
+            )
+        self.classes = np.arange(self.n_classes) if classes is None else classes
+        self.classes = np.asarray(self.classes)
+        if self.classes.shape != (self.n_classes,):
+            raise ValueError(
+                f"classes must hold {self.n_classes} labels, one per column of "
+                f"probabilities, but has shape {self.classes.shape}."
+            )
+        self.prior = None if prior is None else _as_array(prior, "prior", 2)
+        if prior is not None and self.prior.shape != (len(self), self.n_classes):
+            raise ValueError(
+                f"prior must have shape {(len(self), self.n_classes)}, but has "
+                f"{self.prior.shape}."
+            )
+
+    n_branches = property(lambda self: self.embeddings.shape[1])
+    n_epochs = property(lambda self: self.embeddings.shape[2])
+    n_features = property(lambda self: self.embeddings.shape[3])
+    n_classes = property(lambda self: self.probabilities.shape[3])
+    shape = property(lambda self: (len(self), int(np.prod(self.embeddings.shape[1:]))))
+
+    def __len__(self):
+        return self.embeddings.shape[0]
+
+    def __array__(self, dtype=None, copy=None):
+        """Return the embeddings as an array of shape `self.shape`, float32 or more."""
+        if dtype is None:
+            dtype = np.promote_types(self.embeddings.dtype, np.float32)
+        flat = self.embeddings.reshape(self.shape)
+        if copy is False and flat.dtype != dtype:
+            raise ValueError("a copy is needed to give the embeddings as an array.")
+        return flat.astype(dtype, copy=bool(copy))
+
+    def __getitem__(self, rows):
+        """Return the trajectories of some texts.
+
+        Parameters
+        ----------
+        rows : int, slice, array of int or of bool, or a tuple that starts with one
+            The texts. Of a tuple the rest must be whole (``:`` or ``...``).
+
+        Returns
+        -------
+        trajectories : Trajectories
+            A view for slices; a copy, memory-mapped if this one is, otherwise.
+        """
+        if isinstance(rows, tuple):
+            rows, *columns = rows
+            if any(c is not Ellipsis and c != slice(None) for c in columns):
+                raise IndexError(
+                    "Trajectories are indexed by text only; use np.asarray first to "
+                    "select columns."
+                )
+        if isinstance(rows, (int, np.integer)):
+            row = range(len(self))[rows]
+            rows = slice(row, row + 1)
+        return Trajectories(
+            _take(self.embeddings, rows),
+            _take(self.probabilities, rows),
+            self.classes,
+            None if self.prior is None else _take(self.prior, rows),
+        )
+
+    def __getstate__(self):
+        state = self.__dict__.copy()
+        for name in ("embeddings", "probabilities"):
+            state[name] = np.asarray(state[name]).view(np.ndarray)
+        return state
+
+    def __repr__(self):
+        return (
+            f"Trajectories(n_samples={len(self)}, n_branches={self.n_branches}, "
+            f"n_epochs={self.n_epochs}, n_features={self.n_features}, "
+            f"n_classes={self.n_classes}, prior={self.prior is not None})"
+        )
+
+    def with_prior(self, prior):
+        """Return the same trajectories with another prior.
+
+        Parameters
+        ----------
+        prior : array-like of shape (n_samples, n_classes)
+            Prior belief in each class as the true one; rows sum to 1.
+
+        Returns
+        -------
+        trajectories : Trajectories
+            Shares its arrays with this one.
+        """
+        return Trajectories(self.embeddings, self.probabilities, self.classes, prior)
+
+    def save(self, path):
+        """Write the trajectories to one safetensors file.
+
+        The file is written beside and renamed, so that `path` is never half-written.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; one that exists is replaced.
+        """
+        from safetensors.numpy import save_file
+
+        path = Path(path)
+        tensors = {
+            "embeddings": np.ascontiguousarray(self.embeddings),
+            "probabilities": np.ascontiguousarray(self.probabilities),
+        }
+        if self.prior is not None:
+            tensors["prior"] = np.ascontiguousarray(self.prior)
+        metadata = {"format": "skdygen.Trajectories", "version": "1"}
+        metadata["classes"] = json.dumps(self.classes.tolist())
+        beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            save_file(tensors, beside, metadata=metadata)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path, *, max_nbytes=None, temp_folder=None):
+        """Read trajectories that `save` has written.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+        max_nbytes : int, str or None, default=None
+            Size above which an array is memory-mapped, in bytes or as "1G"; None
+            reads everything into memory.
+        temp_folder : str or Path, default=None
+            Folder of the mapped arrays; None takes the system's temporary folder.
+
+        Returns
+        -------
+        trajectories : Trajectories
+            The same numbers, to the bit.
+
+        Raises
+        ------
+        ValueError
+            If the file holds something else.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != "skdygen.Trajectories":
+                    raise ValueError(f"{path} does not hold Trajectories.")
+                if metadata["version"] != "1":
+                    raise ValueError(
+                        f"{path} was written by a newer skdygen (format "
+                        f"{metadata['version']}); update skdygen to read it."
+                    )
+                arrays = {
+                    name: _read(file.get_slice(name), max_nbytes, temp_folder)
+                    for name in file.keys()  # noqa: SIM118, safe_open is no dict
+                }
+        except SafetensorError as error:
+            raise ValueError(
+                f"{path} is damaged or is no safetensors file: {error}"
+            ) from error
+        return cls(classes=json.loads(metadata["classes"]), **arrays)
+
+
+def check_trajectories(X, *, name="X"):
+    """Return `X` if it is a `Trajectories`, and raise a clear error if not."""
+    if isinstance(X, Trajectories):
+        if not len(X):
+            raise ValueError(f"{name} holds no trajectories: the selection is empty.")
+        return X
+    raise TypeError(
+        f"{name} must be Trajectories, the output of a dynamics stage such as "
+        f"skdygen.dynamics.LanguageModelDynamics, but is a {type(X).__name__}."
+    )
+
+
+def _as_array(values, name, ndim):
+    array = values if isinstance(values, np.ndarray) else np.asarray(values)
+    if array.ndim != ndim or array.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{name} must be a {ndim}-d array of numbers, but has shape {array.shape} "
+            f"and dtype {array.dtype}."
+        )
+    return array
+
+
+def _take(array, rows):
+    """Rows of an array; those of a mapped array are not copied into memory."""
+    if isinstance(rows, slice) or not is_mapped(array):
+        return array[rows]
+    rows = np.arange(len(array))[rows]
+    taken = allocate((len(rows), *array.shape[1:]), array.dtype, max_nbytes=0)
+    for part in batches(len(rows), _ROWS_AT_ONCE):
+        taken[part] = array[rows[part]]
+    return taken
+
+
+def _read(stored, max_nbytes, temp_folder):
+    """Read one stored array piece by piece."""
+    shape = tuple(stored.get_shape())
+    dtype = {"F16": np.float16, "F32": np.float32, "F64": np.float64}.get(
+        stored.get_dtype()
+    )
+    if dtype is None:
+        return stored[:]
+    array = allocate(shape, dtype, max_nbytes=max_nbytes, temp_folder=temp_folder)
+    for part in batches(shape[0], _ROWS_AT_ONCE):
+        array[part] = stored[part]
+    return array

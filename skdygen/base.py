@@ -1,0 +1,327 @@
+"""What each stage promises to the others, kept once for all of them.
+
+A stage of one's own subclasses one of these three classes and fills in one or two
+methods; labels, missing labels, class order and error messages are taken care of.
+"""
+
+from abc import ABCMeta, abstractmethod
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ._trajectories import check_trajectories
+from .utils._validation import check_texts, encode_labels
+
+__all__ = ["BaseDenoiser", "BaseDynamics", "BasePrior"]
+
+
+class BaseDynamics(
+    ClassifierMixin,
+    TransformerMixin,
+    BaseEstimator,
+    auto_wrap_output_keys=None,
+    metaclass=ABCMeta,
+):
+    """Base of the first stage: texts to `Trajectories`, and a classifier by itself.
+
+    As in `sklearn.preprocessing.TargetEncoder`, ``fit(X, y).transform(X)`` is not
+    ``fit_transform(X, y)`` by construction: the latter gives the dynamics recorded
+    while training, the former those of a replay, which a text takes part in as if it
+    were new.
+
+    Subclasses define `_fit`, `_replay` and `_predict_proba`, and have a parameter
+    `missing_label`.
+    """
+
+    @abstractmethod
+    def _fit(self, X, codes, *, record):
+        """Train on labels coded 0..n_classes-1 (-1: none); give the dynamics.
+
+        With ``record=False`` nobody will read them, and they may be None.
+        """
+
+    @abstractmethod
+    def _replay(self, X):
+        """Trajectories of texts that were not trained on."""
+
+    @abstractmethod
+    def _predict_proba(self, X):
+        """Class probabilities after the last epoch, (n_samples, n_classes)."""
+
+    def _check_X(self, X):
+        return check_texts(X)
+
+    def fit(self, X, y):
+        """Train on texts and their labels.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            Texts.
+        y : array-like of shape (n_samples,)
+            Labels, right or wrong.
+
+        Returns
+        -------
+        self : object
+            The fitted stage.
+        """
+        self._validate_and_fit(X, y, record=False)
+        return self
+
+    def fit_transform(self, X, y):
+        """Train on texts and their labels, and give the dynamics recorded meanwhile.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            Texts.
+        y : array-like of shape (n_samples,)
+            Labels, right or wrong.
+
+        Returns
+        -------
+        trajectories : Trajectories of n_samples texts
+            Embedding and class probabilities after every epoch, for every text, with
+            a label or without.
+        """
+        return self._validate_and_fit(X, y, record=True)
+
+    def _validate_and_fit(self, X, y, *, record):
+        self._validate_params()
+        X = self._check_X(X)
+        self.classes_, codes = encode_labels(
+            y, missing_label=self.missing_label, n_samples=len(X)
+        )
+        return self._fit(X, codes, record=record)
+
+    def transform(self, X):
+        """Replay the training for texts that may be new.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            Texts.
+
+        Returns
+        -------
+        trajectories : Trajectories of n_samples texts
+            Embedding and class probabilities by the model of every epoch.
+        """
+        check_is_fitted(self)
+        return self._replay(self._check_X(X))
+
+    def predict_proba(self, X):
+        """Give the class probabilities of the plain model after its last epoch.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            Texts.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            Mean over the branches; columns in the order of `classes_`.
+        """
+        check_is_fitted(self)
+        return self._predict_proba(self._check_X(X))
+
+    def predict(self, X):
+        """Give the classes that the plain model predicts after its last epoch.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            Texts.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            The most probable class of each text.
+        """
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = True
+        return tags
+
+
+class BasePrior(
+    TransformerMixin, BaseEstimator, auto_wrap_output_keys=None, metaclass=ABCMeta
+):
+    """Base of the second stage: `Trajectories` to `Trajectories` with a prior.
+
+    Subclasses define `_fit_prior` and `_prior`, and have a parameter `missing_label`.
+    """
+
+    @abstractmethod
+    def _fit_prior(self, trajectories, codes):
+        """Learn from labels coded 0..n_classes-1 (-1: none).
+
+        Returns the prior of the training texts, (n_samples, n_classes).
+        """
+
+    @abstractmethod
+    def _prior(self, trajectories):
+        """Prior of texts that were not learnt from, (n_samples, n_classes)."""
+
+    def fit(self, X, y):
+        """Learn from trajectories and labels.
+
+        Parameters
+        ----------
+        X : Trajectories of n_samples texts
+            Output of a dynamics stage.
+        y : array-like of shape (n_samples,)
+            The labels that the dynamics were trained with.
+
+        Returns
+        -------
+        self : object
+            The fitted stage.
+        """
+        self.fit_transform(X, y)
+        return self
+
+    def fit_transform(self, X, y):
+        """Learn from trajectories and labels, and give these texts their prior.
+
+        Parameters
+        ----------
+        X : Trajectories of n_samples texts
+            Output of a dynamics stage.
+        y : array-like of shape (n_samples,)
+            The labels that the dynamics were trained with.
+
+        Returns
+        -------
+        trajectories : Trajectories of n_samples texts
+            Those given, with `prior`.
+        """
+        self._validate_params()
+        trajectories, codes = _check_fit(self, X, y)
+        return trajectories.with_prior(self._fit_prior(trajectories, codes))
+
+    def transform(self, X):
+        """Give texts that may be new their prior.
+
+        Parameters
+        ----------
+        X : Trajectories of n_samples texts
+            Output of a dynamics stage.
+
+        Returns
+        -------
+        trajectories : Trajectories of n_samples texts
+            Those given, with `prior`.
+        """
+        check_is_fitted(self)
+        trajectories = check_trajectories(X)
+        return trajectories.with_prior(self._prior(trajectories))
+
+
+class BaseDenoiser(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
+    """Base of the third stage: `Trajectories` with a prior to the true labels.
+
+    Subclasses define `_fit`, `_marginal` and `_conditional`, and have a parameter
+    `missing_label`.
+    """
+
+    @abstractmethod
+    def _fit(self, trajectories, codes):
+        """Learn from labels coded 0..n_classes-1 (-1: none)."""
+
+    @abstractmethod
+    def _marginal(self, trajectories):
+        """p(y | x) of texts whose given label is not known, (n_samples, n_classes)."""
+
+    @abstractmethod
+    def _conditional(self, trajectories, codes):
+        """p(y | y~, x) of texts with a given label, (n_samples, n_classes)."""
+
+    def fit(self, X, y):
+        """Learn how the given labels came from the true ones.
+
+        Parameters
+        ----------
+        X : Trajectories of n_samples texts
+            With a prior.
+        y : array-like of shape (n_samples,)
+            The labels that the dynamics were trained with.
+
+        Returns
+        -------
+        self : object
+            The fitted stage, with `label_distributions_`.
+        """
+        self._validate_params()
+        trajectories, codes = _check_fit(self, X, y)
+        self.classes_ = trajectories.classes
+        self._fit(trajectories, codes)
+        self.label_distributions_ = self._posterior_of(trajectories, codes)
+        return self
+
+    def _posterior_of(self, trajectories, codes):
+        posterior = np.empty((len(codes), trajectories.n_classes))
+        labelled = np.flatnonzero(codes >= 0)
+        posterior[labelled] = self._conditional(
+            trajectories[labelled], codes[labelled]
+        )
+        unlabelled = np.flatnonzero(codes < 0)
+        if len(unlabelled):
+            posterior[unlabelled] = self._marginal(trajectories[unlabelled])
+        return posterior
+
+    def predict_proba(self, X):
+        """Give the posterior over the true label where the given one is not known.
+
+        Parameters
+        ----------
+        X : Trajectories of n_samples texts
+            Output of the stages before.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            Rows sum to 1; columns in the order of `classes_`.
+        """
+        check_is_fitted(self)
+        return self._marginal(check_trajectories(X))
+
+    def predict(self, X):
+        """Give the most probable true label.
+
+        Parameters
+        ----------
+        X : Trajectories of n_samples texts
+            Output of the stages before.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            The most probable class of each text.
+        """
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
+
+
+def _check_fit(estimator, X, y):
+    trajectories = check_trajectories(X)
+    _, codes = encode_labels(
+        y,
+        missing_label=estimator.missing_label,
+        classes=trajectories.classes,
+        n_samples=len(trajectories),
+    )
+    if not (codes >= 0).any():
+        raise ValueError("y has no label at all; the stage has nothing to learn from.")
+    return trajectories, codes

@@ -1,0 +1,165 @@
+"""The conditional variational auto-encoder and its training loop."""
+
+import logging
+import math
+
+import numpy as np
+import torch
+from torch import nn
+from torch.distributions import Dirichlet, kl_divergence
+from torch.nn import functional
+from tqdm.auto import tqdm
+
+logger = logging.getLogger(__name__)
+
+
+class BranchLinear(nn.Module):
+    """One linear map per branch on ``[w; y]``, kept as its two blocks of columns.
+
+    Parameters
+    ----------
+    n_branches, n_features, n_classes : int
+        Sizes; the map goes from n_features + n_classes to n_classes.
+    """
+
+    def __init__(self, n_branches, n_features, n_classes):
+        super().__init__()
+        bound = 1 / math.sqrt(n_features + n_classes)
+
+        def uniform(*shape):
+            return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+
+        self.from_features = uniform(n_branches, n_features, n_classes)
+        self.from_label = uniform(n_branches, n_classes, n_classes)
+        self.bias = uniform(n_branches, 1, n_classes)
+
+    def forward(self, w, y):
+        """Map features (n_branches, n_rows, n_features) and labels (..., n_classes)."""
+        return w @ self.from_features + y @ self.from_label + self.bias
+
+
+class ConditionalVAE(nn.Module):
+    """q(y | y~, w) and p(y~ | y, w) of all branches; equations in `DirichletVAE`.
+
+    Parameters
+    ----------
+    n_branches, n_features, n_classes : int
+        Sizes.
+    """
+
+    def __init__(self, n_branches, n_features, n_classes):
+        super().__init__()
+        self.encoder = BranchLinear(n_branches, n_features, n_classes)
+        self.decoder = BranchLinear(n_branches, n_features, n_classes)
+        self.n_classes = n_classes
+
+    def forward(self, w, given):
+        """Encode, draw a true label, and decode the given one.
+
+        Parameters
+        ----------
+        w : Tensor of shape (n_branches, n_rows, n_features)
+            Trajectories.
+        given : Tensor of shape (n_rows, n_classes)
+            Given labels, one-hot.
+
+        Returns
+        -------
+        alpha : Tensor of shape (n_branches, n_rows, n_classes)
+            Concentrations of q(y | y~, w).
+        logits : Tensor of shape (n_branches, n_rows, n_classes)
+            Of p(y~ | y, w) at a reparameterised draw of y.
+        """
+        alpha = functional.softplus(self.encoder(w, given)) + 1 + 1 / self.n_classes
+        y = Dirichlet(alpha).rsample()
+        return alpha, self.decoder(w, y)
+
+
+def vae_loss(alpha, logits, given, alpha_prior, regularization):
+    """Negative evidence lower bound of all branches, pulled towards their mean.
+
+    Parameters
+    ----------
+    alpha : Tensor of shape (n_branches, n_rows, n_classes)
+        Concentrations of the posterior.
+    logits : Tensor of shape (n_branches, n_rows, n_classes)
+        Of the decoded given labels.
+    given : Tensor of shape (n_rows, n_classes)
+        Given labels, one-hot.
+    alpha_prior : Tensor of shape (n_rows, n_classes)
+        Concentrations of the prior.
+    regularization : float
+        Strength of the pull.
+
+    Returns
+    -------
+    loss : Tensor of shape ()
+        Sum over classes, mean over branches and rows.
+    """
+    target = given.expand_as(logits)
+    reconstruction = functional.binary_cross_entropy_with_logits(
+        logits, target, reduction="none"
+    ).sum(-1)
+    divergence = kl_divergence(Dirichlet(alpha), Dirichlet(alpha_prior))
+    loss = (reconstruction + divergence).mean()
+    if regularization and len(alpha) > 1:
+        a = (alpha - 1) / (alpha - 1).sum(-1, keepdim=True)
+        a_mean = a.mean(0)
+        pull = (a_mean * (a_mean.log() - a.log())).sum(-1)
+        loss = loss + regularization * pull.mean()
+    return loss
+
+
+def train_vae(
+    vae, read_features, codes, alpha_prior, *, n_epochs, n_warmup_epochs, batch_size,
+    learning_rate, regularization, rng, verbose,
+):  # fmt: skip
+    """Train the auto-encoder in place.
+
+    Parameters
+    ----------
+    vae : ConditionalVAE
+        The network.
+    read_features : callable
+        Gives the trajectories of some rows, (n_branches, n_rows, n_features).
+    codes : ndarray of shape (n_samples,)
+        Given classes as 0..n_classes-1.
+    alpha_prior : ndarray of shape (n_samples, n_classes)
+        Concentrations of the prior.
+    n_epochs, batch_size, learning_rate, regularization
+        As in `DirichletVAE`.
+    n_warmup_epochs : int
+        Number of epochs without the pull towards the mean.
+    rng : RandomState
+        Source of the order of the rows.
+    verbose : int
+        Show a progress bar if positive.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite.
+    """
+    one_hot = torch.eye(vae.n_classes)
+    alpha_prior = torch.from_numpy(alpha_prior.astype(np.float32))
+    optimizer = torch.optim.Adam(vae.parameters(), lr=learning_rate)
+
+    for epoch in tqdm(range(n_epochs), desc="denoising", disable=not verbose):
+        strength = 0.0 if epoch < n_warmup_epochs else regularization
+        order = rng.permutation(len(codes))
+        total = 0.0
+        for start in range(0, len(order), batch_size):
+            rows = np.sort(order[start : start + batch_size])
+            w, given = read_features(rows), one_hot[codes[rows]]
+            alpha, logits = vae(w, given)
+            loss = vae_loss(alpha, logits, given, alpha_prior[rows], strength)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(rows)
+        logger.debug("epoch %d: loss %.4f", epoch + 1, total / len(order))
+        if not math.isfinite(total):
+            raise FloatingPointError(
+                f"the loss of epoch {epoch + 1} is not finite; use a smaller "
+                f"learning_rate for the denoiser."
+            )

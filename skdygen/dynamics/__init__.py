@@ -1,0 +1,6 @@
+"""Stage 1: texts to training dynamics."""
+
+from ._incremental import IncrementalDynamics
+from ._language_model import LanguageModelDynamics
+
+__all__ = ["IncrementalDynamics", "LanguageModelDynamics"]

@@ -1,0 +1,316 @@
+"""A language model cut in two: a part that stays as it is, and a part that is trained.
+
+The part that stays is computed once per text. What it gives, `Inputs`, is all that
+training, recording and replaying read: token ids when every layer is trained, hidden
+states when the top layers are, embeddings when none is.
+"""
+
+import copy
+import logging
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from ..utils._storage import allocate, batches
+from ..utils._torch import autocast
+from ._ragged import Ragged
+
+logger = logging.getLogger(__name__)
+
+_TEXTS_AT_ONCE = 1024
+_LENGTH_MULTIPLE = 8  # few distinct shapes: kernels are chosen, or built, per shape
+_PROBE_TOLERANCE = 2e-2
+
+
+class Inputs:
+    """What the trained part of the model reads, for a set of texts.
+
+    Parameters
+    ----------
+    fields : dict of str to Ragged or ndarray
+        Named inputs: sequences of tokens, or one row per text.
+    lengths : ndarray of shape (n_samples,)
+        Number of tokens of each text, to draw batches of like length; 1 if there is
+        one row per text.
+    """
+
+    def __init__(self, fields, lengths):
+        self.fields = fields
+        self.lengths = lengths
+
+    def __len__(self):
+        return len(self.lengths)
+
+    def batch(self, rows, device):
+        """Return the inputs of some texts as tensors on a device, with their mask."""
+        features = {}
+        for name, field in self.fields.items():
+            if isinstance(field, Ragged):
+                field, mask = field.pad(rows, multiple=_LENGTH_MULTIPLE)
+                features["attention_mask"] = torch.from_numpy(mask.astype(np.int64))
+            else:
+                field = field[rows]
+            features[name] = torch.from_numpy(field)
+        return {
+            name: (tensor.float() if tensor.is_floating_point() else tensor).to(device)
+            for name, tensor in features.items()
+        }
+
+
+class Backbone:
+    """A sentence-transformers model of which the top layers can be trained.
+
+    Parameters
+    ----------
+    model : SentenceTransformer
+        The model.
+    trainable_layers : "all" or int
+        "all", the number of transformer layers to train from the top, or 0.
+    device : torch.device
+        Where to compute the part that is not trained.
+    dtype : torch.dtype or None
+        Type of its matrix products, for `torch.autocast`.
+    batch_size : int
+        Number of texts computed together.
+    max_nbytes, temp_folder
+        When and where hidden states are memory-mapped, see `allocate`.
+    verbose : int
+        Show a progress bar if positive.
+
+    Raises
+    ------
+    ValueError
+        If the model has fewer layers than are to be trained.
+    """
+
+    def __init__(
+        self, model, trainable_layers, *, device, dtype, batch_size, max_nbytes=None,
+        temp_folder=None, verbose=0,
+    ):  # fmt: skip
+        self.model = model.to(device)
+        self.trainable_layers = trainable_layers
+        self.device = device
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self.max_nbytes = max_nbytes
+        self.temp_folder = temp_folder
+        self.verbose = verbose
+        self.n_features = model.get_embedding_dimension()
+        self.caches_layers = False
+        if trainable_layers not in ("all", 0):
+            self._layer_path, layers = _find_layers(model[0].model)
+            if trainable_layers > len(layers):
+                raise ValueError(
+                    f"trainable_layers={trainable_layers}, but the model has "
+                    f"{len(layers)} transformer layers; use a smaller number or 'all'."
+                )
+            self.caches_layers = self._layer_cache_is_right()
+
+    def encode(self, texts):
+        """Compute the part that is not trained.
+
+        Parameters
+        ----------
+        texts : list of str of length n_samples
+            The texts.
+
+        Returns
+        -------
+        inputs : Inputs of n_samples texts
+            What the modules of `trained_part` read.
+        """
+        tokens = self._tokenize(texts)
+        if self.trainable_layers == 0:
+            return self._embed(tokens)
+        if self.caches_layers:
+            return self._run_lower_layers(tokens)
+        return tokens
+
+    def trained_part(self):
+        """Return a new copy of the trained part of the model.
+
+        Returns
+        -------
+        module : nn.Module
+            Takes features as `Inputs.batch` gives them and adds the key
+            "sentence_embedding". Parameters that are not to be trained are shared
+            between copies and do not require a gradient.
+        """
+        if self.caches_layers:
+            return self._upper_layers()
+        if self.trainable_layers == "all":
+            return nn.Sequential(*copy.deepcopy(_without_normalize(self.model)))
+        return self._partly_frozen()
+
+    def _tokenize(self, texts):
+        """Token ids of each text, cut to the model's length but not padded."""
+        prompt = self.model.prompts.get(self.model.default_prompt_name)
+        flat, lengths = {}, []
+        for part in batches(len(texts), _TEXTS_AT_ONCE):
+            features = self.model.preprocess(texts[part], prompt=prompt)
+            mask = features["attention_mask"].bool()
+            lengths.append(mask.sum(dim=1).numpy())
+            for name, values in features.items():
+                if name != "attention_mask" and torch.is_tensor(values):
+                    flat.setdefault(name, []).append(values[mask].numpy())
+        lengths = np.concatenate(lengths)
+        pad_id = self.model.tokenizer.pad_token_id or 0
+        return Inputs(
+            {
+                name: Ragged(
+                    np.concatenate(values).astype(np.int64),
+                    lengths,
+                    fill=pad_id if name == "input_ids" else 0,
+                )
+                for name, values in flat.items()
+            },
+            lengths,
+        )
+
+    def _inference_batches(self, inputs):
+        """Yield rows and features, longest texts first so that memory peaks at once."""
+        order = np.argsort(-inputs.lengths, kind="stable")
+        progress = tqdm(
+            total=len(order), desc="encoding", unit="text", disable=not self.verbose
+        )
+        with progress, torch.no_grad(), autocast(self.dtype, self.device):
+            for part in batches(len(order), self.batch_size):
+                yield order[part], inputs.batch(order[part], self.device)
+                progress.update(len(order[part]))
+
+    def _embed(self, tokens):
+        embeddings = np.empty((len(tokens), self.n_features), dtype=np.float32)
+        for rows, features in self._inference_batches(tokens):
+            output = self.model(features)["sentence_embedding"]
+            embeddings[rows] = output.float().cpu().numpy()
+        lengths = np.ones(len(tokens), dtype=np.int64)
+        return Inputs({"sentence_embedding": embeddings}, lengths)
+
+    def _run_lower_layers(self, tokens):
+        n_hidden = self.model[0].model.config.hidden_size
+        flat = allocate(
+            (int(tokens.lengths.sum()), n_hidden),
+            np.float16,
+            max_nbytes=self.max_nbytes,
+            temp_folder=self.temp_folder,
+        )
+        hidden = Ragged(flat, tokens.lengths)
+        for rows, features in self._inference_batches(tokens):
+            states = self._lower_hidden_states(features).half().cpu().numpy()
+            positions, mask = hidden.positions(rows)
+            flat[positions[mask]] = states[:, : mask.shape[1]][mask]
+        return Inputs({"inputs_embeds": hidden}, tokens.lengths)
+
+    def _lower_hidden_states(self, features):
+        """Run the model up to its first trained layer, and give what enters there."""
+        layer = self._layers(self.model[0].model)[-self.trainable_layers]
+        handle = layer.register_forward_pre_hook(_stop_with_input, with_kwargs=True)
+        try:
+            self.model[0](features)
+        except _Reached as reached:
+            return reached.hidden_states
+        finally:
+            handle.remove()
+        raise RuntimeError("the model did not reach the first trained layer.")
+
+    def _upper_layers(self):
+        """Copy the model without its lower layers; it starts from hidden states."""
+        transformer, *rest = _without_normalize(self.model)
+        # Copy what is trained only: the embeddings and lower layers are left out.
+        left_out = [transformer.model.embeddings]
+        left_out += self._layers(transformer.model)[: -self.trainable_layers]
+        memo = {id(module): _PassHiddenStates() for module in left_out}
+        upper = copy.deepcopy(transformer, memo)
+        layers = self._layers(upper.model)[-self.trainable_layers :]
+        upper.model.set_submodule(self._layer_path, nn.ModuleList(layers))
+        self._freeze_all_but_top(upper.model)
+        return nn.Sequential(upper, *copy.deepcopy(rest))
+
+    def _partly_frozen(self):
+        """Copy the model, sharing the part that is not trained with all copies."""
+        modules = _without_normalize(self.model)
+        frozen = self._freeze_all_but_top(modules[0].model)
+        return nn.Sequential(*copy.deepcopy(modules, {id(p): p for p in frozen}))
+
+    def _freeze_all_but_top(self, transformer):
+        """Mark the parameters that are not trained, and return them."""
+        trained = {
+            id(parameter)
+            for layer in self._layers(transformer)[-self.trainable_layers :]
+            for parameter in layer.parameters()
+        }
+        frozen = [p for p in transformer.parameters() if id(p) not in trained]
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        return frozen
+
+    def _layers(self, transformer):
+        return transformer.get_submodule(self._layer_path)
+
+    def _layer_cache_is_right(self):
+        """Compare the model cut in two with the whole one, on two short texts."""
+        probe = self._tokenize(["a", "b c d e f g h i j k l m n o p q r s t u v"])
+        rows = np.arange(2)
+        try:
+            with torch.no_grad():
+                features = probe.batch(rows, self.device)
+                whole = nn.Sequential(*_without_normalize(self.model))
+                expected = whole(dict(features))["sentence_embedding"]
+                mask = features["attention_mask"]
+                states = self._lower_hidden_states(dict(features)).half().float()
+                upper = {"inputs_embeds": states, "attention_mask": mask}
+                found = self._upper_layers().eval()(upper)["sentence_embedding"]
+            error = (found - expected).abs().max() / expected.abs().max()
+            problem = None if error < _PROBE_TOLERANCE else f"error {error:.2g}"
+        # An architecture can refuse to be cut in any way; the whole model still works.
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            problem = repr(error)
+        if problem is not None:
+            logger.warning(
+                "the lower layers of %s are computed anew in every epoch, since the "
+                "model cannot be cut in two: %s",
+                type(self.model[0].model).__name__,
+                problem,
+            )
+        return problem is None
+
+
+class _Reached(Exception):  # noqa: N818, it is no error
+    def __init__(self, hidden_states):
+        self.hidden_states = hidden_states
+
+
+def _stop_with_input(module, args, kwargs):
+    raise _Reached(args[0] if args else kwargs["hidden_states"])
+
+
+class _PassHiddenStates(nn.Module):
+    """Stands where the embeddings were and passes on the hidden states it is given."""
+
+    def forward(self, *args, **kwargs):
+        for value in (*args, *kwargs.values()):
+            if torch.is_tensor(value) and value.is_floating_point():
+                return value
+        raise TypeError("hidden states are expected among the inputs.")
+
+
+def _without_normalize(model):
+    """Modules of the model; heads read the embedding before it is normalised."""
+    modules = list(model)
+    while type(modules[-1]).__name__ == "Normalize":
+        modules.pop()
+    return modules
+
+
+def _find_layers(transformer):
+    """Path and list of a transformer's layers."""
+    n_layers = transformer.config.num_hidden_layers
+    for path, module in transformer.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == n_layers:
+            return path, module
+    raise ValueError(
+        f"trainable_layers: the {n_layers} layers of {type(transformer).__name__} were "
+        f"not found; use trainable_layers='all' or 0."
+    )

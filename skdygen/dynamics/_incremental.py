@@ -1,0 +1,202 @@
+"""Training dynamics of any classifier that learns in steps."""
+
+from copy import deepcopy
+from numbers import Integral
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.base import clone
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import SGDClassifier
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+from .._trajectories import Trajectories
+from ..base import BaseDynamics
+from ..utils._storage import allocate
+
+
+class IncrementalDynamics(BaseDynamics):
+    """Record the training dynamics of any classifier with `partial_fit`.
+
+    The embedding of a text after an epoch is the vector of its class scores (the
+    classifier's `decision_function`, or its log-probabilities). No torch is involved.
+
+    Parameters
+    ----------
+    estimator : classifier with `partial_fit`, default=None
+        Classifier to be trained; None takes logistic regression by gradient descent,
+        ``SGDClassifier(loss="log_loss")``.
+    vectorizer : transformer or "passthrough", default=None
+        Turns texts into features; None takes `TfidfVectorizer`. With "passthrough"
+        `X` is a matrix of features already.
+    n_branches : int, default=2
+        Number of classifiers; each sees the samples in an order of its own.
+    n_epochs : int, default=5
+        Number of passes over the samples.
+    bootstrap : bool, default=False
+        Whether each branch is trained on a sample drawn with replacement.
+    max_nbytes : int, str or None, default="1G"
+        Size above which trajectories are memory-mapped from a temporary file, in
+        bytes or as "100M". None keeps them in memory.
+    temp_folder : str or None, default=None
+        Folder for this file; None takes the system's.
+    missing_label : object, default=None
+        The value in `y` that means "no label"; such samples have dynamics but are not
+        trained on. NaN stands for all null values; None: every sample has a label.
+    random_state : int, RandomState instance or None, default=None
+        Determines the order of the samples and the classifiers' own randomness.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes seen in `y`.
+    estimators_ : list of n_branches lists of n_epochs classifiers
+        The classifiers as they were after each epoch.
+    vectorizer_ : transformer or None
+        The fitted vectorizer.
+
+    See Also
+    --------
+    LanguageModelDynamics : The dynamics of a language model.
+
+    Examples
+    --------
+    >>> from skdygen.datasets import make_texts
+    >>> from skdygen.dynamics import IncrementalDynamics
+    >>> texts, labels = make_texts(60, random_state=0)
+    >>> IncrementalDynamics(n_epochs=3, random_state=0).fit_transform(texts, labels)
+    Trajectories(n_samples=60, n_branches=2, n_epochs=3, n_features=6, n_classes=6, \
+prior=False)
+    """
+
+    _parameter_constraints = {
+        "estimator": [HasMethods(["fit", "partial_fit"]), None],
+        "vectorizer": [
+            HasMethods(["fit_transform", "transform"]),
+            StrOptions({"passthrough"}),
+            None,
+        ],
+        "n_branches": [Interval(Integral, 1, None, closed="left")],
+        "n_epochs": [Interval(Integral, 1, None, closed="left")],
+        "bootstrap": ["boolean"],
+        "max_nbytes": [Interval(Integral, 0, None, closed="left"), str, None],
+        "temp_folder": [str, None],
+        "missing_label": "no_validation",
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        vectorizer=None,
+        *,
+        n_branches=2,
+        n_epochs=5,
+        bootstrap=False,
+        max_nbytes="1G",
+        temp_folder=None,
+        missing_label=None,
+        random_state=None,
+    ):
+        self.estimator = estimator
+        self.vectorizer = vectorizer
+        self.n_branches = n_branches
+        self.n_epochs = n_epochs
+        self.bootstrap = bootstrap
+        self.max_nbytes = max_nbytes
+        self.temp_folder = temp_folder
+        self.missing_label = missing_label
+        self.random_state = random_state
+
+    def _check_X(self, X):
+        if self.vectorizer == "passthrough":
+            return check_array(X, accept_sparse="csr")
+        return super()._check_X(X)
+
+    def _fit(self, X, codes, *, record):
+        rng = check_random_state(self.random_state)
+        features = self._fit_vectorizer(X)
+        labelled = np.flatnonzero(codes >= 0)
+        self.estimators_ = [
+            self._train_branch(features, codes, labelled, rng)
+            for _ in range(self.n_branches)
+        ]
+        return self._trajectories(features) if record else None
+
+    def _fit_vectorizer(self, X):
+        if self.vectorizer == "passthrough":
+            self.vectorizer_ = None
+            return X
+        self.vectorizer_ = (
+            TfidfVectorizer() if self.vectorizer is None else clone(self.vectorizer)
+        )
+        return self.vectorizer_.fit_transform(X)
+
+    def _train_branch(self, features, codes, labelled, rng):
+        """Return one classifier as it was after each epoch."""
+        if self.estimator is None:
+            estimator = SGDClassifier(loss="log_loss")
+        else:
+            estimator = clone(self.estimator)
+        if "random_state" in estimator.get_params():
+            estimator.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
+        if self.bootstrap:
+            labelled = rng.choice(labelled, size=len(labelled))
+        every_class = np.arange(len(self.classes_))
+        snapshots = []
+        for _ in range(self.n_epochs):
+            rows = rng.permutation(labelled)
+            estimator.partial_fit(features[rows], codes[rows], classes=every_class)
+            snapshots.append(deepcopy(estimator))
+        return snapshots
+
+    def _replay(self, X):
+        return self._trajectories(self._vectorize(X))
+
+    def _predict_proba(self, X):
+        features = self._vectorize(X)
+        last = [branch[-1] for branch in self.estimators_]
+        return np.mean([_outputs(e, features)[1] for e in last], axis=0)
+
+    def _vectorize(self, X):
+        return X if self.vectorizer_ is None else self.vectorizer_.transform(X)
+
+    def _trajectories(self, features):
+        n_samples, n_classes = features.shape[0], len(self.classes_)
+        embeddings, probabilities = (
+            allocate(
+                (n_samples, len(self.estimators_), self.n_epochs, n_classes),
+                np.float32,
+                max_nbytes=self.max_nbytes,
+                temp_folder=self.temp_folder,
+            )
+            for _ in range(2)
+        )
+        for branch, snapshots in enumerate(self.estimators_):
+            for epoch, estimator in enumerate(snapshots):
+                scores, p = _outputs(estimator, features)
+                embeddings[:, branch, epoch] = scores
+                probabilities[:, branch, epoch] = p
+        return Trajectories(embeddings, probabilities, self.classes_)
+
+
+def _outputs(estimator, features):
+    """Class scores and class probabilities, each (n_samples, n_classes)."""
+    scores = None
+    if hasattr(estimator, "decision_function"):
+        scores = estimator.decision_function(features)
+        if scores.ndim == 1:
+            scores = np.column_stack([-scores, scores]) / 2
+    if hasattr(estimator, "predict_proba"):
+        probabilities = estimator.predict_proba(features)
+        if scores is None:
+            scores = np.log(probabilities.clip(min=np.finfo(np.float32).tiny))
+    elif scores is None:
+        raise TypeError(
+            f"estimator={estimator!r} has neither decision_function nor predict_proba; "
+            f"one of them is needed."
+        )
+    else:
+        probabilities = softmax(scores, axis=1)
+    return scores, probabilities

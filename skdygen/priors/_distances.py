@@ -1,0 +1,70 @@
+"""Distances of texts to the centroids of the classes, along the training."""
+
+import numpy as np
+from sklearn.metrics.pairwise import euclidean_distances
+
+from ..utils._storage import batches
+
+_ROWS_AT_ONCE = 4096
+
+
+def class_centroids(embeddings, codes, n_classes):
+    """Mean embedding of the texts of each given class, per branch and epoch.
+
+    Parameters
+    ----------
+    embeddings : ndarray of shape (n_samples, n_branches, n_epochs, n_features)
+        Read in batches; may be memory-mapped.
+    codes : ndarray of shape (n_samples,)
+        Given class of each text as 0..n_classes-1; -1 where there is none.
+    n_classes : int
+        Number of classes.
+
+    Returns
+    -------
+    centroids : ndarray of shape (n_branches, n_epochs, n_classes, n_features)
+        The paper's c_{m,e,k}; NaN for a class without texts.
+    """
+    n_samples, *inner_shape = embeddings.shape
+    sums = np.zeros((n_classes, int(np.prod(inner_shape))))
+    for part in batches(n_samples, _ROWS_AT_ONCE):
+        one_hot = codes[part] == np.arange(n_classes)[:, None]
+        rows = embeddings[part].reshape(len(codes[part]), -1).astype(np.float32)
+        sums += one_hot.astype(np.float32) @ rows
+    counts = np.bincount(codes[codes >= 0], minlength=n_classes)
+    with np.errstate(invalid="ignore"):
+        means = sums / counts[:, None]
+    return np.moveaxis(means.reshape(n_classes, *inner_shape), 0, 2)
+
+
+def centroid_distances(embeddings, centroids):
+    """Euclidean distance of each text to each class centroid.
+
+    One matrix product per batch, branch and epoch; no array of n_samples times
+    n_classes times n_features is ever made.
+
+    Parameters
+    ----------
+    embeddings : ndarray of shape (n_samples, n_branches, n_epochs, n_features)
+        Read in batches; may be memory-mapped.
+    centroids : ndarray of shape (n_branches, n_epochs, n_classes, n_features)
+        Output of `class_centroids`.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_samples, n_branches, n_epochs, n_classes)
+        The paper's d_{m,e,i,k}, float32; infinite to a class without texts.
+    """
+    n_samples, n_branches, n_epochs, _ = embeddings.shape
+    n_classes = centroids.shape[2]
+    shape = (n_samples, n_branches, n_epochs, n_classes)
+    distances = np.full(shape, np.inf, dtype=np.float32)
+    present = np.flatnonzero(~np.isnan(centroids[0, 0, :, 0]))
+    for part in batches(n_samples, _ROWS_AT_ONCE):
+        rows = np.asarray(embeddings[part], dtype=np.float64)
+        for branch in range(n_branches):
+            for epoch in range(n_epochs):
+                distances[part, branch, epoch, present] = euclidean_distances(
+                    rows[:, branch, epoch], centroids[branch, epoch, present]
+                )
+    return distances

@@ -1,0 +1,223 @@
+"""The prior label of a text from its neighbours among the texts that look clean."""
+
+import logging
+from numbers import Integral, Real
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.neighbors import KNeighborsTransformer
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+from ..base import BasePrior
+from ._contamination import estimate_contamination
+from ._scores import SCORES, noise_scores
+
+logger = logging.getLogger(__name__)
+
+
+class TrajectoryKNNPrior(BasePrior):
+    """Prior labels by nearest neighbours among texts whose dynamics look clean.
+
+    Each given label gets a noise score from the training dynamics; the texts with the
+    lowest scores are taken for clean; and every text gets its prior from its nearest
+    neighbours among those, weighted by inverse distance.
+
+    Parameters
+    ----------
+    score : {"paper", "relative", "margin"}, default="relative"
+        The noise score. "paper": mean plus standard deviation, over the epochs, of
+        the distance to the centroid of the given class [1]_. "relative": mean of that
+        distance less the distance to the nearest other centroid. "margin": mean of
+        the largest other class probability less that of the given class [2]_.
+    contamination : "auto" or float in [0, 1), default="auto"
+        Share of wrong labels. "auto" estimates it from a mixture of two Gaussians
+        fitted to the scores.
+    selection : {"global", "class"}, default="global"
+        Whether the clean texts are those with the lowest scores of all, or of each
+        given class.
+    n_neighbors : int, default=10
+        Number of neighbours.
+    query : {"include-self", "leave-one-out"}, default="include-self"
+        Whether a clean text is a neighbour of itself, at distance 0, and so keeps the
+        label it has, as in the paper; or is left out.
+    voting : {"hard", "soft"}, default="hard"
+        Whether the prior is all on the class with most votes, or shared out as the
+        votes are.
+    epoch : int, default=0
+        The epoch in whose embeddings neighbours are looked for; negative numbers
+        count from the last.
+    neighbors : transformer, default=None
+        A transformer that gives a sparse matrix of distances, such as
+        `sklearn.neighbors.RadiusNeighborsTransformer(mode="distance")` or
+        `pynndescent.PyNNDescentTransformer()`; of the neighbours it finds the nearest
+        `n_neighbors` vote. None takes `sklearn.neighbors.KNeighborsTransformer`.
+    missing_label : object, default=None
+        The value in `y` that means "no label"; NaN stands for all null values.
+
+    Attributes
+    ----------
+    noise_scores_ : ndarray of shape (n_samples,)
+        Score of each given label, larger if it looks wrong; NaN where none is given.
+    contamination_ : float
+        The share of wrong labels that was estimated or given.
+    clean_indices_ : ndarray of shape (n_clean,)
+        Positions of the texts taken for clean, sorted.
+    clean_codes_ : ndarray of shape (n_clean,)
+        Their given classes, as positions in the classes.
+    neighbors_ : transformer
+        The fitted neighbours transformer.
+
+    References
+    ----------
+    .. [1] Y. Zhuang, Y. Yu, L. Kong, X. Chen, C. Zhang, "DyGen: Learning from Noisy
+       Labels via Dynamics-Enhanced Generative Modeling", KDD 2023.
+    .. [2] G. Pleiss, T. Zhang, E. Elenberg, K. Weinberger, "Identifying Mislabeled
+       Data using the Area Under the Margin Ranking", NeurIPS 2020.
+
+    Examples
+    --------
+    >>> from skdygen.datasets import make_label_noise, make_texts
+    >>> from skdygen.dynamics import IncrementalDynamics
+    >>> from skdygen.priors import TrajectoryKNNPrior
+    >>> texts, labels = make_texts(300, random_state=0)
+    >>> noisy = make_label_noise(labels, kind="symmetric", rate=0.3, random_state=0)
+    >>> trajectories = IncrementalDynamics(random_state=0).fit_transform(texts, noisy)
+    >>> prior = TrajectoryKNNPrior().fit(trajectories, noisy)
+    >>> bool(0.1 < prior.contamination_ < 0.5)
+    True
+    """
+
+    _parameter_constraints = {
+        "score": [StrOptions(set(SCORES))],
+        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
+        "selection": [StrOptions({"global", "class"})],
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "query": [StrOptions({"include-self", "leave-one-out"})],
+        "voting": [StrOptions({"hard", "soft"})],
+        "epoch": [Integral],
+        "neighbors": [HasMethods(["fit", "transform"]), None],
+        "missing_label": "no_validation",
+    }
+
+    def __init__(
+        self,
+        score="relative",
+        contamination="auto",
+        *,
+        selection="global",
+        n_neighbors=10,
+        query="include-self",
+        voting="hard",
+        epoch=0,
+        neighbors=None,
+        missing_label=None,
+    ):
+        self.score = score
+        self.contamination = contamination
+        self.selection = selection
+        self.n_neighbors = n_neighbors
+        self.query = query
+        self.voting = voting
+        self.epoch = epoch
+        self.neighbors = neighbors
+        self.missing_label = missing_label
+
+    def _fit_prior(self, trajectories, codes):
+        space = self._space(trajectories)
+        self.n_classes_ = trajectories.n_classes
+        self.noise_scores_ = noise_scores(trajectories, codes, self.score)
+        labelled = np.flatnonzero(codes >= 0)
+        if self.contamination == "auto":
+            self.contamination_ = estimate_contamination(self.noise_scores_[labelled])
+            logger.info("estimated share of wrong labels: %.3f", self.contamination_)
+        else:
+            self.contamination_ = float(self.contamination)
+        self.clean_indices_ = self._select(codes, labelled)
+        self.clean_codes_ = codes[self.clean_indices_]
+        self.neighbors_ = self._make_neighbors().fit(space[self.clean_indices_])
+
+        distances = self._distances(space)
+        if self.query == "leave-one-out":
+            distances = self._without_self(distances)
+        return self._vote(distances)
+
+    def _prior(self, trajectories):
+        return self._vote(self._distances(self._space(trajectories)))
+
+    def _space(self, trajectories):
+        """Embeddings of one epoch, all branches side by side."""
+        if not -trajectories.n_epochs <= self.epoch < trajectories.n_epochs:
+            raise ValueError(
+                f"epoch={self.epoch}, but the trajectories have "
+                f"{trajectories.n_epochs} epochs."
+            )
+        embeddings = trajectories.embeddings[:, :, self.epoch]
+        return embeddings.reshape(len(trajectories), -1).astype(np.float32)
+
+    def _select(self, codes, labelled):
+        """Return the positions of the texts with the lowest scores."""
+        groups = [labelled]
+        if self.selection == "class":
+            groups = [np.flatnonzero(codes == code) for code in np.unique(codes[labelled])]
+        kept = []
+        for group in groups:
+            n_kept = max(1, round((1 - self.contamination_) * len(group)))
+            order = np.argsort(self.noise_scores_[group], kind="stable")
+            kept.append(group[order[:n_kept]])
+        kept = np.sort(np.concatenate(kept))
+        if len(kept) < 2:
+            raise ValueError(
+                f"contamination={self.contamination!r} leaves {len(kept)} of "
+                f"{len(labelled)} labelled texts as clean; at least 2 are needed."
+            )
+        return kept
+
+    def _make_neighbors(self):
+        if self.neighbors is not None:
+            return clone(self.neighbors)
+        # In distance mode it gives one neighbour more, for the text itself.
+        n_neighbors = min(self.n_neighbors, len(self.clean_indices_) - 1)
+        return KNeighborsTransformer(mode="distance", n_neighbors=n_neighbors)
+
+    def _distances(self, space):
+        """Give the distances to near clean texts, sparse, (n_samples, n_clean)."""
+        return sparse.coo_array(self.neighbors_.transform(space))
+
+    def _without_self(self, distances):
+        """Remove the entries of clean texts with themselves."""
+        is_other = self.clean_indices_[distances.col] != distances.row
+        entries = (distances.row[is_other], distances.col[is_other])
+        return sparse.coo_array(
+            (distances.data[is_other], entries), shape=distances.shape
+        )
+
+    def _vote(self, distances):
+        """Prior from a sparse matrix of distances, (n_samples, n_classes)."""
+        n_samples = distances.shape[0]
+        row, col, distance = _nearest(distances, self.n_neighbors)
+        # Neighbours at distance 0 share the whole vote, as in KNeighborsClassifier.
+        has_zero = np.bincount(row[distance == 0], minlength=n_samples) > 0
+        with np.errstate(divide="ignore"):
+            weights = np.where(has_zero[row], distance == 0, 1 / distance)
+        cells = row * self.n_classes_ + self.clean_codes_[col]
+        votes = np.bincount(cells, weights, minlength=n_samples * self.n_classes_)
+        votes = votes.reshape(n_samples, self.n_classes_)
+
+        totals = votes.sum(axis=1)
+        prior = np.full_like(votes, 1 / self.n_classes_)  # stays where nobody votes
+        voted = totals > 0
+        if self.voting == "hard":
+            prior[voted] = np.eye(self.n_classes_)[votes[voted].argmax(axis=1)]
+        else:
+            prior[voted] = votes[voted] / totals[voted, None]
+        return prior
+
+
+def _nearest(distances, n_neighbors):
+    """Rows, columns and distances of the nearest entries of each row."""
+    order = np.lexsort((distances.data, distances.row))
+    row = distances.row[order].astype(np.int64)
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
+    order, row = order[rank < n_neighbors], row[rank < n_neighbors]
+    return row, distances.col[order], distances.data[order]

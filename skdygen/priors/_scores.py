@@ -1,0 +1,115 @@
+"""How suspicious a given label looks: the higher, the more likely it is wrong."""
+
+import numpy as np
+
+from ._distances import centroid_distances, class_centroids
+
+SCORES = ("paper", "relative", "margin")
+
+
+def noise_scores(trajectories, codes, score):
+    """Score the given labels of a set of texts.
+
+    Parameters
+    ----------
+    trajectories : Trajectories of n_samples texts
+        Their training dynamics.
+    codes : ndarray of shape (n_samples,)
+        Given classes as 0..n_classes-1; -1 where there is none.
+    score : {"paper", "relative", "margin"}
+        See `paper_score`, `relative_score` and `margin_score`.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_samples,)
+        Mean over the branches; NaN where no label is given.
+    """
+    scores = np.full(len(codes), np.nan)
+    labelled = codes >= 0
+    if score == "margin":
+        per_branch = margin_score(trajectories.probabilities[labelled], codes[labelled])
+    else:
+        centroids = class_centroids(
+            trajectories.embeddings, codes, trajectories.n_classes
+        )
+        distances = centroid_distances(trajectories.embeddings, centroids)[labelled]
+        function = {"paper": paper_score, "relative": relative_score}[score]
+        per_branch = function(distances, codes[labelled])
+    scores[labelled] = per_branch.mean(axis=1)
+    return scores
+
+
+def paper_score(distances, codes):
+    """Mean plus standard deviation, over epochs, of the distance to the own centroid.
+
+    The selection criterion of DyGen (Zhuang et al., KDD 2023, section 4.2).
+
+    Parameters
+    ----------
+    distances : ndarray of shape (n_samples, n_branches, n_epochs, n_classes)
+        Distances to the class centroids.
+    codes : ndarray of shape (n_samples,)
+        Given classes.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_samples, n_branches)
+        Larger for labels that look wrong.
+    """
+    own = _own(distances, codes)
+    return own.mean(axis=2) + own.std(axis=2)
+
+
+def relative_score(distances, codes):
+    """Mean over epochs of the distance to the own less that to the nearest other class.
+
+    Parameters
+    ----------
+    distances : ndarray of shape (n_samples, n_branches, n_epochs, n_classes)
+        Distances to the class centroids.
+    codes : ndarray of shape (n_samples,)
+        Given classes.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_samples, n_branches)
+        Larger for labels that look wrong; positive where another class is nearer.
+    """
+    own = _own(distances, codes)
+    nearest_other = _others(distances, codes, np.inf).min(axis=3)
+    return (own - nearest_other).mean(axis=2)
+
+
+def margin_score(probabilities, codes):
+    """Mean over epochs of the largest other probability less that of the given class.
+
+    The area under the margin of Pleiss et al. (NeurIPS 2020), on probabilities and
+    with its sign turned.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (n_samples, n_branches, n_epochs, n_classes)
+        Class probabilities.
+    codes : ndarray of shape (n_samples,)
+        Given classes.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_samples, n_branches)
+        Larger for labels that look wrong; between -1 and 1.
+    """
+    own = _own(probabilities, codes)
+    largest_other = _others(probabilities, codes, -np.inf).max(axis=3)
+    return (largest_other - own).mean(axis=2)
+
+
+def _own(values, codes):
+    """Pick the entry of the given class: (n_samples, n_branches, n_epochs)."""
+    return np.take_along_axis(values, codes[:, None, None, None], axis=3)[..., 0]
+
+
+def _others(values, codes, fill):
+    """Cover the entry of the given class with `fill`."""
+    others = np.array(values)
+    np.put_along_axis(others, codes[:, None, None, None], fill, axis=3)
+    return others

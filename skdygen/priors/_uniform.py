@@ -1,0 +1,42 @@
+"""A prior that knows nothing."""
+
+import numpy as np
+
+from ..base import BasePrior
+
+
+class UniformPrior(BasePrior):
+    """Believe in every class alike: the ablation of the second stage.
+
+    Parameters
+    ----------
+    missing_label : object, default=None
+        The value in `y` that means "no label"; NaN stands for all null values.
+
+    Attributes
+    ----------
+    n_classes_ : int
+        Number of classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdygen import Trajectories
+    >>> from skdygen.priors import UniformPrior
+    >>> trajectories = Trajectories(np.zeros((3, 1, 1, 2)), np.full((3, 1, 1, 4), 0.25))
+    >>> UniformPrior().fit_transform(trajectories, [0, 1, 2]).prior[0]
+    array([0.25, 0.25, 0.25, 0.25])
+    """
+
+    _parameter_constraints = {"missing_label": "no_validation"}
+
+    def __init__(self, *, missing_label=None):
+        self.missing_label = missing_label
+
+    def _fit_prior(self, trajectories, codes):
+        self.n_classes_ = trajectories.n_classes
+        return self._prior(trajectories)
+
+    def _prior(self, trajectories):
+        shape = (len(trajectories), self.n_classes_)
+        return np.full(shape, 1 / self.n_classes_)

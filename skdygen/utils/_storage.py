@@ -1,0 +1,57 @@
+"""Arrays in memory while they are small, mapped from a temporary file when not."""
+
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+
+import numpy as np
+from joblib.disk import memstr_to_bytes
+
+
+def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
+    """Return an array to be filled.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the array.
+    dtype : dtype
+        Type of its elements.
+    max_nbytes : int, str or None, default=None
+        Size above which the array is mapped from a temporary file, in bytes or in
+        joblib's notation ("100M", "1G"). None keeps every array in memory.
+    temp_folder : str or Path, default=None
+        Folder of the temporary file; None takes the system's.
+
+    Returns
+    -------
+    array : ndarray or memmap of the given shape
+        Its values are undefined. The file of a memmap is removed with the last
+        reference to it.
+    """
+    n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    if isinstance(max_nbytes, str):
+        max_nbytes = memstr_to_bytes(max_nbytes)
+    if max_nbytes is None or n_bytes <= max_nbytes:
+        return np.empty(shape, dtype=dtype)
+    folder = tempfile.mkdtemp(prefix="skdygen-", dir=temp_folder)
+    array = np.memmap(Path(folder) / "array", mode="w+", dtype=dtype, shape=shape)
+    # Views of a memmap keep the mapping alive, not the memmap object itself.
+    weakref.finalize(array._mmap, shutil.rmtree, folder, ignore_errors=True)
+    return array
+
+
+def is_mapped(array):
+    """Tell whether an array, or the array it is a view of, is mapped from a file."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return False
+
+
+def batches(n_samples, batch_size):
+    """Yield the slices that cut `n_samples` rows into batches."""
+    for start in range(0, n_samples, batch_size):
+        yield slice(start, min(start + batch_size, n_samples))

@@ -1,0 +1,76 @@
+"""Small torch helpers: random state, device, precision."""
+
+import functools
+import logging
+from contextlib import contextmanager
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def torch_seed(seed):
+    """Seed torch inside a ``with`` block and give the caller's random state back."""
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def autocast_dtype(precision, device):
+    """Resolve a `precision` parameter to the type of the matrix products.
+
+    Parameters
+    ----------
+    precision : {"auto", "bf16", "fp32"}
+        "auto" takes bfloat16 where the device computes it natively and a small
+        product comes out right, float32 elsewhere.
+    device : torch.device
+        Where the computation will take place.
+
+    Returns
+    -------
+    dtype : torch.dtype or None
+        The type for `torch.autocast`; None for plain float32.
+    """
+    if precision == "auto":
+        precision = "bf16" if _computes_bfloat16(torch.device(device).type) else "fp32"
+    return torch.bfloat16 if precision == "bf16" else None
+
+
+def autocast(dtype, device):
+    """Return the context in which a device computes in `dtype` (None: float32)."""
+    return torch.autocast(
+        torch.device(device).type, dtype=dtype, enabled=dtype is not None
+    )
+
+
+@functools.cache
+def _computes_bfloat16(device_type):
+    """Whether bfloat16 is native on a device, by its word and by a check of it."""
+    if device_type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device_type == "cpu":
+        # True only where oneDNN has bfloat16 kernels and the processor the units.
+        native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    else:
+        native = False
+    if not native:
+        return False
+    generator = torch.Generator().manual_seed(0)
+    left = torch.randn(64, 256, generator=generator)
+    right = torch.randn(256, 64, generator=generator)
+    with torch.autocast(device_type, dtype=torch.bfloat16):
+        product = (left.to(device_type) @ right.to(device_type)).float().cpu()
+    # A product of 256 terms rounded to 8 bits has an error of about 16 / 256.
+    exact = left @ right
+    error = (product - exact).abs().max().item()
+    if not error < 0.5:
+        logger.warning(
+            "bfloat16 products are wrong on %s (error %.3g); using float32.",
+            device_type,
+            error,
+        )
+        return False
+    return True

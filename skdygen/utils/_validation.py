@@ -1,0 +1,217 @@
+"""Checks of texts and labels: one clear error, before anything is trained."""
+
+import numbers
+
+import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
+
+
+def check_texts(X, *, name="X"):
+    """Validate a collection of texts.
+
+    Parameters
+    ----------
+    X : sequence of str
+        A list, tuple, 1-d array, Series or one-column frame or array.
+    name : str, default="X"
+        Name of the argument, used in error messages.
+
+    Returns
+    -------
+    texts : list of str of length n_samples
+
+    Raises
+    ------
+    TypeError
+        If `X` is no ordered collection, or one of its rows is no string; the first
+        such row is named.
+    ValueError
+        If `X` is a bare string, is empty, or has several columns.
+    """
+    if isinstance(X, (str, bytes)):
+        raise ValueError(
+            f"{name} is a single string, but a collection of texts is expected; "
+            f"for one text, pass [text]."
+        )
+    if not hasattr(X, "__len__") or isinstance(X, (dict, set, frozenset)):
+        raise TypeError(
+            f"{name} is a {type(X).__name__}, but an ordered collection of texts is "
+            f"expected: a list, a 1-d array, a Series or a one-column frame."
+        )
+    shape = getattr(X, "shape", None)
+    if shape is not None and len(shape) != 1:
+        if len(shape) != 2 or shape[1] != 1:
+            raise ValueError(
+                f"{name} has shape {tuple(shape)}, but one text per row is expected; "
+                f"select the column that holds the texts."
+            )
+        X = np.asarray(X)[:, 0]
+    texts = _to_list(X)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(
+                f"{name} must hold strings, but row {row} is {text!r} "
+                f"({type(text).__name__}); drop the row, or put a text there "
+                f"(an empty string is allowed)."
+            )
+    if not texts:
+        raise ValueError(f"{name} is empty: at least one text is needed.")
+    return texts
+
+
+def encode_labels(y, *, missing_label=None, classes=None, n_samples=None, name="y"):
+    """Turn labels into integer codes, with -1 where there is no label.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Labels: strings, integers, booleans, or floats with integral values.
+    missing_label : object, default=None
+        The value that means "no label". None: every row must have a label. NaN: all
+        null values (None, NaN, `pandas.NA`, `pandas.NaT`) mean "no label".
+    classes : ndarray of shape (n_classes,), default=None
+        The classes, sorted; None takes those found in `y`.
+    n_samples : int, default=None
+        The length that `y` must have; None accepts any.
+    name : str, default="y"
+        Name of the argument, used in error messages.
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+        The classes, sorted.
+    codes : ndarray of shape (n_samples,) and dtype int64
+        Position of each label in `classes`; -1 where there is no label.
+
+    Raises
+    ------
+    TypeError
+        If the labels are of several types.
+    ValueError
+        If `y` is not one-dimensional, has another length than the texts, lacks
+        labels that `missing_label` does not announce, is continuous, has fewer than
+        two classes, or has a class that is not in `classes`.
+    """
+    values = _label_column(y, name)
+    if n_samples is not None and len(values) != n_samples:
+        raise ValueError(
+            f"X has {n_samples} texts but {name} has {len(values)} labels; "
+            f"pass one label per text."
+        )
+    is_missing = _find_missing(values, missing_label, name)
+    given = values[~is_missing]
+    if given.dtype == object:
+        given = _unify_objects(given, np.flatnonzero(~is_missing), name)
+    if len(given):
+        _check_discrete(given, name)
+    if classes is None:
+        classes = np.unique(given)
+        _check_two_classes(classes, is_missing, missing_label, name)
+    codes = np.full(len(values), -1, dtype=np.int64)
+    codes[~is_missing] = _positions(given, classes, np.flatnonzero(~is_missing), name)
+    return classes, codes
+
+
+def _to_list(X):
+    for method in ("tolist", "to_pylist", "to_list"):
+        if hasattr(X, method):
+            return getattr(X, method)()
+    return list(X)
+
+
+def _label_column(y, name):
+    """Return `y` as a 1-d array that keeps the labels' own types."""
+    if isinstance(y, (str, bytes)) or not hasattr(y, "__len__"):
+        raise ValueError(
+            f"{name} is a {type(y).__name__}, but one label per text is expected."
+        )
+    shape = getattr(y, "shape", None)
+    if shape is None:
+        column = np.empty(len(y), dtype=object)
+        column[:] = list(y)
+        return column
+    column = np.asarray(y)
+    if column.ndim == 2 and column.shape[1] == 1:
+        column = column[:, 0]
+    if column.ndim != 1:
+        raise ValueError(
+            f"{name} has shape {column.shape}, but one label per text is expected; "
+            f"select the column that holds the labels."
+        )
+    return column if column.dtype.kind in "biufU" else column.astype(object)
+
+
+def _find_missing(values, missing_label, name):
+    import pandas as pd
+
+    is_null = np.asarray(pd.isna(values), dtype=bool)
+    if missing_label is not None and pd.isna(missing_label):
+        return is_null
+    if is_null.any():
+        row = int(np.argmax(is_null))
+        raise ValueError(
+            f"{name} has no label in row {row} ({values[row]!r}); drop such rows, or "
+            f"pass missing_label=np.nan to keep their texts without a label."
+        )
+    if missing_label is None:
+        return is_null
+    return np.array([value == missing_label for value in values], dtype=bool)
+
+
+def _unify_objects(given, rows, name):
+    """Give labels held as objects the type they share."""
+    kinds = (str, (bool, np.bool_), numbers.Integral, numbers.Real)
+    for kind in kinds:
+        if len(given) and isinstance(given[0], kind):
+            break
+    else:
+        kind = object
+    for row, label in zip(rows, given, strict=True):
+        is_bool_among_others = isinstance(label, (bool, np.bool_)) and kind != kinds[1]
+        if kind is object or not isinstance(label, kind) or is_bool_among_others:
+            raise TypeError(
+                f"{name} mixes types or holds a type that is no label: row {row} is "
+                f"{label!r} ({type(label).__name__}), row {rows[0]} is {given[0]!r} "
+                f"({type(given[0]).__name__}); use strings, integers or booleans, "
+                f"one type throughout."
+            )
+    return np.array(given.tolist())
+
+
+def _check_discrete(given, name):
+    try:
+        check_classification_targets(given)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} holds continuous values such as {given[0]!r}, but classes are "
+            f"expected: strings, integers or booleans."
+        ) from error
+
+
+def _check_two_classes(classes, is_missing, missing_label, name):
+    if len(classes) >= 2:
+        return
+    found = f"one class only, {classes[0]!r}" if len(classes) else "no label at all"
+    hint = ""
+    if is_missing.any():
+        hint = (
+            f"; {int(is_missing.sum())} rows equal missing_label={missing_label!r} "
+            f"and count as unlabelled"
+        )
+    raise ValueError(
+        f"{name} has {found}{hint}; a classifier needs at least two classes."
+    )
+
+
+def _positions(given, classes, rows, name):
+    if not len(given):
+        return np.empty(0, dtype=np.int64)
+    codes = np.searchsorted(classes, given).clip(max=len(classes) - 1)
+    unknown = classes[codes] != given
+    if unknown.any():
+        first = int(np.argmax(unknown))
+        raise ValueError(
+            f"{name} has the label {given[first]!r} in row {rows[first]}, which is "
+            f"not among the classes {classes.tolist()} seen before."
+        )
+    return codes
