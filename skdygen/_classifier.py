@@ -15,6 +15,7 @@ from sklearn.utils.validation import (
     has_fit_parameter,
 )
 
+from ._correction import correct_labels, estimate_transition_matrix
 from ._trajectories import check_trajectories
 from .denoisers import DirichletVAE
 from .dynamics import LanguageModelDynamics
@@ -51,9 +52,13 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         If given, it is fitted on the texts with the corrected labels, with their
         probabilities as `sample_weight` if its `fit` takes one, and serves
         predictions in one pass. None predicts with the three stages.
-    correction_threshold : float in [0, 1], default=0.8
-        Probability that another label must have to replace the given one in
-        `transduction_`. Only labels are affected, not `label_distributions_`.
+    correction_threshold : "auto" or float in [0, 1], default="auto"
+        When `transduction_` replaces a given label. A float is the probability that
+        another class must have. With "auto" a label is replaced only where, at that
+        confidence, disagreement with the given labels is more likely their fault than
+        the model's; on labels that are right already nothing should change, and on
+        labels whose mistakes the model cannot tell from its own, nothing does.
+        `label_distributions_` and `label_issues` do not depend on it.
     missing_label : object, default=None
         The value in `y` that means "no label", such as -1. NaN stands for all null
         values; None: every text must have a label.
@@ -113,7 +118,10 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         "prior": [HasMethods(["fit_transform", "transform"]), None],
         "denoiser": [HasMethods(["fit", "predict_proba"]), None],
         "final_estimator": [HasMethods(["fit", "predict"]), None],
-        "correction_threshold": [Interval(Real, 0, 1, closed="both")],
+        "correction_threshold": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, 1, closed="both"),
+        ],
         "missing_label": "no_validation",
         "memory": [str, os.PathLike, HasMethods(["cache"]), None],
         "random_state": ["random_state"],
@@ -127,7 +135,7 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         denoiser=None,
         *,
         final_estimator=None,
-        correction_threshold=0.8,
+        correction_threshold="auto",
         missing_label=None,
         memory=None,
         random_state=None,
@@ -204,7 +212,10 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
             self.label_distributions_, codes
         )
         corrected = correct_labels(
-            self.label_distributions_, codes, self.correction_threshold
+            self.label_distributions_,
+            self.denoiser_.marginal_distributions_,
+            codes,
+            self.correction_threshold,
         )
         self.transduction_ = self.classes_[corrected]
         self._given_codes = codes
@@ -341,46 +352,3 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
         return tags
-
-
-def correct_labels(label_distributions, codes, threshold):
-    """Replace given labels where another is probable enough.
-
-    Parameters
-    ----------
-    label_distributions : ndarray of shape (n_samples, n_classes)
-        Posterior over the true label.
-    codes : ndarray of shape (n_samples,)
-        Given classes; -1 where there is none.
-    threshold : float
-        Probability that another class must have to replace a given one.
-
-    Returns
-    -------
-    corrected : ndarray of shape (n_samples,)
-        Classes; texts without a label get their most probable one.
-    """
-    suggested = label_distributions.argmax(axis=1)
-    is_sure = label_distributions.max(axis=1) >= threshold
-    return np.where((codes < 0) | is_sure, suggested, codes)
-
-
-def estimate_transition_matrix(label_distributions, codes):
-    """Estimate how true classes turn into given ones.
-
-    Parameters
-    ----------
-    label_distributions : ndarray of shape (n_samples, n_classes)
-        Posterior over the true label.
-    codes : ndarray of shape (n_samples,)
-        Given classes; -1 where there is none.
-
-    Returns
-    -------
-    matrix : ndarray of shape (n_classes, n_classes)
-        p(given | true), true classes along the rows, which sum to 1.
-    """
-    n_classes = label_distributions.shape[1]
-    one_hot = (codes[:, None] == np.arange(n_classes)).astype(float)
-    joint = label_distributions.T @ one_hot
-    return joint / joint.sum(axis=1, keepdims=True)

@@ -257,25 +257,21 @@ class BaseDenoiser(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         self : object
-            The fitted stage, with `label_distributions_`.
+            The fitted stage, with `label_distributions_`, the posterior of each
+            training text given its label, and `marginal_distributions_`, without
+            regard to it, both (n_samples, n_classes).
         """
         self._validate_params()
         trajectories, codes = _check_fit(self, X, y)
         self.classes_ = trajectories.classes
         self._fit(trajectories, codes)
-        self.label_distributions_ = self._posterior_of(trajectories, codes)
-        return self
-
-    def _posterior_of(self, trajectories, codes):
-        posterior = np.empty((len(codes), trajectories.n_classes))
+        self.marginal_distributions_ = self._marginal(trajectories)
+        self.label_distributions_ = self.marginal_distributions_.copy()
         labelled = np.flatnonzero(codes >= 0)
-        posterior[labelled] = self._conditional(
+        self.label_distributions_[labelled] = self._conditional(
             trajectories[labelled], codes[labelled]
         )
-        unlabelled = np.flatnonzero(codes < 0)
-        if len(unlabelled):
-            posterior[unlabelled] = self._marginal(trajectories[unlabelled])
-        return posterior
+        return self
 
     def predict_proba(self, X):
         """Give the posterior over the true label where the given one is not known.

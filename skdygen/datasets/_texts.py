@@ -10,10 +10,12 @@ _WORDS = {
     "item": "lamp|coffee machine|desk chair|headphones|rain jacket|keyboard|backpack|"
     "bicycle light|blender|tent|monitor|running shoes|phone case|kettle|toaster",
     "person": "I|my sister|my neighbour|our office|my partner|a colleague",
-    "when": "yesterday|last week|on Monday|two days ago|this morning|in March|a month ago",
-    "greeting": "Hello,|Hi there,|Good morning,|Dear team,|To whom it may concern,|Hey,|",
-    "thanks": "Thanks.|Many thanks!|Please help.|Kind regards.|I look forward to hearing "
-    "from you.|What should I do?|Please reply soon.|",
+    "when": "yesterday|last week|on Monday|two days ago|this morning|in March|"
+    "a month ago",
+    "greeting": "Hello,|Hi there,|Good morning,|Dear team,|To whom it may concern,|"
+    "Hey,|",
+    "thanks": "Thanks.|Many thanks!|Please help.|Kind regards.|What should I do?|"
+    "I look forward to hearing from you.|Please reply soon.|",
     "amount": "12 euros|80 dollars|35 pounds|199 euros|a few cents|the whole price",
     "place": "the website|the app|your page|the checkout|the customer area",
 }

@@ -57,6 +57,8 @@ class DirichletVAE(BaseDenoiser):
         The classes.
     label_distributions_ : ndarray of shape (n_samples, n_classes)
         Posterior over the true label of the training texts, given their labels.
+    marginal_distributions_ : ndarray of shape (n_samples, n_classes)
+        The same without regard to each text's own given label.
     encoder_features_ : ndarray of shape (n_branches, n_epochs * n_features, n_classes)
         The columns of A for w, transposed.
     encoder_labels_ : ndarray of shape (n_branches, n_classes, n_classes)

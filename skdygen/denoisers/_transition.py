@@ -28,6 +28,8 @@ class TransitionMatrixDenoiser(BaseDenoiser):
         Estimated share of each true class.
     label_distributions_ : ndarray of shape (n_samples, n_classes)
         Posterior over the true label of the training texts, given their labels.
+    marginal_distributions_ : ndarray of shape (n_samples, n_classes)
+        The same without regard to each text's own given label.
 
     See Also
     --------

@@ -249,8 +249,8 @@ class LanguageModelDynamics(BaseDynamics):
         backbone, branches = self._load_networks()
         inputs = backbone.encode(X)
         trajectories = self._allocate(len(X))
-        epochs = tqdm(self.snapshots_, desc="replaying epochs", disable=not self.verbose)
-        for epoch, snapshot in enumerate(epochs):
+        progress = tqdm(self.snapshots_, desc="replaying", disable=not self.verbose)
+        for epoch, snapshot in enumerate(progress):
             branches.load(snapshot)
             run(
                 branches,

@@ -70,8 +70,8 @@ def load_sentence_transformer(name, *, max_length=None):
     model = model.float().eval()
     if max_length is not None:
         longest = model.max_seq_length
-        model.max_seq_length = max_length if longest is None else min(
-            max_length, longest
+        model.max_seq_length = (
+            max_length if longest is None else min(max_length, longest)
         )
     return model
 
