@@ -48,8 +48,8 @@ def run_demo(*, seed, noise, write=print, **params):
     train, test = slice(0, 600), slice(600, None)
     given = make_label_noise(labels[train], "symmetric", noise, random_state=seed)
     write(
-        f"600 messages in 6 classes, {(given != labels[train]).mean():.0%} of the labels "
-        f"wrong; 300 more messages to test on. Fine-tuning all layers of MiniLM ..."
+        f"600 messages in 6 classes, {(given != labels[train]).mean():.0%} of the "
+        f"labels wrong; 300 more messages to test on. Fine-tuning MiniLM ..."
     )
     start = time.perf_counter()
     clf = DyGenClassifier(random_state=seed, verbose=int(sys.stderr.isatty()))

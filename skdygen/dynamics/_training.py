@@ -170,8 +170,8 @@ def coregularized_loss(logits, targets, regularization):
     rows = torch.arange(len(targets), device=targets.device)
     loss = -log_p[:, rows, targets].mean()
     if regularization and len(logits) > 1:
-        p_mean = log_p.exp().mean(0)
-        kl = (torch.special.xlogy(p_mean, p_mean) - p_mean * log_p).sum(-1)
+        log_mean = log_p.logsumexp(0) - math.log(len(log_p))
+        kl = (log_mean.exp() * (log_mean - log_p)).sum(-1)
         loss = loss + regularization * kl.mean()
     return loss
 

@@ -159,9 +159,7 @@ class TrajectoryKNNPrior(BasePrior):
         """Return the positions of the texts with the lowest scores."""
         groups = [labelled]
         if self.selection == "class":
-            groups = [
-                labelled[codes[labelled] == k] for k in np.unique(codes[labelled])
-            ]
+            groups = [np.flatnonzero(codes == code) for code in set(codes[labelled])]
         kept = []
         for group in groups:
             n_kept = max(1, round((1 - self.contamination_) * len(group)))

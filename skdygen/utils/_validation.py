@@ -112,6 +112,11 @@ def encode_labels(y, *, missing_label=None, classes=None, n_samples=None, name="
     return classes, codes
 
 
+def _show(labels, position=0):
+    """Write a label the way users write it, not as a numpy scalar."""
+    return repr(labels[position : position + 1].tolist()[0])
+
+
 def _to_list(X):
     for method in ("tolist", "to_pylist", "to_list"):
         if hasattr(X, method):
@@ -150,7 +155,7 @@ def _find_missing(values, missing_label, name):
     if is_null.any():
         row = int(np.argmax(is_null))
         raise ValueError(
-            f"{name} has no label in row {row} ({values[row]!r}); drop such rows, or "
+            f"{name} has no label in row {row} ({_show(values, row)}); drop such rows, or "
             f"pass missing_label=np.nan to keep their texts without a label."
         )
     if missing_label is None:
@@ -171,7 +176,7 @@ def _unify_objects(given, rows, name):
         if kind is object or not isinstance(label, kind) or is_bool_among_others:
             raise TypeError(
                 f"{name} mixes types or holds a type that is no label: row {row} is "
-                f"{label!r} ({type(label).__name__}), row {rows[0]} is {given[0]!r} "
+                f"{label!r} ({type(label).__name__}), row {rows[0]} is {_show(given)} "
                 f"({type(given[0]).__name__}); use strings, integers or booleans, "
                 f"one type throughout."
             )
@@ -183,7 +188,7 @@ def _check_discrete(given, name):
         check_classification_targets(given)
     except ValueError as error:
         raise ValueError(
-            f"{name} holds continuous values such as {given[0]!r}, but classes are "
+            f"{name} holds continuous values such as {_show(given)}, but classes are "
             f"expected: strings, integers or booleans."
         ) from error
 
@@ -191,7 +196,7 @@ def _check_discrete(given, name):
 def _check_two_classes(classes, is_missing, missing_label, name):
     if len(classes) >= 2:
         return
-    found = f"one class only, {classes[0]!r}" if len(classes) else "no label at all"
+    found = f"one class only, {_show(classes)}" if len(classes) else "no label at all"
     hint = ""
     if is_missing.any():
         hint = (
@@ -211,7 +216,7 @@ def _positions(given, classes, rows, name):
     if unknown.any():
         first = int(np.argmax(unknown))
         raise ValueError(
-            f"{name} has the label {given[first]!r} in row {rows[first]}, which is "
+            f"{name} has the label {_show(given, first)} in row {rows[first]}, which is "
             f"not among the classes {classes.tolist()} seen before."
         )
     return codes

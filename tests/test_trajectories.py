@@ -1,0 +1,179 @@
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skdygen import Trajectories
+from skdygen.utils._storage import is_mapped
+
+
+def assert_same(left, right):
+    assert_array_equal(left.embeddings, right.embeddings)
+    assert_array_equal(left.probabilities, right.probabilities)
+    assert_array_equal(left.classes, right.classes)
+    assert left.embeddings.dtype == right.embeddings.dtype
+    assert (left.prior is None) == (right.prior is None)
+    if left.prior is not None:
+        assert_array_equal(left.prior, right.prior)
+
+
+@pytest.fixture
+def with_prior(random_trajectories):
+    prior = np.random.RandomState(1).dirichlet(np.ones(4), size=40)
+    return random_trajectories.with_prior(prior)
+
+
+@pytest.fixture
+def mapped(with_prior, tmp_path):
+    with_prior.save(tmp_path / "trajectories.safetensors")
+    mapped = Trajectories.load(tmp_path / "trajectories.safetensors", max_nbytes=0)
+    assert is_mapped(mapped.embeddings)
+    return mapped
+
+
+def test_looks_like_a_2d_array(random_trajectories):
+    assert random_trajectories.shape == (40, 2 * 3 * 5)
+    assert len(random_trajectories) == 40
+    flat = np.asarray(random_trajectories)
+    assert flat.dtype == np.float32
+    assert_array_equal(flat[7], random_trajectories.embeddings[7].ravel())
+
+
+def test_half_precision_is_given_as_float32():
+    halves = Trajectories(np.ones((2, 1, 1, 3), np.float16), np.ones((2, 1, 1, 2)))
+    assert np.asarray(halves).dtype == np.float32
+    assert np.asarray(halves, dtype=np.float64).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (slice(3, 9, 2), [3, 5, 7]),
+        (np.array([5, 0, 5]), [5, 0, 5]),
+        (np.arange(40) % 10 == 0, [0, 10, 20, 30]),
+        ((np.array([1, 2]), ...), [1, 2]),
+        ((np.array([1, 2]), slice(None)), [1, 2]),
+        (4, [4]),
+        (-1, [39]),
+    ],
+)
+@pytest.mark.parametrize("storage", ["with_prior", "mapped"])
+def test_row_indexing(storage, rows, expected, request):
+    trajectories = request.getfixturevalue(storage)
+    part = trajectories[rows]
+    assert_array_equal(part.embeddings, trajectories.embeddings[expected])
+    assert_array_equal(part.probabilities, trajectories.probabilities[expected])
+    assert_array_equal(part.prior, trajectories.prior[expected])
+    assert_array_equal(part.classes, trajectories.classes)
+
+
+def test_rows_of_mapped_trajectories_are_mapped(mapped):
+    assert is_mapped(mapped[np.array([3, 1])].embeddings)
+    assert is_mapped(mapped[:3].embeddings)
+
+
+def test_indexing_ends(random_trajectories):
+    assert len(list(random_trajectories)) == 40
+    with pytest.raises(IndexError):
+        random_trajectories[40]
+    with pytest.raises(IndexError, match="indexed by text only"):
+        random_trajectories[:, 0]
+
+
+@pytest.mark.parametrize("storage", ["with_prior", "mapped"])
+def test_pickle_and_joblib(storage, request, tmp_path):
+    trajectories = request.getfixturevalue(storage)
+    assert_same(pickle.loads(pickle.dumps(trajectories)), trajectories)
+    part = trajectories[10:20]
+    assert len(pickle.dumps(part)) < len(pickle.dumps(trajectories)) / 2
+    joblib.dump(part, tmp_path / "part")
+    assert_same(joblib.load(tmp_path / "part"), part)
+
+
+@pytest.mark.parametrize("classes", [["a", "b"], [3, 7], [False, True]])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_save_and_load(tmp_path, classes, dtype):
+    rng = np.random.RandomState(0)
+    saved = Trajectories(
+        rng.randn(9, 1, 2, 3).astype(dtype), rng.rand(9, 1, 2, 2), classes
+    )
+    saved.save(tmp_path / "file")
+    loaded = Trajectories.load(tmp_path / "file")
+    assert_same(loaded, saved)
+    assert loaded.classes.dtype.kind == saved.classes.dtype.kind
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_load_refuses_other_files(tmp_path, random_trajectories):
+    from safetensors.numpy import save_file
+
+    save_file({"x": np.zeros(3)}, tmp_path / "other")
+    with pytest.raises(ValueError, match="does not hold Trajectories"):
+        Trajectories.load(tmp_path / "other")
+    random_trajectories.save(tmp_path / "cut")
+    content = (tmp_path / "cut").read_bytes()
+    (tmp_path / "cut").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="damaged"):
+        Trajectories.load(tmp_path / "cut")
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path, random_trajectories, monkeypatch):
+    path = tmp_path / "file"
+    random_trajectories.save(path)
+    before = path.read_bytes()
+
+    def full_disk(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        random_trajectories[:3].save(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_temporary_file_goes_with_the_last_view(with_prior, tmp_path):
+    with_prior.save(tmp_path / "file")
+    folder = tmp_path / "mapped"
+    folder.mkdir()
+    mapped = Trajectories.load(tmp_path / "file", max_nbytes=100, temp_folder=folder)
+    view = mapped.embeddings[2:4]
+    del mapped
+    assert any(folder.iterdir())
+    assert_array_equal(view, with_prior.embeddings[2:4])
+    del view
+    assert not any(folder.iterdir())
+
+
+@pytest.mark.parametrize("storage", ["random_trajectories", "mapped"])
+def test_scikit_learn_takes_them_for_an_array(storage, request):
+    trajectories = request.getfixturevalue(storage)
+    y = np.arange(40) % 2
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    expected = cross_val_predict(model, np.asarray(trajectories), y, cv=KFold(4))
+    assert_array_equal(cross_val_predict(model, trajectories, y, cv=KFold(4)), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"embeddings": np.zeros((3, 2, 2))}, "embeddings must be a 4-d array"),
+        ({"embeddings": np.zeros((4, 2, 2, 5))}, "must agree"),
+        ({"classes": ["a"]}, "classes must hold 3 labels"),
+        ({"prior": np.zeros((3, 2))}, "prior must have shape"),
+        ({"probabilities": np.full((3, 2, 2, 3), "a")}, "array of numbers"),
+    ],
+)
+def test_arrays_that_do_not_fit(change, message):
+    arrays = {
+        "embeddings": np.zeros((3, 2, 2, 5)),
+        "probabilities": np.zeros((3, 2, 2, 3)),
+    }
+    with pytest.raises(ValueError, match=message):
+        Trajectories(**(arrays | change))
