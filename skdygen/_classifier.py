@@ -193,6 +193,7 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         TypeError
             If a row of `X` is no string, or the labels are of several types.
         """
+        self._refuse_frozen_dynamics()
         self._validate_params()
         stages = self._make_stages()
         X = self._check_X(X)
@@ -225,14 +226,16 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
             self._fit_final_estimator(X, corrected)
         return self
 
-    def _make_stages(self):
-        """Clone the stages and hand down what is set here and not there."""
+    def _refuse_frozen_dynamics(self):
         if isinstance(self.dynamics, FrozenEstimator):
             raise TypeError(
-                "dynamics is a FrozenEstimator, whose fit_transform would replay "
-                "dynamics instead of recording them; compute the trajectories with "
-                "fit_transform and pass dynamics='precomputed'."
+                "dynamics is a FrozenEstimator, which would replay dynamics instead of "
+                "recording them; compute the trajectories with fit_transform and pass "
+                "dynamics='precomputed'."
             )
+
+    def _make_stages(self):
+        """Clone the stages and hand down what is set here and not there."""
         rng = check_random_state(self.random_state)
         stages = {}
         for name, default in _STAGES.items():

@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
-_SURE_SHARE = 0.25
-_LEAST_DISAGREEMENT = 0.05
+_SUREST_SHARE = 0.25
+_ERROR_OF_SUREST = 0.05
 
 
 def correct_labels(label_distributions, marginal_distributions, codes, threshold):
@@ -45,13 +45,14 @@ def is_more_likely_right(distributions, codes):
 
     Where the model errs it disagrees with right labels, and it errs less the more
     confident it is; wrong labels it disagrees with at any confidence. So the share of
-    disagreement among its most confident quarter of the texts is a cautious estimate
-    of the share of wrong labels (the anchor points of Liu and Tao, 2016), and a
-    disagreement elsewhere is more likely the label's fault than the model's as long as
-    the share of disagreement at that confidence is less than twice as large.
+    disagreement among the quarter of the texts where it is most confident, less 5 %
+    for its errors even there, is a cautious estimate of the share of wrong labels (by
+    anchor points, as in Liu and Tao, 2016). A disagreement at another confidence is
+    more likely the label's fault than the model's if disagreement there is less than
+    twice as frequent.
 
-    If fewer than 5 % disagree among the most confident, nothing is told from the
-    model's own errors, and no given label is held to be wrong.
+    A model that is wrong on more than 5 % of its most confident quarter makes some
+    right labels wrong.
 
     Parameters
     ----------
@@ -67,13 +68,11 @@ def is_more_likely_right(distributions, codes):
     """
     confidence = distributions.max(axis=1)
     disagrees = distributions.argmax(axis=1) != codes
-    n_sure = max(1, round(_SURE_SHARE * len(codes)))
-    surest = np.argsort(-confidence, kind="stable")[:n_sure]
-    floor = disagrees[surest].mean()
-    if floor < _LEAST_DISAGREEMENT:
-        return np.zeros(len(codes), dtype=bool)
+    n_surest = max(1, round(_SUREST_SHARE * len(codes)))
+    surest = np.argsort(-confidence, kind="stable")[:n_surest]
+    noise = disagrees[surest].mean() - _ERROR_OF_SUREST
     share = IsotonicRegression(increasing=False).fit_transform(confidence, disagrees)
-    return share <= 2 * floor
+    return share <= 2 * noise
 
 
 def estimate_transition_matrix(label_distributions, codes):

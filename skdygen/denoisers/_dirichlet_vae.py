@@ -1,10 +1,11 @@
 """The generative denoiser of DyGen."""
 
+import math
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._trajectories import check_trajectories
@@ -12,6 +13,7 @@ from ..base import BaseDenoiser
 from ..utils._storage import batches
 
 _ROWS_AT_ONCE = 1024
+_LEAST_STEPS = 500
 
 
 class DirichletVAE(BaseDenoiser):
@@ -32,8 +34,9 @@ class DirichletVAE(BaseDenoiser):
 
     Parameters
     ----------
-    n_epochs : int, default=10
-        Number of passes over the texts.
+    n_epochs : "auto" or int, default="auto"
+        Number of passes over the texts. "auto" takes the paper's 10, or as many as
+        make 500 steps where the texts are few.
     learning_rate : float, default=1e-3
         Learning rate of Adam.
     batch_size : int, default=64
@@ -59,6 +62,8 @@ class DirichletVAE(BaseDenoiser):
         Posterior over the true label of the training texts, given their labels.
     marginal_distributions_ : ndarray of shape (n_samples, n_classes)
         The same without regard to each text's own given label.
+    n_epochs_ : int
+        Number of passes that were made.
     encoder_features_ : ndarray of shape (n_branches, n_epochs * n_features, n_classes)
         The columns of A for w, transposed.
     encoder_labels_ : ndarray of shape (n_branches, n_classes, n_classes)
@@ -77,7 +82,7 @@ class DirichletVAE(BaseDenoiser):
     """
 
     _parameter_constraints = {
-        "n_epochs": [Interval(Integral, 1, None, closed="left")],
+        "n_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "prior_strength": [Interval(Real, 0, None, closed="left")],
@@ -90,7 +95,7 @@ class DirichletVAE(BaseDenoiser):
 
     def __init__(
         self,
-        n_epochs=10,
+        n_epochs="auto",
         *,
         learning_rate=1e-3,
         batch_size=64,
@@ -127,6 +132,10 @@ class DirichletVAE(BaseDenoiser):
         def read_features(rows):
             return _features(trajectories.embeddings[labelled[rows]], shift, scale)
 
+        self.n_epochs_ = self.n_epochs
+        if self.n_epochs == "auto":
+            n_steps_per_epoch = math.ceil(len(labelled) / self.batch_size)
+            self.n_epochs_ = max(10, math.ceil(_LEAST_STEPS / n_steps_per_epoch))
         rng = check_random_state(self.random_state)
         with torch_seed(rng.randint(np.iinfo(np.int32).max)):
             vae = ConditionalVAE(
@@ -139,8 +148,8 @@ class DirichletVAE(BaseDenoiser):
                 read_features,
                 codes[labelled],
                 self.prior_concentrations(trajectories.prior[labelled]),
-                n_epochs=self.n_epochs,
-                n_warmup_epochs=warmup_epochs(self.warmup, self.n_epochs),
+                n_epochs=self.n_epochs_,
+                n_warmup_epochs=warmup_epochs(self.warmup, self.n_epochs_),
                 batch_size=self.batch_size,
                 learning_rate=self.learning_rate,
                 regularization=self.regularization,

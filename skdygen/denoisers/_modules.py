@@ -71,7 +71,8 @@ class ConditionalVAE(nn.Module):
             Of p(y~ | y, w) at a reparameterised draw of y.
         """
         alpha = functional.softplus(self.encoder(w, given)) + 1 + 1 / self.n_classes
-        y = Dirichlet(alpha).rsample()
+        # Arguments are not validated: train_vae checks the loss, with a clear error.
+        y = Dirichlet(alpha, validate_args=False).rsample()
         return alpha, self.decoder(w, y)
 
 
@@ -100,7 +101,10 @@ def vae_loss(alpha, logits, given, alpha_prior, regularization):
     reconstruction = functional.binary_cross_entropy_with_logits(
         logits, target, reduction="none"
     ).sum(-1)
-    divergence = kl_divergence(Dirichlet(alpha), Dirichlet(alpha_prior))
+    divergence = kl_divergence(
+        Dirichlet(alpha, validate_args=False),
+        Dirichlet(alpha_prior, validate_args=False),
+    )
     loss = (reconstruction + divergence).mean()
     if regularization and len(alpha) > 1:
         a = (alpha - 1) / (alpha - 1).sum(-1, keepdim=True)
@@ -147,7 +151,6 @@ def train_vae(
     for epoch in tqdm(range(n_epochs), desc="denoising", disable=not verbose):
         strength = 0.0 if epoch < n_warmup_epochs else regularization
         order = rng.permutation(len(codes))
-        total = 0.0
         for start in range(0, len(order), batch_size):
             rows = np.sort(order[start : start + batch_size])
             w, given = read_features(rows), one_hot[codes[rows]]
@@ -156,10 +159,9 @@ def train_vae(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            total += loss.item() * len(rows)
-        logger.debug("epoch %d: loss %.4f", epoch + 1, total / len(order))
-        if not math.isfinite(total):
-            raise FloatingPointError(
-                f"the loss of epoch {epoch + 1} is not finite; use a smaller "
-                f"learning_rate for the denoiser."
-            )
+            if not math.isfinite(loss.item()):
+                raise FloatingPointError(
+                    f"the loss of epoch {epoch + 1} is not finite; use a smaller "
+                    f"learning_rate for the denoiser."
+                )
+        logger.debug("epoch %d: loss of the last batch %.4f", epoch + 1, loss.item())

@@ -25,8 +25,8 @@ class IncrementalDynamics(BaseDynamics):
     Parameters
     ----------
     estimator : classifier with `partial_fit`, default=None
-        Classifier to be trained; None takes logistic regression by gradient descent,
-        ``SGDClassifier(loss="log_loss")``.
+        Classifier to be trained; None takes averaged logistic regression by gradient
+        descent, ``SGDClassifier(loss="log_loss", alpha=1e-3, average=True)``.
     vectorizer : transformer or "passthrough", default=None
         Turns texts into features; None takes `TfidfVectorizer`. With "passthrough"
         `X` is a matrix of features already.
@@ -136,7 +136,7 @@ prior=False)
     def _train_branch(self, features, codes, labelled, rng):
         """Return one classifier as it was after each epoch."""
         if self.estimator is None:
-            estimator = SGDClassifier(loss="log_loss")
+            estimator = SGDClassifier(loss="log_loss", alpha=1e-3, average=True)
         else:
             estimator = clone(self.estimator)
         if "random_state" in estimator.get_params():

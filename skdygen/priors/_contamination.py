@@ -3,13 +3,18 @@
 import numpy as np
 from sklearn.mixture import GaussianMixture
 
+_MOST_SCORES = 10_000  # a mixture of two needs no more
+_STARTS = (0.1, 0.3, 0.5)
+_MOST_CONTAMINATION = 0.5
+
 
 def estimate_contamination(scores):
     """Estimate the share of wrong labels with a mixture of two Gaussians.
 
     The component with the higher mean stands for the wrong labels. A wide component
     can reach over both ends of the other; its posterior counts above the mean of the
-    lower component only.
+    lower component only. Of three starts, from the highest 10 %, 30 % and 50 % of the
+    scores, the likeliest mixture is taken.
 
     Parameters
     ----------
@@ -19,21 +24,34 @@ def estimate_contamination(scores):
     Returns
     -------
     contamination : float
-        Mean posterior probability of the higher component; 0 if all scores are equal.
+        Mean posterior probability of the higher component, at most 0.5 as for
+        scikit-learn's outlier detectors; 0 if all scores are equal.
     """
     spread = scores.std()
-    if len(scores) < 2 or not spread > 0:
+    if len(scores) < 4 or not spread > 0:
         return 0.0
-    standardized = ((scores - scores.mean()) / spread)[:, None]
-    # The split at the mean is a start without chance, so no random state is needed.
-    is_high = standardized[:, 0] > 0
-    mixture = GaussianMixture(
-        n_components=2,
-        weights_init=[1 - is_high.mean(), is_high.mean()],
-        means_init=[standardized[~is_high].mean(0), standardized[is_high].mean(0)],
-        random_state=0,
-    ).fit(standardized)
+    standardized = np.sort((scores - scores.mean()) / spread)[:, None]
+    if len(scores) > _MOST_SCORES:
+        evenly = np.linspace(0, len(scores) - 1, _MOST_SCORES).astype(int)
+        standardized = standardized[evenly]
+    mixtures = [_fit_mixture(standardized, share) for share in _STARTS]
+    mixture = max(mixtures, key=lambda fitted: fitted.lower_bound_)
     low, high = np.argsort(mixture.means_[:, 0])
     posterior = mixture.predict_proba(standardized)[:, high]
     posterior[standardized[:, 0] < mixture.means_[low, 0]] = 0.0
-    return float(posterior.mean())
+    return min(float(posterior.mean()), _MOST_CONTAMINATION)
+
+
+def _fit_mixture(sorted_scores, share):
+    """Fit two components, the higher one starting from a share of the scores."""
+    cut = len(sorted_scores) - max(1, int(share * len(sorted_scores)))
+    lower, higher = sorted_scores[:cut], sorted_scores[cut:]
+    return GaussianMixture(
+        n_components=2,
+        weights_init=[1 - share, share],
+        means_init=[lower.mean(axis=0), higher.mean(axis=0)],
+        # The default stops far from the optimum where components overlap.
+        tol=1e-6,
+        max_iter=5000,
+        random_state=0,
+    ).fit(sorted_scores)

@@ -205,7 +205,7 @@ class TrajectoryKNNPrior(BasePrior):
         votes = votes.reshape(n_samples, self.n_classes_)
 
         totals = votes.sum(axis=1)
-        prior = np.full_like(votes, 1 / self.n_classes_)  # stays where nobody votes
+        prior = np.full(votes.shape, 1 / self.n_classes_)  # stays where nobody votes
         voted = totals > 0
         if self.voting == "hard":
             prior[voted] = np.eye(self.n_classes_)[votes[voted].argmax(axis=1)]

@@ -155,8 +155,8 @@ def _find_missing(values, missing_label, name):
     if is_null.any():
         row = int(np.argmax(is_null))
         raise ValueError(
-            f"{name} has no label in row {row} ({_show(values, row)}); drop such rows, or "
-            f"pass missing_label=np.nan to keep their texts without a label."
+            f"{name} has no label in row {row} ({_show(values, row)}); drop such rows, "
+            f"or pass missing_label=np.nan to keep their texts without a label."
         )
     if missing_label is None:
         return is_null
@@ -216,7 +216,7 @@ def _positions(given, classes, rows, name):
     if unknown.any():
         first = int(np.argmax(unknown))
         raise ValueError(
-            f"{name} has the label {_show(given, first)} in row {rows[first]}, which is "
-            f"not among the classes {classes.tolist()} seen before."
+            f"{name} has the label {_show(given, first)} in row {rows[first]}, which "
+            f"is not among the classes {classes.tolist()} seen before."
         )
     return codes

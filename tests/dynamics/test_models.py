@@ -76,4 +76,6 @@ def test_folder_without_a_model(tmp_path):
 def test_max_length_is_not_raised_above_the_model(tiny_model):
     model = _models.load_sentence_transformer(tiny_model, max_length=10_000)
     assert model.max_seq_length == 32
-    assert np.all([parameter.dtype.is_floating_point for parameter in model.parameters()])
+    assert np.all(
+        [parameter.dtype.is_floating_point for parameter in model.parameters()]
+    )

@@ -1,0 +1,67 @@
+import numpy as np
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skdygen import Trajectories
+from skdygen.denoisers import TransitionMatrixDenoiser
+from skdygen.denoisers._transition import confident_joint
+
+MATRIX = np.array([[0.8, 0.2, 0.0], [0.0, 0.7, 0.3], [0.1, 0.0, 0.9]])
+
+
+def make(n_samples=3000, seed=0):
+    """Make texts whose noisy posterior a model knows, up to a little doubt."""
+    rng = np.random.RandomState(seed)
+    true = rng.choice(3, p=[0.5, 0.3, 0.2], size=n_samples)
+    given = np.array([rng.choice(3, p=MATRIX[k]) for k in true])
+    clean = 0.98 * np.eye(3)[true] + 0.02 / 3
+    p = (clean @ MATRIX)[:, None, None]
+    return Trajectories(np.zeros((n_samples, 1, 1, 1)), p), true, given
+
+
+def test_matrix_is_recovered():
+    trajectories, true, given = make()
+    denoiser = TransitionMatrixDenoiser().fit(trajectories, given)
+    assert_allclose(denoiser.transition_matrix_, MATRIX, atol=0.05)
+    share = np.bincount(true) / len(true)
+    assert_allclose(denoiser.class_prior_, share, atol=0.05)
+    assert_allclose(denoiser.transition_matrix_.sum(axis=1), 1)
+
+
+def test_labels_are_corrected():
+    trajectories, true, given = make()
+    denoiser = TransitionMatrixDenoiser().fit(trajectories, given)
+    found = denoiser.label_distributions_
+    assert_allclose(found.sum(axis=1), 1)
+    assert (found.argmax(axis=1) == true).mean() > (given == true).mean() + 0.05
+    assert_allclose(denoiser.predict_proba(trajectories).sum(axis=1), 1)
+    assert denoiser.score(trajectories, true) > 0.95
+
+
+def test_confident_joint_against_loops():
+    rng = np.random.RandomState(0)
+    p = rng.dirichlet(np.ones(3), size=40)
+    given = rng.randint(3, size=40)
+    thresholds = [p[given == k, k].mean() for k in range(3)]
+    expected = np.zeros((3, 3))
+    for i in range(40):
+        above = [k for k in range(3) if p[i, k] >= thresholds[k]]
+        if above:
+            expected[max(above, key=lambda k: p[i, k]), given[i]] += 1
+    assert_array_equal(confident_joint(p, given, 3), expected)
+
+
+def test_a_class_that_nobody_was_given():
+    trajectories, _, given = make(300)
+    rows = np.flatnonzero(given != 1)
+    denoiser = TransitionMatrixDenoiser().fit(trajectories[rows], given[rows])
+    found = denoiser.label_distributions_
+    assert np.isfinite(found).all()
+    assert_allclose(found.sum(axis=1), 1)
+
+
+def test_texts_without_label():
+    trajectories, true, given = make()
+    partly = np.where(np.arange(len(given)) < 500, -1, given)
+    denoiser = TransitionMatrixDenoiser(missing_label=-1).fit(trajectories, partly)
+    found = denoiser.label_distributions_[:500].argmax(axis=1)
+    assert (found == true[:500]).mean() > 0.95

@@ -1,0 +1,435 @@
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from skdygen import DyGenClassifier, make_paper_classifier
+from skdygen.datasets import make_label_noise
+from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
+from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
+from skdygen.priors import TrajectoryKNNPrior, UniformPrior
+from tests.conftest import make_word_texts
+
+
+def make_fast(**params):
+    """Make a classifier whose first stage needs no torch."""
+    return DyGenClassifier(IncrementalDynamics(), random_state=0).set_params(**params)
+
+
+def make_tiny(tiny_model, **params):
+    """Make a classifier that fine-tunes a tiny language model."""
+    dynamics = LanguageModelDynamics(
+        tiny_model,
+        n_epochs=3,
+        batch_size=16,
+        learning_rate=1e-2,
+        head_learning_rate=1e-2,
+        precision="fp32",
+    )
+    return DyGenClassifier(dynamics, random_state=0).set_params(**params)
+
+
+def test_fitted_on_wrong_labels(tiny_model, word_texts):
+    texts, labels, noisy = word_texts
+    clf = make_tiny(tiny_model, correction_threshold=0.5).fit(texts, noisy)
+    assert (noisy == labels).mean() == pytest.approx(0.7)
+    assert (clf.transduction_ == labels).mean() > 0.95
+    new_texts, new_labels = make_word_texts(60, seed=1)
+    assert clf.score(new_texts, new_labels) > 0.95
+    assert clf.predict(new_texts).dtype == noisy.dtype
+    probabilities = clf.predict_proba(new_texts)
+    assert_allclose(probabilities.sum(axis=1), 1)
+    assert_array_equal(
+        clf.predict(new_texts), clf.classes_[probabilities.argmax(axis=1)]
+    )
+
+
+def test_planted_truth_without_torch():
+    texts, labels = make_word_texts(400)
+    noisy = make_label_noise(labels, "symmetric", 0.3, random_state=0)
+    clf = make_fast(correction_threshold=0.5).fit(texts, noisy)
+    assert (clf.transduction_ == labels).mean() > 0.95
+    expected = np.array([[0.7, 0.3], [0.3, 0.7]])
+    assert_allclose(clf.noise_transition_matrix_, expected, atol=0.1)
+    assert_allclose(clf.noise_transition_matrix_.sum(axis=1), 1)
+
+
+def test_right_labels_stay(tiny_model):
+    texts, labels = make_word_texts(120)
+    for clf in (make_fast(), make_tiny(tiny_model)):
+        assert (clf.fit(texts, labels).transduction_ == labels).all()
+
+
+def test_careful_correction_changes_some_and_harms_none():
+    texts, labels = make_word_texts(400)
+    noisy = make_label_noise(labels, "symmetric", 0.3, random_state=0)
+    careful = make_fast().fit(texts, noisy)
+    changed = careful.transduction_ != noisy
+    assert changed.any()
+    assert (careful.transduction_[changed] == labels[changed]).mean() > 0.95
+
+
+def arrays_of(clf, texts):
+    """Collect every array that a fitted classifier gives."""
+    trajectories = clf.dynamics_.transform(texts)
+    arrays = {
+        "predict_proba": clf.predict_proba(texts),
+        "embeddings": trajectories.embeddings,
+        "probabilities": trajectories.probabilities,
+    }
+    for stage in (clf, clf.prior_, clf.denoiser_):
+        for name, value in vars(stage).items():
+            if isinstance(value, np.ndarray):
+                arrays[type(stage).__name__ + name] = value
+    return arrays
+
+
+def test_equal_seeds_give_equal_arrays(tiny_model, word_texts):
+    texts, _, noisy = word_texts
+    one = make_tiny(tiny_model).fit(texts, noisy)
+    two = clone(one).fit(texts, noisy)
+    expected = arrays_of(one, texts[:20])
+    assert len(expected) > 10
+    for fitted in (two, pickle.loads(pickle.dumps(one)), one.fit(texts, noisy)):
+        found = arrays_of(fitted, texts[:20])
+        assert found.keys() == expected.keys()
+        for name, array in expected.items():
+            assert_array_equal(found[name], array, err_msg=name)
+    other = clone(one).set_params(random_state=1).fit(texts, noisy)
+    assert not np.array_equal(one.label_distributions_, other.label_distributions_)
+
+
+def test_is_the_pipeline_written_by_hand(word_texts):
+    texts, _, noisy = word_texts
+    stages = {
+        "dynamics": IncrementalDynamics(random_state=1),
+        "prior": TrajectoryKNNPrior(),
+        "denoiser": DirichletVAE(random_state=2),
+    }
+    pipeline = Pipeline([(name, clone(stage)) for name, stage in stages.items()])
+    pipeline.fit(texts, noisy)
+    clf = DyGenClassifier(**stages).fit(texts, noisy)
+    assert_array_equal(clf.predict_proba(texts), pipeline.predict_proba(texts))
+    assert_array_equal(
+        clf.label_distributions_, pipeline["denoiser"].label_distributions_
+    )
+    assert clf.dynamics_ is clf.pipeline_["dynamics"]
+
+
+def test_precomputed_dynamics(word_texts):
+    texts, labels, noisy = word_texts
+    stage = IncrementalDynamics(random_state=1)
+    recorded = stage.fit_transform(texts, noisy)
+    denoiser = DirichletVAE(random_state=2)
+    clf = DyGenClassifier("precomputed", denoiser=denoiser).fit(recorded, noisy)
+    whole = DyGenClassifier(stage, denoiser=denoiser).fit(texts, noisy)
+    assert_array_equal(clf.label_distributions_, whole.label_distributions_)
+    assert_array_equal(clf.predict(stage.transform(texts)), whole.predict(texts))
+    assert not hasattr(clf, "dynamics_")
+    scores = cross_val_score(clf.set_params(random_state=0), recorded, labels, cv=3)
+    assert scores.min() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("make", "missing"),
+    [
+        (list, None),
+        (np.array, None),
+        (lambda y: np.array(y, dtype=object), None),
+        (pd.Series, None),
+        (lambda y: pd.Series(y, index=range(5, 125), dtype="category"), None),
+        (lambda y: pd.DataFrame({"y": y}), None),
+    ],
+)
+@pytest.mark.parametrize("names", [("animal", "fruit"), (3, -1), (True, False), (0, 7)])
+def test_labels_of_any_type(word_texts, make, missing, names):
+    texts, _, noisy = word_texts
+    y = [names[0] if label == "animal" else names[1] for label in noisy]
+    clf = make_fast().fit(texts, make(y))
+    assert set(clf.classes_.tolist()) == set(names)
+    assert clf.classes_.tolist() == sorted(names)
+    predicted = clf.predict(texts).tolist()
+    assert set(predicted) <= set(names)
+    assert {type(p) for p in predicted} <= {type(name) for name in names}
+    assert clf.transduction_.shape == (120,)
+    reference = make_fast().fit(texts, noisy)
+    order = slice(None) if clf.classes_[0] == names[0] else slice(None, None, -1)
+    if order == slice(None):
+        assert_array_equal(clf.predict_proba(texts), reference.predict_proba(texts))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        tuple,
+        np.array,
+        lambda texts: np.array(texts, dtype=object)[:, None],
+        pd.Series,
+        lambda texts: pd.DataFrame({"text": texts}),
+    ],
+)
+def test_texts_in_any_container(word_texts, make):
+    texts, _, noisy = word_texts
+    expected = make_fast().fit(texts, noisy).predict_proba(texts)
+    clf = make_fast().fit(make(texts), noisy)
+    assert_array_equal(clf.predict_proba(make(texts)), expected)
+
+
+@pytest.mark.parametrize("missing", [-1, np.nan, None])
+def test_missing_labels(word_texts, tiny_model, missing):
+    texts, labels, noisy = word_texts
+    y = noisy.astype(object)
+    y[:30] = missing
+    missing_label = np.nan if missing is None else missing
+    if missing == -1:
+        y = np.where(y == "animal", 0, np.where(y == "fruit", 1, y)).astype(int)
+        labels = (labels == "fruit").astype(int)
+    for clf in (make_fast(), make_tiny(tiny_model)):
+        clf.set_params(missing_label=missing_label).fit(texts, y)
+        assert len(clf.classes_) == 2
+        assert clf.label_distributions_.shape == (120, 2)
+        assert (clf.transduction_[:30] == labels[:30]).mean() > 0.85
+        assert clf.label_issues()["index"].min() >= 30
+        assert_allclose(clf.noise_transition_matrix_.sum(axis=1), 1)
+
+
+def test_label_issues(word_texts):
+    texts, labels, noisy = word_texts
+    clf = make_fast().fit(texts, noisy)
+    issues = clf.label_issues()
+    assert issues.columns.tolist() == [
+        "index", "given", "suggested", "confidence", "quality",
+    ]  # fmt: skip
+    posterior = clf.label_distributions_
+    suggested = clf.classes_[posterior.argmax(axis=1)]
+    assert set(issues["index"]) == set(np.flatnonzero(suggested != noisy))
+    assert issues["quality"].is_monotonic_increasing
+    for row in issues.itertuples():
+        assert row.given == noisy[row.index]
+        assert row.suggested == suggested[row.index]
+        codes = np.searchsorted(clf.classes_, [row.given, row.suggested])
+        assert_allclose(posterior[row.index, codes], [row.quality, row.confidence])
+    is_wrong = (noisy != labels)[issues["index"]]
+    assert is_wrong.mean() > 0.9
+    changed = np.flatnonzero(clf.transduction_ != noisy)
+    assert set(changed) <= set(issues["index"])
+
+
+def test_swapped_stages(word_texts):
+    texts, _labels, noisy = word_texts
+    for stages in (
+        {"prior": UniformPrior()},
+        {"denoiser": TransitionMatrixDenoiser()},
+        {"prior": TrajectoryKNNPrior(score="paper", selection="class")},
+    ):
+        clf = make_fast(**stages).fit(texts, noisy)
+        assert clf.label_distributions_.shape == (120, 2)
+        assert_allclose(clf.predict_proba(texts).sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_final_estimator(word_texts, weighted, monkeypatch):
+    texts, labels, noisy = word_texts
+    seen = {}
+    last = LogisticRegression() if weighted else KNeighborsClassifier()
+    final = make_pipeline(TfidfVectorizer(), last)
+    fit = type(last).fit
+
+    def spy(self, X, y, **params):
+        seen.update(params, y=y)
+        return fit(self, X, y, **params)
+
+    spy.__signature__ = __import__("inspect").signature(fit)
+    monkeypatch.setattr(type(last), "fit", spy)
+    clf = make_fast(final_estimator=final).fit(texts, noisy)
+    assert_array_equal(seen["y"], clf.transduction_)
+    if weighted:
+        codes = np.searchsorted(clf.classes_, clf.transduction_)
+        expected = clf.label_distributions_[np.arange(120), codes]
+        assert_array_equal(seen["sample_weight"], expected)
+    assert_array_equal(clf.predict(texts), clf.final_estimator_.predict(texts))
+    assert_allclose(clf.predict_proba(texts), clf.final_estimator_.predict_proba(texts))
+    assert clf.score(texts, labels) > 0.9
+
+
+def test_final_estimator_when_a_class_lost_all_its_labels(word_texts, monkeypatch):
+    texts, _, noisy = word_texts
+    monkeypatch.setattr(
+        "skdygen._classifier.correct_labels", lambda p, m, codes, t: codes.clip(max=1)
+    )
+    three = np.where(np.arange(120) % 5 == 0, "tool", noisy)
+    final = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    clf = make_fast(final_estimator=final).fit(texts, three)
+    probabilities = clf.predict_proba(texts)
+    assert probabilities.shape == (120, 3)
+    assert (probabilities[:, 2] == 0).all()
+
+
+def test_nested_parameters_of_default_stages():
+    clf = DyGenClassifier().set_params(
+        dynamics__n_epochs=3, prior__score="paper", denoiser=None, denoiser__n_epochs=2
+    )
+    assert clf.dynamics.n_epochs == 3
+    assert clf.prior.score == "paper"
+    assert clf.denoiser.n_epochs == 2
+    assert DyGenClassifier().dynamics is None
+    with pytest.raises(ValueError, match="Invalid parameter 'n_epoch'"):
+        DyGenClassifier().set_params(dynamics__n_epoch=3)
+    assert clone(clf).get_params()["dynamics__n_epochs"] == 3
+
+
+def test_grid_search_fine_tunes_once_per_fold(
+    tiny_model, word_texts, tmp_path, monkeypatch
+):
+    texts, _labels, noisy = word_texts
+    count = tmp_path / "count"
+    count.write_text("")
+    fit = LanguageModelDynamics._fit
+
+    def counted(self, *args, **kwargs):
+        with count.open("a") as file:
+            file.write("x")
+        return fit(self, *args, **kwargs)
+
+    monkeypatch.setattr(LanguageModelDynamics, "_fit", counted)
+    search = GridSearchCV(
+        make_tiny(tiny_model, memory=str(tmp_path / "cache")),
+        {"prior__score": ["paper", "relative"], "denoiser__prior_strength": [1.0, 5.0]},
+        cv=3,
+        refit=False,
+    )
+    search.fit(texts, noisy)
+    assert len(count.read_text()) == 3
+    assert search.cv_results_["mean_test_score"].min() > 0.5
+
+
+def test_memory_gives_the_same(tiny_model, word_texts, tmp_path):
+    texts, _, noisy = word_texts
+    expected = make_tiny(tiny_model).fit(texts, noisy)
+    for _ in range(2):
+        clf = make_tiny(tiny_model, memory=tmp_path).fit(texts, noisy)
+        assert_array_equal(clf.label_distributions_, expected.label_distributions_)
+        assert_array_equal(clf.predict_proba(texts), expected.predict_proba(texts))
+
+
+def test_cross_validation_and_pipelines(word_texts):
+    texts, labels, noisy = word_texts
+    clf = make_pipeline(FunctionTransformer(list), make_fast())
+    found = cross_val_predict(clf, np.array(texts), noisy, cv=3, method="predict_proba")
+    assert found.shape == (120, 2)
+    assert_allclose(found.sum(axis=1), 1)
+    assert (np.array(["animal", "fruit"])[found.argmax(axis=1)] == labels).mean() > 0.8
+
+
+def test_random_state_and_verbose_are_handed_down_where_unset():
+    clf = DyGenClassifier(
+        IncrementalDynamics(random_state=7), random_state=0, verbose=1, missing_label=-1
+    )
+    stages = clf._make_stages()
+    assert stages["dynamics"].random_state == 7
+    assert isinstance(stages["denoiser"].random_state, int)
+    assert stages["denoiser"].verbose == 1
+    assert {stage.missing_label for stage in stages.values()} == {-1}
+    assert DyGenClassifier()._make_stages()["denoiser"].random_state is None
+    assert clf.dynamics.missing_label is None
+
+
+def test_paper_recipe():
+    clf = make_paper_classifier(contamination=0.3, random_state=5)
+    dynamics, prior, denoiser = clf.dynamics, clf.prior, clf.denoiser
+    assert dynamics.model == "bert-base-uncased"
+    assert (dynamics.n_branches, dynamics.n_epochs) == (2, 10)
+    assert dynamics.trainable_layers == "all"
+    assert dynamics.learning_rate == 5e-5
+    assert dynamics.head_learning_rate is None
+    assert dynamics.regularization == 5
+    assert (prior.score, prior.selection, prior.n_neighbors) == ("paper", "global", 10)
+    assert (prior.query, prior.voting, prior.epoch) == ("include-self", "hard", 0)
+    assert prior.contamination == 0.3
+    assert (denoiser.n_epochs, denoiser.prior_strength) == (10, 5)
+    assert clf.correction_threshold == 0
+    assert clf.random_state == 5
+    changed = make_paper_classifier(dynamics__n_epochs=3, learning_rate=1e-4)
+    assert changed.dynamics.n_epochs == 3
+    assert changed.dynamics.learning_rate == 1e-4
+
+
+def test_paper_recipe_runs(word_texts):
+    texts, _labels, noisy = word_texts
+    clf = make_paper_classifier(dynamics=IncrementalDynamics(), random_state=0)
+    clf.fit(texts, noisy)
+    posterior = clf.label_distributions_
+    assert_array_equal(clf.transduction_, clf.classes_[posterior.argmax(axis=1)])
+
+
+def test_silent_by_default(tiny_model, word_texts, capfd):
+    texts, _, noisy = word_texts
+    make_tiny(tiny_model).fit(texts, noisy).predict(texts)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "error", "message"),
+    [
+        ("a bare string", ["a"], ValueError, "single string"),
+        (["a", None, "b"], [0, 1, 0], TypeError, "row 1 is None"),
+        (["a", "b", np.nan], [0, 1, 0], TypeError, "row 2 is nan"),
+        (["a", 7, "b"], [0, 1, 0], TypeError, "row 1 is 7"),
+        (["a", "b"], [0, 1, 0], ValueError, "X has 2 texts but y has 3 labels"),
+        (["a", "b"], [1, 1], ValueError, "one class only"),
+        (["a", "b", "c"], ["x", None, "y"], ValueError, "y has no label in row 1"),
+        (["a", "b", "c"], [0.1, 0.7, 0.2], ValueError, "continuous"),
+        ([], [], ValueError, "X is empty"),
+    ],
+)
+def test_bad_data_is_refused_before_training(X, y, error, message, monkeypatch):
+    def no_training(*args, **kwargs):
+        raise AssertionError("training began")
+
+    monkeypatch.setattr(IncrementalDynamics, "_fit", no_training)
+    monkeypatch.setattr(LanguageModelDynamics, "_fit", no_training)
+    for clf in (DyGenClassifier(), make_fast()):
+        with pytest.raises(error, match=message):
+            clf.fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"dynamics__n_epochs": 0}, ValueError, "'n_epochs' parameter"),
+        ({"prior__contamination": 1.5}, ValueError, "'contamination' parameter"),
+        ({"denoiser__n_epochs": 0}, ValueError, "'n_epochs' parameter"),
+        ({"correction_threshold": 2}, ValueError, "'correction_threshold' parameter"),
+        ({"dynamics": "other"}, ValueError, "'dynamics' parameter"),
+        ({"prior": LogisticRegression()}, ValueError, "'prior' parameter"),
+        (
+            {"dynamics": FrozenEstimator(IncrementalDynamics())},
+            TypeError,
+            "pass dynamics='precomputed'",
+        ),
+    ],
+)
+def test_bad_parameters_are_refused_before_training(
+    params, error, message, monkeypatch
+):
+    def no_training(*args, **kwargs):
+        raise AssertionError("training began")
+
+    monkeypatch.setattr(IncrementalDynamics, "_fit", no_training)
+    with pytest.raises(error, match=message):
+        make_fast(**params).fit(["a", "b"], [0, 1])
+
+
+def test_precomputed_wants_trajectories():
+    with pytest.raises(TypeError, match="X must be Trajectories"):
+        DyGenClassifier("precomputed").fit(["a", "b"], [0, 1])

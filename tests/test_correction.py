@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skdygen._correction import (
+    correct_labels,
+    estimate_transition_matrix,
+    is_more_likely_right,
+)
+
+
+def make_model(n_samples, noise, error, seed=0):
+    """Make a model that knows how sure it can be, and labels that are partly wrong.
+
+    The chance of a wrong prediction falls from `error` to 0 with the confidence;
+    labels are wrong at the same rate anywhere.
+    """
+    rng = np.random.RandomState(seed)
+    true = rng.randint(4, size=n_samples)
+    doubt = rng.rand(n_samples)
+    is_off = rng.rand(n_samples) < error * doubt
+    predicted = np.where(is_off, (true + rng.randint(1, 4, n_samples)) % 4, true)
+    given = np.where(
+        rng.rand(n_samples) < noise, (true + rng.randint(1, 4, n_samples)) % 4, true
+    )
+    distributions = np.full((n_samples, 4), 1.0) + np.eye(4)[predicted] * (
+        20 - 19 * doubt[:, None]
+    )
+    return distributions / distributions.sum(axis=1, keepdims=True), true, given
+
+
+@pytest.mark.parametrize(
+    ("noise", "error", "gain"),
+    [(0.1, 0.05, 0.05), (0.1, 0.5, 0), (0.3, 0.05, 0.2), (0.3, 0.5, 0.05)],
+)
+def test_wrong_labels_are_corrected(noise, error, gain):
+    p, true, given = make_model(4000, noise, error)
+    corrected = correct_labels(p, p, given, "auto")
+    assert (corrected == true).mean() > (given == true).mean() + gain
+
+
+@pytest.mark.parametrize("error", [0.05, 0.2, 0.35])
+def test_right_labels_are_left_alone(error):
+    p, true, _ = make_model(4000, 0.0, error)
+    corrected = correct_labels(p, p, true, "auto")
+    assert (corrected == true).mean() == 1
+
+
+def test_the_less_confident_are_left_alone():
+    p, _true, given = make_model(4000, 0.1, 1.0)
+    is_sure = is_more_likely_right(p, given)
+    confidence = p.max(axis=1)
+    assert 0 < is_sure.mean() < 1
+    assert confidence[is_sure].min() >= confidence[~is_sure].max()
+
+
+def test_float_threshold():
+    p = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]])
+    given = np.array([1, 1, 0, -1])
+    assert_array_equal(correct_labels(p, p, given, 0.85), [0, 1, 0, 1])
+    assert_array_equal(correct_labels(p, p, given, 0.75), [0, 1, 1, 1])
+    assert_array_equal(correct_labels(p, p, given, 0.0), [0, 0, 1, 1])
+    assert_array_equal(correct_labels(p, p, given, 1.0), [1, 1, 0, 1])
+
+
+def test_transition_matrix():
+    rng = np.random.RandomState(0)
+    matrix = np.array([[0.7, 0.3], [0.1, 0.9]])
+    true = rng.randint(2, size=20000)
+    given = np.array([rng.choice(2, p=matrix[k]) for k in true])
+    given[:100] = -1
+    found = estimate_transition_matrix(np.eye(2)[true], given)
+    assert_allclose(found, matrix, atol=0.02)
+    assert_allclose(found.sum(axis=1), 1)

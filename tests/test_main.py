@@ -1,0 +1,30 @@
+import re
+
+import pytest
+
+from skdygen.__main__ import main, run_demo
+from skdygen.dynamics import IncrementalDynamics
+
+
+def test_demo():
+    lines = []
+    run_demo(
+        seed=0, noise=0.3, write=lines.append, dynamics=IncrementalDynamics(n_epochs=10)
+    )
+    output = "\n".join(lines)
+    assert "30% of the labels wrong" in output
+    accuracies = dict(re.findall(r"(?m)^(.*?)\s+(\d\.\d{3})\s*$", output))
+    assert float(accuracies["right labels, as given"]) == pytest.approx(0.7)
+    assert float(accuracies["test accuracy, DyGen"]) > 0.6
+    table = output[output.index("most suspicious labels") :].splitlines()[2:]
+    assert table[0].split() == [
+        "index", "given", "suggested", "true", "confidence", "quality", "text",
+    ]  # fmt: skip
+    assert len(table) == 11
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as info:
+        main(["demo", "--help"])
+    assert info.value.code == 0
+    assert "--noise" in capsys.readouterr().out
