@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 import time
+from textwrap import shorten
 
 
 def main(arguments=None):
@@ -38,7 +39,6 @@ def run_demo(*, seed, noise, write=print, **params):
     **params : dict
         Parameters of `DyGenClassifier`.
     """
-    import pandas as pd
     from sklearn.metrics import accuracy_score
 
     from . import DyGenClassifier
@@ -67,10 +67,9 @@ def run_demo(*, seed, noise, write=print, **params):
 
     worst = clf.label_issues().head(10)
     worst.insert(3, "true", labels[worst["index"]])
-    worst["text"] = [texts[i] for i in worst["index"]]
+    worst["text"] = [shorten(texts[i], 60, placeholder=" ...") for i in worst["index"]]
     write("The ten most suspicious labels (the column 'true' is known here only):\n")
-    with pd.option_context("display.max_colwidth", 60, "display.width", 200):
-        write(worst.round(3).to_string(index=False))
+    write(worst.round(3).to_string(index=False))
 
 
 if __name__ == "__main__":

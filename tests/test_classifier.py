@@ -141,31 +141,27 @@ def test_precomputed_dynamics(word_texts):
 
 
 @pytest.mark.parametrize(
-    ("make", "missing"),
+    "make",
     [
-        (list, None),
-        (np.array, None),
-        (lambda y: np.array(y, dtype=object), None),
-        (pd.Series, None),
-        (lambda y: pd.Series(y, index=range(5, 125), dtype="category"), None),
-        (lambda y: pd.DataFrame({"y": y}), None),
+        list,
+        np.array,
+        lambda y: np.array(y, dtype=object),
+        pd.Series,
+        lambda y: pd.Series(y, index=range(5, 125), dtype="category"),
+        lambda y: pd.DataFrame({"y": y}),
     ],
 )
-@pytest.mark.parametrize("names", [("animal", "fruit"), (3, -1), (True, False), (0, 7)])
-def test_labels_of_any_type(word_texts, make, missing, names):
+@pytest.mark.parametrize("names", [("animal", "fruit"), (-1, 3), (False, True)])
+def test_labels_of_any_type(word_texts, make, names):
     texts, _, noisy = word_texts
+    fast = make_fast(denoiser__n_epochs=2)
+    expected = fast.fit(texts, noisy).predict_proba(texts)
     y = [names[0] if label == "animal" else names[1] for label in noisy]
-    clf = make_fast().fit(texts, make(y))
-    assert set(clf.classes_.tolist()) == set(names)
-    assert clf.classes_.tolist() == sorted(names)
-    predicted = clf.predict(texts).tolist()
-    assert set(predicted) <= set(names)
-    assert {type(p) for p in predicted} <= {type(name) for name in names}
-    assert clf.transduction_.shape == (120,)
-    reference = make_fast().fit(texts, noisy)
-    order = slice(None) if clf.classes_[0] == names[0] else slice(None, None, -1)
-    if order == slice(None):
-        assert_array_equal(clf.predict_proba(texts), reference.predict_proba(texts))
+    clf = clone(fast).fit(texts, make(y))
+    assert_array_equal(clf.predict_proba(texts), expected)
+    assert clf.classes_.tolist() == list(names)
+    for labels in (clf.predict(texts), clf.transduction_):
+        assert {type(label) for label in labels.tolist()} == {type(names[0])}
 
 
 @pytest.mark.parametrize(
@@ -180,8 +176,9 @@ def test_labels_of_any_type(word_texts, make, missing, names):
 )
 def test_texts_in_any_container(word_texts, make):
     texts, _, noisy = word_texts
-    expected = make_fast().fit(texts, noisy).predict_proba(texts)
-    clf = make_fast().fit(make(texts), noisy)
+    fast = make_fast(denoiser__n_epochs=2)
+    expected = fast.fit(texts, noisy).predict_proba(texts)
+    clf = clone(fast).fit(make(texts), noisy)
     assert_array_equal(clf.predict_proba(make(texts)), expected)
 
 

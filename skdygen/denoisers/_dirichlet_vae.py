@@ -167,7 +167,7 @@ class DirichletVAE(BaseDenoiser):
         self.encoder_bias_ = bias - np.einsum("mf,mfk->mk", shift, weights)
 
     def prior_concentrations(self, prior):
-        """Concentrations of the Dirichlet prior.
+        """Compute the concentrations of the Dirichlet prior.
 
         Parameters
         ----------
@@ -195,7 +195,8 @@ class DirichletVAE(BaseDenoiser):
         Returns
         -------
         posterior : ndarray of shape (n_samples, n_branches, n_classes, n_classes)
-            q_m(y | y~, w_m); y~ runs along the third axis, y along the last.
+            The values q_m(y | y~, w_m); y~ runs along the third axis, y along the
+            last.
         """
         check_is_fitted(self)
         trajectories = check_trajectories(X)

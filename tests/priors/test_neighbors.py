@@ -81,7 +81,7 @@ def test_transform_asks_the_fitted_neighbors(clusters):
         trajectories[:100], given[:100]
     )
     found = fitted.transform(trajectories[100:]).prior
-    points = trajectories.embeddings[:, :, 0].reshape(150, -1)
+    points = trajectories.embeddings[:, :, -1].reshape(150, -1)
     clean = fitted.clean_indices_
     knn = KNeighborsClassifier(4, weights="distance").fit(points[clean], given[clean])
     assert_allclose(found, knn.predict_proba(points[100:]), atol=1e-5)

@@ -1,0 +1,39 @@
+"""Every public class, method and function has a complete numpydoc docstring."""
+
+import inspect
+
+import pytest
+from numpydoc.validate import validate
+
+import skdygen
+from skdygen import base, datasets, denoisers, dynamics, priors
+
+# What is not asked: an extended summary, "See Also" and examples everywhere, a
+# docstring that begins on the line after the quotes, and types of yielded values.
+IGNORED = {"ES01", "SA01", "EX01", "GL01", "GL02", "YD01", "RT02"}
+
+
+def public_names():
+    for module in (skdygen, base, datasets, denoisers, dynamics, priors):
+        for name in module.__all__:
+            thing = getattr(module, name)
+            full_name = f"{module.__name__}.{name}"
+            yield full_name
+            if not inspect.isclass(thing):
+                continue
+            for attribute, member in inspect.getmembers(thing):
+                is_own = (getattr(member, "__module__", None) or "").startswith(
+                    "skdygen"
+                )
+                if inspect.isfunction(member) and is_own and attribute[0] != "_":
+                    yield f"{full_name}.{attribute}"
+
+
+@pytest.mark.parametrize("name", sorted(set(public_names())))
+def test_docstring(name):
+    problems = [
+        f"{code}: {message}"
+        for code, message in validate(name)["errors"]
+        if code not in IGNORED
+    ]
+    assert not problems, "\n".join([name, *problems])
