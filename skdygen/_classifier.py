@@ -198,7 +198,10 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         stages = self._make_stages()
         X = self._check_X(X)
         self.classes_, codes = encode_labels(
-            y, missing_label=self.missing_label, n_samples=len(X)
+            y,
+            missing_label=self.missing_label,
+            classes=getattr(X, "classes", None),  # those of precomputed dynamics
+            n_samples=len(X),
         )
         memory = self.memory
         if isinstance(memory, os.PathLike):

@@ -140,6 +140,16 @@ def test_precomputed_dynamics(word_texts):
     assert scores.min() > 0.9
 
 
+def test_precomputed_dynamics_with_a_class_that_a_fold_lacks(word_texts):
+    texts, _, noisy = word_texts
+    three = np.where(np.arange(120) < 3, "tool", noisy)
+    recorded = IncrementalDynamics(random_state=0).fit_transform(texts, three)
+    clf = DyGenClassifier("precomputed", random_state=0).fit(recorded[3:], three[3:])
+    assert clf.classes_.tolist() == ["animal", "fruit", "tool"]
+    assert clf.predict_proba(recorded).shape == (120, 3)
+    assert clf.label_distributions_.shape == (117, 3)
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -34,11 +34,14 @@ class Inputs:
     lengths : ndarray of shape (n_samples,)
         Number of tokens of each text, to draw batches of like length; 1 if there is
         one row per text.
+    constants : dict, default=None
+        Inputs that are the same for all texts, such as the length of a prompt.
     """
 
-    def __init__(self, fields, lengths):
+    def __init__(self, fields, lengths, constants=None):
         self.fields = fields
         self.lengths = lengths
+        self.constants = constants or {}
 
     def __len__(self):
         return len(self.lengths)
@@ -53,7 +56,7 @@ class Inputs:
             else:
                 field = field[rows]
             features[name] = torch.from_numpy(field)
-        return {
+        return self.constants | {
             name: (tensor.float() if tensor.is_floating_point() else tensor).to(device)
             for name, tensor in features.items()
         }
@@ -147,13 +150,15 @@ class Backbone:
     def _tokenize(self, texts):
         """Token ids of each text, cut to the model's length but not padded."""
         prompt = self.model.prompts.get(self.model.default_prompt_name)
-        flat, lengths = {}, []
+        flat, lengths, constants = {}, [], {}
         for part in batches(len(texts), _TEXTS_AT_ONCE):
             features = self.model.preprocess(texts[part], prompt=prompt)
             mask = features["attention_mask"].bool()
             lengths.append(mask.sum(dim=1).numpy())
             for name, values in features.items():
-                if name != "attention_mask" and torch.is_tensor(values):
+                if not torch.is_tensor(values):
+                    constants[name] = values
+                elif name != "attention_mask":
                     flat.setdefault(name, []).append(values[mask].numpy())
         lengths = np.concatenate(lengths)
         pad_id = self.model.tokenizer.pad_token_id or 0
@@ -167,6 +172,7 @@ class Backbone:
                 for name, values in flat.items()
             },
             lengths,
+            constants,
         )
 
     def _inference_batches(self, inputs):
@@ -201,7 +207,7 @@ class Backbone:
             states = self._lower_hidden_states(features).half().cpu().numpy()
             positions, mask = hidden.positions(rows)
             flat[positions[mask]] = states[:, : mask.shape[1]][mask]
-        return Inputs({"inputs_embeds": hidden}, tokens.lengths)
+        return Inputs({"inputs_embeds": hidden}, tokens.lengths, tokens.constants)
 
     def _lower_hidden_states(self, features):
         """Run the model up to its first trained layer, and give what enters there."""
@@ -258,9 +264,10 @@ class Backbone:
                 features = probe.batch(rows, self.device)
                 whole = nn.Sequential(*_without_normalize(self.model))
                 expected = whole(dict(features))["sentence_embedding"]
-                mask = features["attention_mask"]
                 states = self._lower_hidden_states(dict(features)).half().float()
+                mask = features["attention_mask"]
                 upper = {"inputs_embeds": states, "attention_mask": mask}
+                upper |= probe.constants
                 found = self._upper_layers().eval()(upper)["sentence_embedding"]
             error = (found - expected).abs().max() / expected.abs().max()
             problem = None if error < _PROBE_TOLERANCE else f"error {error:.2g}"

@@ -1,5 +1,7 @@
 """Sequences of unequal length in one flat array."""
 
+import math
+
 import numpy as np
 
 
@@ -43,7 +45,7 @@ class Ragged:
             True where a sequence has an item.
         """
         lengths = self.lengths[rows]
-        longest = -(-int(lengths.max()) // multiple) * multiple
+        longest = max(1, math.ceil(lengths.max() / multiple)) * multiple
         steps = np.arange(longest)
         mask = steps < lengths[:, None]
         return np.where(mask, self.starts[rows][:, None] + steps, 0), mask

@@ -44,6 +44,29 @@ def test_cached_layers_give_what_the_whole_model_gives(
     assert_allclose(embed(cut), expected, atol=2e-3)
 
 
+@pytest.mark.parametrize("trainable_layers", [0, 1, "all"])
+@pytest.mark.parametrize("include_prompt", [True, False])
+def test_embeddings_are_those_of_sentence_transformers(
+    tiny_model, tmp_path, trainable_layers, include_prompt
+):
+    model = load_sentence_transformer(tiny_model)
+    model.prompts = {"query": "the old "}
+    model.default_prompt_name = "query"
+    model.set_pooling_include_prompt(include_prompt)
+    model.save(str(tmp_path / "prompted"))
+    expected = model.encode(TEXTS)
+    assert not np.allclose(
+        expected, load_sentence_transformer(tiny_model).encode(TEXTS)
+    )
+    backbone = make_backbone(str(tmp_path / "prompted"), trainable_layers)
+    if trainable_layers == 0:
+        found = backbone.encode(TEXTS).fields["sentence_embedding"]
+    else:
+        found = embed(backbone)
+        found /= np.linalg.norm(found, axis=1, keepdims=True)
+    assert_allclose(found, expected, atol=2e-3)
+
+
 SIZES = {
     "vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 3,
     "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64,
