@@ -5,22 +5,27 @@ import os
 from numbers import Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn import get_config
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import (
+    _num_samples,
     check_is_fitted,
     has_fit_parameter,
 )
 
 from ._correction import correct_labels, estimate_transition_matrix
 from ._trajectories import check_trajectories
+from .base import BaseDenoiser, BaseDynamics
 from .denoisers import DirichletVAE
 from .dynamics import LanguageModelDynamics
 from .priors import TrajectoryKNNPrior
-from .utils._validation import check_texts, encode_labels
+from .utils._validation import encode_labels, fitting
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +34,11 @@ _STAGES = {
     "prior": TrajectoryKNNPrior,
     "denoiser": DirichletVAE,
 }
+
+
+def _final_estimator_has_predict_proba(classifier):
+    final = getattr(classifier, "final_estimator_", classifier.final_estimator)
+    return final is None or hasattr(final, "predict_proba")
 
 
 class DyGenClassifier(ClassifierMixin, BaseEstimator):
@@ -46,7 +56,7 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         `Trajectories` everywhere instead of texts.
     prior : estimator, default=None
         Second stage. None takes `TrajectoryKNNPrior`.
-    denoiser : estimator, default=None
+    denoiser : skdygen.base.BaseDenoiser, default=None
         Third stage. None takes `DirichletVAE`.
     final_estimator : classifier of texts, default=None
         If given, it is fitted on the texts with the corrected labels, with their
@@ -56,9 +66,10 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         When `transduction_` replaces a given label. A float is the probability that
         another class must have. With "auto" a label is replaced only where, at that
         confidence, disagreement with the given labels is more likely their fault than
-        the model's; on labels that are right already nothing should change, and on
-        labels whose mistakes the model cannot tell from its own, nothing does.
-        `label_distributions_` and `label_issues` do not depend on it.
+        the model's, judged by the texts the model is most sure of. That is cautious:
+        mistakes that follow a rule, which the model learns, are often all left.
+        `label_distributions_` and `label_issues` do not depend on it, nor do
+        predictions unless there is a `final_estimator`.
     missing_label : object, default=None
         The value in `y` that means "no label", such as -1. NaN stands for all null
         values; None: every text must have a label.
@@ -116,7 +127,7 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
             None,
         ],
         "prior": [HasMethods(["fit_transform", "transform"]), None],
-        "denoiser": [HasMethods(["fit", "predict_proba"]), None],
+        "denoiser": [BaseDenoiser, None],
         "final_estimator": [HasMethods(["fit", "predict"]), None],
         "correction_threshold": [
             StrOptions({"auto"}),
@@ -171,6 +182,21 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
                 params[stage] = default()
         return super().set_params(**params)
 
+    def _validate_params(self):
+        if isinstance(self.dynamics, FrozenEstimator):
+            raise TypeError(
+                "dynamics is a FrozenEstimator, which would replay dynamics instead of "
+                "recording them; compute the trajectories with fit_transform and pass "
+                "dynamics='precomputed'."
+            )
+        super()._validate_params()
+        for name in _STAGES:
+            stage = getattr(self, name)
+            if isinstance(stage, BaseEstimator):
+                stage._validate_params()
+
+    # Nested validation comes first: everything is checked before anything is trained.
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y):
         """Learn from texts and labels that may be wrong.
 
@@ -193,16 +219,20 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         TypeError
             If a row of `X` is no string, or the labels are of several types.
         """
-        self._refuse_frozen_dynamics()
-        self._validate_params()
         stages = self._make_stages()
-        X = self._check_X(X)
-        self.classes_, codes = encode_labels(
+        X = self._check_X(X, stages.get("dynamics"))
+        classes, codes = encode_labels(
             y,
             missing_label=self.missing_label,
             classes=getattr(X, "classes", None),  # those of precomputed dynamics
-            n_samples=len(X),
+            n_samples=_num_samples(X),
         )
+        with fitting(self):
+            self.classes_ = classes
+            self._fit(stages, X, y, codes)
+        return self
+
+    def _fit(self, stages, X, y, codes):
         memory = self.memory
         if isinstance(memory, os.PathLike):
             memory = os.fspath(memory)
@@ -227,15 +257,6 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         logger.info("changed %d of %d given labels", n_changed, (codes >= 0).sum())
         if self.final_estimator is not None:
             self._fit_final_estimator(X, corrected)
-        return self
-
-    def _refuse_frozen_dynamics(self):
-        if isinstance(self.dynamics, FrozenEstimator):
-            raise TypeError(
-                "dynamics is a FrozenEstimator, which would replay dynamics instead of "
-                "recording them; compute the trajectories with fit_transform and pass "
-                "dynamics='precomputed'."
-            )
 
     def _make_stages(self):
         """Clone the stages and hand down what is set here and not there."""
@@ -246,36 +267,44 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
             if isinstance(stage, str):
                 continue
             stage = default() if stage is None else clone(stage)
-            settings = stage.get_params()
             inherited = {}
-            if settings.get("missing_label", 0) is None:
-                inherited["missing_label"] = self.missing_label
-            if settings.get("verbose") == 0:
-                inherited["verbose"] = self.verbose
-            for key in sorted(settings):
-                is_seed = key == "random_state" or key.endswith("__random_state")
-                if is_seed and settings[key] is None and self.random_state is not None:
+            for key, value in sorted(stage.get_params().items()):
+                parameter = key.rpartition("__")[2]
+                if parameter == "missing_label" and value is None:
+                    inherited[key] = self.missing_label
+                elif parameter == "verbose" and type(value) is int and value == 0:
+                    inherited[key] = self.verbose
+                elif (
+                    parameter == "random_state"
+                    and value is None
+                    and self.random_state is not None
+                ):
                     inherited[key] = rng.randint(np.iinfo(np.int32).max)
             stages[name] = stage.set_params(**inherited)
-            if hasattr(stage, "_validate_params"):
-                stage._validate_params()
         return stages
 
-    def _check_X(self, X):
-        if isinstance(self.dynamics, str):
+    def _check_X(self, X, dynamics):
+        if dynamics is None:
             return check_trajectories(X)
-        return check_texts(X)
+        if isinstance(dynamics, BaseDynamics):
+            return dynamics._check_X(X)
+        return X  # a stage made of others, such as a Pipeline, knows what it takes
 
     def _fit_final_estimator(self, X, corrected):
         estimator = clone(self.final_estimator)
         weight = self.label_distributions_[np.arange(len(corrected)), corrected]
-        target, prefix = estimator, ""
-        while isinstance(target, Pipeline):
-            name, target = target.steps[-1]
-            prefix += f"{name}__"
         fit_params = {}
-        if has_fit_parameter(target, "sample_weight"):
-            fit_params[f"{prefix}sample_weight"] = weight
+        if get_config()["enable_metadata_routing"]:
+            routing = get_routing_for_object(estimator)
+            if routing.consumes("fit", ["sample_weight"]):
+                fit_params["sample_weight"] = weight
+        else:
+            last, prefix = estimator, ""
+            while isinstance(last, Pipeline):
+                name, last = last.steps[-1]
+                prefix += f"{name}__"
+            if has_fit_parameter(last, "sample_weight"):
+                fit_params[f"{prefix}sample_weight"] = weight
         self.final_estimator_ = estimator.fit(X, self.transduction_, **fit_params)
 
     def predict(self, X):
@@ -292,10 +321,12 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
             Classes, in the form they have in `y`.
         """
         check_is_fitted(self)
-        if self.final_estimator is not None:
-            return self.final_estimator_.predict(self._check_X(X))
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        X = self._check_X(X, getattr(self, "dynamics_", None))
+        if hasattr(self, "final_estimator_"):
+            return self.final_estimator_.predict(X)
+        return self.classes_[self.pipeline_.predict_proba(X).argmax(axis=1)]
 
+    @available_if(_final_estimator_has_predict_proba)
     def predict_proba(self, X):
         """Give the probabilities of the true classes of texts.
 
@@ -310,13 +341,14 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
             Rows sum to 1; columns in the order of `classes_`.
         """
         check_is_fitted(self)
-        X = self._check_X(X)
-        if self.final_estimator is None:
+        X = self._check_X(X, getattr(self, "dynamics_", None))
+        if not hasattr(self, "final_estimator_"):
             return self.pipeline_.predict_proba(X)
+        found = self.final_estimator_.predict_proba(X)
         # A class can have lost all its labels to the correction.
-        probabilities = np.zeros((len(X), len(self.classes_)))
+        probabilities = np.zeros((len(found), len(self.classes_)))
         columns = np.searchsorted(self.classes_, self.final_estimator_.classes_)
-        probabilities[:, columns] = self.final_estimator_.predict_proba(X)
+        probabilities[:, columns] = found
         return probabilities
 
     def label_issues(self):

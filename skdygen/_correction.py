@@ -51,8 +51,9 @@ def is_more_likely_right(distributions, codes):
     more likely the label's fault than the model's if disagreement there is less than
     twice as frequent.
 
-    A model that is wrong on more than 5 % of its most confident quarter makes some
-    right labels wrong.
+    A model that disagrees with half of the labels even there is not believed at all.
+    One that is wrong on more than 5 % of its most confident quarter makes some right
+    labels wrong.
 
     Parameters
     ----------
@@ -70,9 +71,12 @@ def is_more_likely_right(distributions, codes):
     disagrees = distributions.argmax(axis=1) != codes
     n_surest = max(1, round(_SUREST_SHARE * len(codes)))
     surest = np.argsort(-confidence, kind="stable")[:n_surest]
-    noise = disagrees[surest].mean() - _ERROR_OF_SUREST
-    share = IsotonicRegression(increasing=False).fit_transform(confidence, disagrees)
-    return share <= 2 * noise
+    disagreement = disagrees[surest].mean()
+    if disagreement >= 0.5:  # then it is the model that cannot be believed
+        return np.zeros(len(codes), dtype=bool)
+    noise = disagreement - _ERROR_OF_SUREST
+    falling = IsotonicRegression(increasing=False).fit(confidence, disagrees)
+    return falling.predict(confidence) <= 2 * noise
 
 
 def estimate_transition_matrix(label_distributions, codes):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .utils._storage import allocate, batches, is_mapped
+from .utils._storage import allocate, batches, folder_of_mapped
 
 _ROWS_AT_ONCE = 4096
+_MOST_ROWS_IN_MEMORY = 2**26  # bytes
 
 
 class Trajectories:
@@ -69,6 +70,11 @@ class Trajectories:
                 f"classes must hold {self.n_classes} labels, one per column of "
                 f"probabilities, but has shape {self.classes.shape}."
             )
+        if not np.array_equal(np.unique(self.classes), self.classes):
+            raise ValueError(
+                f"classes must be sorted and differ from each other, but are "
+                f"{self.classes.tolist()}."
+            )
         self.prior = None if prior is None else _as_array(prior, "prior", 2)
         if prior is not None and self.prior.shape != (len(self), self.n_classes):
             raise ValueError(
@@ -105,7 +111,8 @@ class Trajectories:
         Returns
         -------
         trajectories : Trajectories
-            A view for slices; a copy, memory-mapped if this one is, otherwise.
+            A view for slices, a copy otherwise. A large copy of memory-mapped
+            trajectories is memory-mapped too, in the same folder.
         """
         if isinstance(rows, tuple):
             rows, *columns = rows
@@ -250,11 +257,15 @@ def _as_array(values, name, ndim):
 
 
 def _take(array, rows):
-    """Rows of an array; those of a mapped array are not copied into memory."""
-    if isinstance(rows, slice) or not is_mapped(array):
+    """Rows of an array; many rows of a mapped array are mapped too."""
+    folder = folder_of_mapped(array)
+    if isinstance(rows, slice) or folder is None:
         return array[rows]
     rows = np.arange(len(array))[rows]
-    taken = allocate((len(rows), *array.shape[1:]), array.dtype, max_nbytes=0)
+    shape = (len(rows), *array.shape[1:])
+    taken = allocate(
+        shape, array.dtype, max_nbytes=_MOST_ROWS_IN_MEMORY, temp_folder=folder
+    )
     for part in batches(len(rows), _ROWS_AT_ONCE):
         taken[part] = array[rows[part]]
     return taken

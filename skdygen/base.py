@@ -7,13 +7,21 @@ methods; labels, missing labels, class order and error messages are taken care o
 from abc import ABCMeta, abstractmethod
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ._trajectories import check_trajectories
-from .utils._validation import check_texts, encode_labels
+from .utils._storage import batches, check_max_nbytes
+from .utils._validation import check_texts, encode_labels, fitting
 
 __all__ = ["BaseDenoiser", "BaseDynamics", "BasePrior"]
+
+_ROWS_AT_ONCE = 4096
 
 
 class BaseDynamics(
@@ -34,6 +42,8 @@ class BaseDynamics(
     `missing_label`.
     """
 
+    _parameter_constraints = {}
+
     @abstractmethod
     def _fit(self, X, codes, *, record):
         """Train on labels coded 0..n_classes-1 (-1: none); give the dynamics.
@@ -52,6 +62,11 @@ class BaseDynamics(
     def _check_X(self, X):
         return check_texts(X)
 
+    def _validate_params(self):
+        super()._validate_params()
+        check_max_nbytes(getattr(self, "max_nbytes", None))
+
+    @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y):
         """Train on texts and their labels.
 
@@ -70,6 +85,7 @@ class BaseDynamics(
         self._validate_and_fit(X, y, record=False)
         return self
 
+    @_fit_context(prefer_skip_nested_validation=True)
     def fit_transform(self, X, y):
         """Train on texts and their labels, and give the dynamics recorded meanwhile.
 
@@ -89,12 +105,13 @@ class BaseDynamics(
         return self._validate_and_fit(X, y, record=True)
 
     def _validate_and_fit(self, X, y, *, record):
-        self._validate_params()
         X = self._check_X(X)
-        self.classes_, codes = encode_labels(
-            y, missing_label=self.missing_label, n_samples=len(X)
+        classes, codes = encode_labels(
+            y, missing_label=self.missing_label, n_samples=_num_samples(X)
         )
-        return self._fit(X, codes, record=record)
+        with fitting(self):
+            self.classes_ = classes
+            return self._fit(X, codes, record=record)
 
     def transform(self, X):
         """Replay the training for texts that may be new.
@@ -159,6 +176,8 @@ class BasePrior(
     Subclasses define `_fit_prior` and `_prior`, and have a parameter `missing_label`.
     """
 
+    _parameter_constraints = {}
+
     @abstractmethod
     def _fit_prior(self, trajectories, codes):
         """Learn from labels coded 0..n_classes-1 (-1: none).
@@ -188,6 +207,7 @@ class BasePrior(
         self.fit_transform(X, y)
         return self
 
+    @_fit_context(prefer_skip_nested_validation=True)
     def fit_transform(self, X, y):
         """Learn from trajectories and labels, and give these texts their prior.
 
@@ -203,9 +223,10 @@ class BasePrior(
         trajectories : Trajectories of n_samples texts
             Those given, with `prior`.
         """
-        self._validate_params()
         trajectories, codes = _check_fit(self, X, y)
-        return trajectories.with_prior(self._fit_prior(trajectories, codes))
+        with fitting(self):
+            _remember_trajectories(self, trajectories)
+            return trajectories.with_prior(self._fit_prior(trajectories, codes))
 
     def transform(self, X):
         """Give texts that may be new their prior.
@@ -220,8 +241,7 @@ class BasePrior(
         trajectories : Trajectories of n_samples texts
             Those given, with `prior`.
         """
-        check_is_fitted(self)
-        trajectories = check_trajectories(X)
+        trajectories = _check_seen(self, X)
         return trajectories.with_prior(self._prior(trajectories))
 
 
@@ -231,6 +251,8 @@ class BaseDenoiser(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
     Subclasses define `_fit`, `_marginal` and `_conditional`, and have a parameter
     `missing_label`.
     """
+
+    _parameter_constraints = {}
 
     @abstractmethod
     def _fit(self, trajectories, codes):
@@ -244,6 +266,7 @@ class BaseDenoiser(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
     def _conditional(self, trajectories, codes):
         """p(y | y~, x) of texts with a given label, (n_samples, n_classes)."""
 
+    @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y):
         """Learn how the given labels came from the true ones.
 
@@ -261,16 +284,18 @@ class BaseDenoiser(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
             training text given its label, and `marginal_distributions_`, without
             regard to it, both (n_samples, n_classes).
         """
-        self._validate_params()
         trajectories, codes = _check_fit(self, X, y)
-        self.classes_ = trajectories.classes
-        self._fit(trajectories, codes)
-        self.marginal_distributions_ = self._marginal(trajectories)
-        self.label_distributions_ = self.marginal_distributions_.copy()
-        labelled = np.flatnonzero(codes >= 0)
-        self.label_distributions_[labelled] = self._conditional(
-            trajectories[labelled], codes[labelled]
-        )
+        with fitting(self):
+            _remember_trajectories(self, trajectories)
+            self._fit(trajectories, codes)
+            self.marginal_distributions_ = self._marginal(trajectories)
+            self.label_distributions_ = self.marginal_distributions_.copy()
+            labelled = np.flatnonzero(codes >= 0)
+            for part in batches(len(labelled), _ROWS_AT_ONCE):
+                rows = labelled[part]
+                self.label_distributions_[rows] = self._conditional(
+                    trajectories[rows], codes[rows]
+                )
         return self
 
     def predict_proba(self, X):
@@ -286,8 +311,7 @@ class BaseDenoiser(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         probabilities : ndarray of shape (n_samples, n_classes)
             Rows sum to 1; columns in the order of `classes_`.
         """
-        check_is_fitted(self)
-        return self._marginal(check_trajectories(X))
+        return self._marginal(_check_seen(self, X))
 
     def predict(self, X):
         """Give the most probable true label.
@@ -318,6 +342,28 @@ def _check_fit(estimator, X, y):
         classes=trajectories.classes,
         n_samples=len(trajectories),
     )
-    if not (codes >= 0).any():
-        raise ValueError("y has no label at all; the stage has nothing to learn from.")
     return trajectories, codes
+
+
+def _remember_trajectories(estimator, trajectories):
+    estimator.classes_ = trajectories.classes
+    estimator.trajectory_shape_ = trajectories.embeddings.shape[1:]
+
+
+def _check_seen(estimator, X):
+    """Return trajectories that are of the kind that an estimator was fitted on."""
+    check_is_fitted(estimator)
+    trajectories = check_trajectories(X)
+    shape = trajectories.embeddings.shape[1:]
+    if shape != estimator.trajectory_shape_:
+        raise ValueError(
+            f"X has trajectories of (n_branches, n_epochs, n_features) = {shape}, but "
+            f"those fitted on have {estimator.trajectory_shape_}; use the transform of "
+            f"the dynamics stage that made them."
+        )
+    if not np.array_equal(trajectories.classes, estimator.classes_):
+        raise ValueError(
+            f"X has trajectories for the classes {trajectories.classes.tolist()}, but "
+            f"those fitted on are for {estimator.classes_.tolist()}."
+        )
+    return trajectories

@@ -46,6 +46,13 @@ def test_right_labels_are_left_alone(error):
     assert (corrected == true).mean() == 1
 
 
+def test_a_model_as_good_as_chance_is_not_believed():
+    rng = np.random.RandomState(0)
+    p = rng.dirichlet(np.full(6, 0.3), size=600)
+    given = rng.randint(6, size=600)
+    assert_array_equal(correct_labels(p, p, given, "auto"), given)
+
+
 def test_the_less_confident_are_left_alone():
     p, _true, given = make_model(4000, 0.1, 1.0)
     is_sure = is_more_likely_right(p, given)

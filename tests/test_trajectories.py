@@ -9,8 +9,8 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skdygen import Trajectories
-from skdygen.utils._storage import is_mapped
+from skdygen import Trajectories, _trajectories
+from skdygen.utils._storage import folder_of_mapped
 
 
 def assert_same(left, right):
@@ -33,7 +33,7 @@ def with_prior(random_trajectories):
 def mapped(with_prior, tmp_path):
     with_prior.save(tmp_path / "trajectories.safetensors")
     mapped = Trajectories.load(tmp_path / "trajectories.safetensors", max_nbytes=0)
-    assert is_mapped(mapped.embeddings)
+    assert folder_of_mapped(mapped.embeddings)
     return mapped
 
 
@@ -73,9 +73,15 @@ def test_row_indexing(storage, rows, expected, request):
     assert_array_equal(part.classes, trajectories.classes)
 
 
-def test_rows_of_mapped_trajectories_are_mapped(mapped):
-    assert is_mapped(mapped[np.array([3, 1])].embeddings)
-    assert is_mapped(mapped[:3].embeddings)
+def test_many_rows_of_mapped_trajectories_are_mapped(mapped, monkeypatch):
+    rows = np.array([3, 1])
+    folder = folder_of_mapped(mapped.embeddings)
+    assert folder_of_mapped(mapped[:3].embeddings) == folder
+    assert folder_of_mapped(mapped[rows].embeddings) is None
+    monkeypatch.setattr(_trajectories, "_MOST_ROWS_IN_MEMORY", 10)
+    taken = mapped[rows]
+    assert folder_of_mapped(taken.embeddings) == folder
+    assert_same(taken, mapped[rows])
 
 
 def test_indexing_ends(random_trajectories):
@@ -166,6 +172,8 @@ def test_scikit_learn_takes_them_for_an_array(storage, request):
         ({"embeddings": np.zeros((3, 2, 2))}, "embeddings must be a 4-d array"),
         ({"embeddings": np.zeros((4, 2, 2, 5))}, "must agree"),
         ({"classes": ["a"]}, "classes must hold 3 labels"),
+        ({"classes": ["b", "a", "c"]}, "classes must be sorted"),
+        ({"classes": ["a", "a", "b"]}, "classes must be sorted"),
         ({"prior": np.zeros((3, 2))}, "prior must have shape"),
         ({"probabilities": np.full((3, 2, 2, 3), "a")}, "array of numbers"),
     ],

@@ -6,10 +6,8 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
-from .._trajectories import check_trajectories
-from ..base import BaseDenoiser
+from ..base import BaseDenoiser, _check_seen
 from ..utils._storage import batches
 
 _ROWS_AT_ONCE = 1024
@@ -198,8 +196,7 @@ class DirichletVAE(BaseDenoiser):
             The values q_m(y | y~, w_m); y~ runs along the third axis, y along the
             last.
         """
-        check_is_fitted(self)
-        trajectories = check_trajectories(X)
+        trajectories = _check_seen(self, X)
         n_branches, n_classes = self.encoder_bias_.shape
         shape = (len(trajectories), n_branches, n_classes, n_classes)
         posterior = np.empty(shape, dtype=np.float32)

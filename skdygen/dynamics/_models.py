@@ -20,6 +20,12 @@ OFFLINE_COPIES = {
     "sentence-transformers/all-MiniLM-L6-v2": _MINILM,
     "all-MiniLM-L6-v2": _MINILM,
 }
+_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 _HUB_TIMEOUT = 3  # seconds to wait for a sign of life of the hub
 
 
@@ -51,22 +57,29 @@ def load_sentence_transformer(name, *, max_length=None):
     ModelNotFoundError
         If the model is not to be had; the message says what to do. It comes within
         seconds, also when the hub is out of reach.
+    ValueError
+        If the model does not begin with a transformer.
     """
     from sentence_transformers import SentenceTransformer
 
     source, local_only = find_model(name)
-    with _quiet_loading() if local_only else nullcontext():
-        try:
+    try:
+        with _quiet_loading() if local_only else nullcontext():
             model = SentenceTransformer(
                 str(source),
                 device="cpu",
                 trust_remote_code=False,
                 local_files_only=local_only,
             )
-        except (OSError, ValueError) as error:
-            raise ModelNotFoundError(
-                f"model={name!r} could not be loaded from {source}: {error}"
-            ) from error
+    except (OSError, ValueError) as error:
+        raise ModelNotFoundError(
+            f"model={name!r} could not be loaded from {source}: {error}"
+        ) from error
+    if not hasattr(model[0], "model") or model.tokenizer is None:
+        raise ValueError(
+            f"model={name!r} does not begin with a transformer but with "
+            f"{type(model[0]).__name__}; only transformers can be fine-tuned."
+        )
     model = model.float().eval()
     if max_length is not None:
         longest = model.max_seq_length
@@ -138,11 +151,15 @@ def _sha256(path, modified):
 
 
 def _is_cached(name):
+    """Whether the hub's local cache has a model's configuration and weights."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
+    def has(file):
+        return isinstance(try_to_load_from_cache(name, file), str)
+
     try:
-        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+        return has("config.json") and any(map(has, _WEIGHTS))
     except HFValidationError:
         return False
 

@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from tqdm.auto import tqdm
 from transformers import get_linear_schedule_with_warmup
 
@@ -61,7 +60,6 @@ def train(
     n_steps = n_epochs * math.ceil(len(labelled) / batch_size)
     n_warmup_epochs = warmup_epochs(warmup, n_epochs)
 
-    accelerator = Accelerator()
     parameters = branches.trained_parameters()
     heads = [p for name, p in parameters.items() if _is_head(name)]
     bodies = [p for name, p in parameters.items() if not _is_head(name)]
@@ -76,9 +74,6 @@ def train(
     schedule = get_linear_schedule_with_warmup(
         optimizer, num_warmup_steps=int(warmup * n_steps), num_training_steps=n_steps
     )
-    network, optimizer, schedule = accelerator.prepare(
-        branches, optimizer, schedule, device_placement=[False, False, False]
-    )
 
     progress = tqdm(
         total=n_steps, desc="fine-tuning", unit="batch", disable=not verbose
@@ -92,10 +87,10 @@ def train(
             for rows in (labelled[batch] for batch in order):
                 features = inputs.batch(rows, device)
                 with autocast(dtype, device):
-                    _, logits = network(features)
+                    _, logits = branches(features)
                 loss = coregularized_loss(logits.float(), targets[rows], strength)
-                accelerator.backward(loss)
-                accelerator.clip_grad_norm_(network.parameters(), max_grad_norm)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(branches.parameters(), max_grad_norm)
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad(set_to_none=True)
@@ -110,7 +105,6 @@ def train(
                     f"learning_rate, or precision='fp32'."
                 )
             yield epoch
-    accelerator.free_memory()
 
 
 @torch.no_grad()

@@ -57,6 +57,8 @@ class TrajectoryKNNPrior(BasePrior):
 
     Attributes
     ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes.
     noise_scores_ : ndarray of shape (n_samples,)
         Score of each given label, larger if it looks wrong; NaN where none is given.
     contamination_ : float
@@ -126,7 +128,6 @@ class TrajectoryKNNPrior(BasePrior):
 
     def _fit_prior(self, trajectories, codes):
         space = self._space(trajectories)
-        self.n_classes_ = trajectories.n_classes
         self.noise_scores_ = noise_scores(trajectories, codes, self.score)
         labelled = np.flatnonzero(codes >= 0)
         if self.contamination == "auto":
@@ -136,7 +137,10 @@ class TrajectoryKNNPrior(BasePrior):
             self.contamination_ = float(self.contamination)
         self.clean_indices_ = self._select(codes, labelled)
         self.clean_codes_ = codes[self.clean_indices_]
-        self.neighbors_ = self._make_neighbors().fit(space[self.clean_indices_])
+        self.neighbors_ = self._make_neighbors()
+        if hasattr(self.neighbors_, "set_output"):  # a graph, whatever is configured
+            self.neighbors_.set_output(transform="default")
+        self.neighbors_.fit(space[self.clean_indices_])
 
         distances = self._distances(space)
         if self.query == "leave-one-out":
@@ -195,21 +199,21 @@ class TrajectoryKNNPrior(BasePrior):
 
     def _vote(self, distances):
         """Prior from a sparse matrix of distances, (n_samples, n_classes)."""
-        n_samples = distances.shape[0]
+        n_samples, n_classes = distances.shape[0], len(self.classes_)
         row, col, distance = _nearest(distances, self.n_neighbors)
         # Neighbours at distance 0 share the whole vote, as in KNeighborsClassifier.
         has_zero = np.bincount(row[distance == 0], minlength=n_samples) > 0
         with np.errstate(divide="ignore"):
             weights = np.where(has_zero[row], distance == 0, 1 / distance)
-        cells = row * self.n_classes_ + self.clean_codes_[col]
-        votes = np.bincount(cells, weights, minlength=n_samples * self.n_classes_)
-        votes = votes.reshape(n_samples, self.n_classes_)
+        cells = row * n_classes + self.clean_codes_[col]
+        votes = np.bincount(cells, weights, minlength=n_samples * n_classes)
+        votes = votes.reshape(n_samples, n_classes)
 
         totals = votes.sum(axis=1)
-        prior = np.full(votes.shape, 1 / self.n_classes_)  # stays where nobody votes
+        prior = np.full(votes.shape, 1 / n_classes)  # stays where nobody votes
         voted = totals > 0
         if self.voting == "hard":
-            prior[voted] = np.eye(self.n_classes_)[votes[voted].argmax(axis=1)]
+            prior[voted] = np.eye(n_classes)[votes[voted].argmax(axis=1)]
         else:
             prior[voted] = votes[voted] / totals[voted, None]
         return prior

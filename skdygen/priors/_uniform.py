@@ -8,6 +8,9 @@ from ..base import BasePrior
 class UniformPrior(BasePrior):
     """Believe in every class alike: the ablation of the second stage.
 
+    With it nothing tells `DirichletVAE` which of its classes is which, and its
+    posterior is as good as chance. `TransitionMatrixDenoiser` needs no prior.
+
     Parameters
     ----------
     missing_label : object, default=None
@@ -15,8 +18,8 @@ class UniformPrior(BasePrior):
 
     Attributes
     ----------
-    n_classes_ : int
-        Number of classes.
+    classes_ : ndarray of shape (n_classes,)
+        The classes.
 
     Examples
     --------
@@ -34,9 +37,8 @@ class UniformPrior(BasePrior):
         self.missing_label = missing_label
 
     def _fit_prior(self, trajectories, codes):
-        self.n_classes_ = trajectories.n_classes
         return self._prior(trajectories)
 
     def _prior(self, trajectories):
-        shape = (len(trajectories), self.n_classes_)
-        return np.full(shape, 1 / self.n_classes_)
+        shape = (len(trajectories), trajectories.n_classes)
+        return np.full(shape, 1 / trajectories.n_classes)

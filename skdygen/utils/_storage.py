@@ -42,13 +42,25 @@ def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
     return array
 
 
-def is_mapped(array):
-    """Tell whether an array, or the array it is a view of, is mapped from a file."""
+def check_max_nbytes(max_nbytes):
+    """Raise a clear error if a size is a string that joblib cannot read."""
+    if isinstance(max_nbytes, str):
+        try:
+            memstr_to_bytes(max_nbytes)
+        except ValueError as error:
+            raise ValueError(
+                f"max_nbytes={max_nbytes!r} is not a size; use bytes, or a number with "
+                f"K, M or G such as '500M'."
+            ) from error
+
+
+def folder_of_mapped(array):
+    """Return the folder that a mapped array, or its base, was allocated in, or None."""
     while isinstance(array, np.ndarray):
-        if isinstance(array, np.memmap):
-            return True
+        if isinstance(array, np.memmap) and array.filename is not None:
+            return Path(array.filename).parent.parent
         array = array.base
-    return False
+    return None
 
 
 def batches(n_samples, batch_size):

@@ -1,9 +1,36 @@
 """Checks of texts and labels: one clear error, before anything is trained."""
 
 import numbers
+from contextlib import contextmanager
 
 import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
+
+
+@contextmanager
+def fitting(estimator):
+    """Make a fit all or nothing.
+
+    What an earlier fit has left is forgotten first, and so is what this one has
+    left if it fails or is interrupted.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its attributes that end in an underscore are its fitted state.
+    """
+    _forget(estimator)
+    try:
+        yield
+    except BaseException:
+        _forget(estimator)
+        raise
+
+
+def _forget(estimator):
+    for name in list(vars(estimator)):
+        if name.endswith("_") and not name.startswith("_"):
+            delattr(estimator, name)
 
 
 def check_texts(X, *, name="X"):
@@ -26,7 +53,8 @@ def check_texts(X, *, name="X"):
         If `X` is no ordered collection, or one of its rows is no string; the first
         such row is named.
     ValueError
-        If `X` is a bare string, is empty, or has several columns.
+        If `X` is a bare string, is empty, has several columns, or has a text that is
+        no valid Unicode.
     """
     if isinstance(X, (str, bytes)):
         raise ValueError(
@@ -54,6 +82,14 @@ def check_texts(X, *, name="X"):
                 f"({type(text).__name__}); drop the row, or put a text there "
                 f"(an empty string is allowed)."
             )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{name} has a text that is no valid Unicode in row {row}: "
+                f"{error.reason}; repair it with "
+                f"text.encode(errors='replace').decode()."
+            ) from error
     if not texts:
         raise ValueError(f"{name} is empty: at least one text is needed.")
     return texts
@@ -104,9 +140,9 @@ def encode_labels(y, *, missing_label=None, classes=None, n_samples=None, name="
         given = _unify_objects(given, np.flatnonzero(~is_missing), name)
     if len(given):
         _check_discrete(given, name)
-    if classes is None:
-        classes = np.unique(given)
-        _check_two_classes(classes, is_missing, missing_label, name)
+    found = np.unique(given)
+    _check_two_classes(found, is_missing, missing_label, name)
+    classes = found if classes is None else classes
     codes = np.full(len(values), -1, dtype=np.int64)
     codes[~is_missing] = _positions(given, classes, np.flatnonzero(~is_missing), name)
     return classes, codes

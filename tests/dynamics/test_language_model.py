@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from skdygen.dynamics import LanguageModelDynamics
-from skdygen.utils._storage import is_mapped
+from skdygen.utils._storage import folder_of_mapped
 from tests.conftest import make_word_texts
 
 LAYERS = [0, 1, "all"]
@@ -165,8 +165,8 @@ def test_trajectories_above_max_nbytes_are_mapped(tiny_model, word_texts, tmp_pa
     mapped = clone(in_memory).set_params(max_nbytes="1K", temp_folder=str(tmp_path))
     expected = in_memory.fit_transform(texts, noisy)
     found = mapped.fit_transform(texts, noisy)
-    assert is_mapped(found.embeddings)
-    assert not is_mapped(expected.embeddings)
+    assert folder_of_mapped(found.embeddings)
+    assert not folder_of_mapped(expected.embeddings)
     assert_array_equal(found.embeddings, expected.embeddings)
     del found
     mapped._networks = None
@@ -178,6 +178,15 @@ def test_stage_in_a_pipeline_of_scikit_learn(tiny_model, word_texts):
     model = make_pipeline(make_dynamics(tiny_model), LogisticRegression(max_iter=1000))
     model.fit(texts[:80], labels[:80])
     assert model.score(texts[80:], labels[80:]) > 0.9
+
+
+def test_replay_is_that_of_the_fit_whatever_has_been_set_since(tiny_model, word_texts):
+    texts, _, noisy = word_texts
+    dynamics = make_dynamics(tiny_model)
+    recorded = dynamics.fit_transform(texts, noisy)
+    replayed = dynamics.set_params(n_epochs=7).transform(texts)
+    assert replayed.shape == recorded.shape
+    assert_array_equal(replayed.embeddings, recorded.embeddings)
 
 
 def test_silent_by_default_and_progress_on_demand(tiny_model, word_texts, capfd):

@@ -43,6 +43,7 @@ def test_containers_of_texts(make):
         ({"a": "b"}, TypeError, "dict"),
         (5, TypeError, "int"),
         (np.zeros(3), TypeError, "row 0 is 0.0"),
+        (["a", "b \ud800 c"], ValueError, "no valid Unicode in row 1"),
     ],
 )
 def test_bad_texts(X, error, message):
@@ -113,8 +114,11 @@ def test_bad_labels(y, missing_label, error, message):
 
 
 def test_labels_against_known_classes():
-    classes, codes = encode_labels(["b"], classes=np.array(["a", "b"]))
-    assert classes.tolist() == ["a", "b"]
-    assert_array_equal(codes, [1])
-    with pytest.raises(ValueError, match="label 'c' in row 1"):
-        encode_labels(["b", "c"], classes=np.array(["a", "b"]))
+    known = np.array(["a", "b", "c"])
+    classes, codes = encode_labels(["b", "c", "b"], classes=known)
+    assert classes.tolist() == ["a", "b", "c"]
+    assert_array_equal(codes, [1, 2, 1])
+    with pytest.raises(ValueError, match="label 'd' in row 1"):
+        encode_labels(["b", "d"], classes=known)
+    with pytest.raises(ValueError, match="one class only, 'b'"):
+        encode_labels(["b", "b"], classes=known)
