@@ -14,8 +14,10 @@ def make_paper_classifier(
     Two branches, ten epochs, all layers trained at one learning rate, lambda_1 = 5; the
     paper's score over all texts, ten neighbours in the embeddings of the first epoch,
     clean texts among their own neighbours, hard votes; delta = 5, lambda_2 = 2, ten
-    epochs of the denoiser; labels corrected without a threshold. What cannot be the
-    same: the paper is told the share of wrong labels.
+    epochs of the denoiser; labels corrected without a threshold. What is not the same:
+    the paper is told the share of wrong labels, which is estimated here; a text's
+    embedding is what sentence-transformers makes of the model, the mean over tokens for
+    a plain BERT; and `DirichletVAE` centres and scales the trajectories.
 
     Parameters
     ----------

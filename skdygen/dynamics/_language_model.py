@@ -184,7 +184,7 @@ class LanguageModelDynamics(BaseDynamics):
 
     def _fit(self, X, codes, *, record):
         from ..utils._torch import torch_seed
-        from ._training import run, train
+        from ._training import train
 
         rng = check_random_state(self.random_state)
         with torch_seed(rng.randint(np.iinfo(np.int32).max)):
@@ -224,31 +224,17 @@ class LanguageModelDynamics(BaseDynamics):
                 if record:
                     # Record with the weights as kept, so that a replay is the same.
                     with branches.restored(self.snapshots_[epoch]):
-                        run(
-                            branches,
-                            inputs,
-                            embeddings=trajectories.embeddings[:, :, epoch],
-                            probabilities=trajectories.probabilities[:, :, epoch],
-                            **self._run_settings(backbone),
-                        )
+                        _record(backbone, branches, inputs, trajectories, epoch)
         return trajectories
 
     def _replay(self, X):
-        from ._training import run
-
         backbone, branches = self._load_networks()
         inputs = backbone.encode(X)
         trajectories = self._allocate(len(X), branches, len(self.snapshots_))
         progress = tqdm(self.snapshots_, desc="replaying", disable=not self.verbose)
         for epoch, snapshot in enumerate(progress):
             branches.load(snapshot)
-            run(
-                branches,
-                inputs,
-                embeddings=trajectories.embeddings[:, :, epoch],
-                probabilities=trajectories.probabilities[:, :, epoch],
-                **self._run_settings(backbone),
-            )
+            _record(backbone, branches, inputs, trajectories, epoch)
         return trajectories
 
     def _predict_proba(self, X):
@@ -258,13 +244,7 @@ class LanguageModelDynamics(BaseDynamics):
         n_branches = len(branches.branches)
         probabilities = np.empty((len(X), n_branches, len(self.classes_)))
         branches.load(self.snapshots_[-1])
-        run(
-            branches,
-            backbone.encode(X),
-            embeddings=None,
-            probabilities=probabilities,
-            **self._run_settings(backbone),
-        )
+        run(backbone, branches, backbone.encode(X), None, probabilities)
         return probabilities.mean(axis=1)
 
     def _build_networks(self):
@@ -306,13 +286,6 @@ class LanguageModelDynamics(BaseDynamics):
                 self._networks = self._build_networks()
         return self._networks
 
-    def _run_settings(self, backbone):
-        return {
-            "batch_size": backbone.batch_size,
-            "device": backbone.device,
-            "dtype": backbone.dtype,
-        }
-
     def _allocate(self, n_samples, branches, n_epochs):
         shape = (n_samples, len(branches.branches), n_epochs)
         storage = {"max_nbytes": self.max_nbytes, "temp_folder": self.temp_folder}
@@ -327,3 +300,16 @@ class LanguageModelDynamics(BaseDynamics):
         state = super().__getstate__()
         state.pop("_networks", None)
         return state
+
+
+def _record(backbone, branches, inputs, trajectories, epoch):
+    """Fill in one epoch of the trajectories, with the weights as they are now."""
+    from ._training import run
+
+    run(
+        backbone,
+        branches,
+        inputs,
+        trajectories.embeddings[:, :, epoch],
+        trajectories.probabilities[:, :, epoch],
+    )

@@ -108,21 +108,17 @@ def train(
 
 
 @torch.no_grad()
-def run(branches, inputs, *, batch_size, device, dtype, embeddings, probabilities):
+def run(backbone, branches, inputs, embeddings, probabilities):
     """Embed and classify texts in evaluation mode.
 
     Parameters
     ----------
+    backbone : Backbone
+        Says where, in which precision and how many texts at once.
     branches : Branches
         The networks.
     inputs : Inputs of n_samples texts
         What they read.
-    batch_size : int
-        Number of texts computed together.
-    device : torch.device
-        Where to compute.
-    dtype : torch.dtype or None
-        Type of the matrix products, for `torch.autocast`.
     embeddings : ndarray of shape (n_samples, n_branches, n_features) or None
         Filled with the embeddings.
     probabilities : ndarray of shape (n_samples, n_branches, n_classes)
@@ -130,10 +126,10 @@ def run(branches, inputs, *, batch_size, device, dtype, embeddings, probabilitie
     """
     branches.eval()
     order = np.argsort(-inputs.lengths, kind="stable")
-    for part in batches(len(order), batch_size):
+    for part in batches(len(order), backbone.batch_size):
         rows = order[part]
-        with autocast(dtype, device):
-            embedded, logits = branches(inputs.batch(rows, device))
+        with autocast(backbone.dtype, backbone.device):
+            embedded, logits = branches(inputs.batch(rows, backbone.device))
         if embeddings is not None:
             embeddings[rows] = embedded.float().transpose(0, 1).cpu().numpy()
         probabilities[rows] = logits.float().softmax(-1).transpose(0, 1).cpu().numpy()

@@ -115,10 +115,12 @@ def test_models_without_a_transformer_are_refused(tiny_model, tmp_path):
     from sentence_transformers.sentence_transformer import modules
 
     tokenizer = _models.load_sentence_transformer(tiny_model).tokenizer
-    static = modules.StaticEmbedding(tokenizer._tokenizer, embedding_dim=8)
-    SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "static"))
-    with pytest.raises(ValueError, match="does not begin with a transformer"):
-        _models.load_sentence_transformer(str(tmp_path / "static"))
+    folder = str(tmp_path / "static")
+    with torch.random.fork_rng():
+        static = modules.StaticEmbedding(tokenizer._tokenizer, embedding_dim=8)
+        SentenceTransformer(modules=[static], device="cpu").save(folder)
+        with pytest.raises(ValueError, match="does not begin with a transformer"):
+            _models.load_sentence_transformer(folder)
 
 
 def test_folder_without_a_model(tmp_path):
