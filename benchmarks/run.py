@@ -74,6 +74,7 @@ def main(arguments=None):
         "precision": dynamics.precision_,
         "fit_seconds": fit_seconds,
         "replay_seconds": replay_seconds,
+        "kept_weights_megabytes": sum(map(len, dynamics.snapshots_)) / 1e6,
         "versions": {
             name: version(name)
             for name in ("skdygen", "torch", "scikit-learn", "sentence-transformers")
@@ -175,7 +176,8 @@ def table(record):
         f"trainable_layers={record['dynamics']['trainable_layers']!r}, "
         f"{record['dynamics']['n_epochs']} epochs, {record['precision']}, seed "
         f"{record['seed']}; first stage {record['fit_seconds']:.0f} s, replay of the "
-        f"test texts {record['replay_seconds']:.0f} s",
+        f"test texts {record['replay_seconds']:.0f} s, kept weights "
+        f"{record['kept_weights_megabytes']:.0f} MB",
         "",
         "| method | " + " | ".join(columns.values()) + " |",
         "|---" * (len(columns) + 1) + "|",

@@ -272,7 +272,7 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
                 parameter = key.rpartition("__")[2]
                 if parameter == "missing_label" and value is None:
                     inherited[key] = self.missing_label
-                elif parameter == "verbose" and type(value) is int and value == 0:
+                elif key == "verbose" and type(value) is int and value == 0:
                     inherited[key] = self.verbose
                 elif (
                     parameter == "random_state"
