@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 import time
+from functools import partial
 from textwrap import shorten
 
 
@@ -22,10 +23,11 @@ def main(arguments=None):
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING)
-    return run_demo(seed=options.seed, noise=options.noise)
+    write = partial(print, flush=True)
+    run_demo(seed=options.seed, noise=options.noise, write=write)
 
 
-def run_demo(*, seed, noise, write=print, **params):
+def run_demo(*, seed, noise, write, **params):
     """Compare plain fine-tuning with DyGen, and show the most suspicious labels.
 
     Parameters
