@@ -14,7 +14,7 @@ def main(arguments=None):
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser(
         "demo",
-        help="fine-tune on 600 made messages, 30 %% of them labelled wrongly, and list "
+        help="fine-tune on 500 made messages, 30 %% of them labelled wrongly, and list "
         "the most suspicious labels",
     )
     demo.add_argument("--seed", type=int, default=0, help="random state (default: 0)")
@@ -46,12 +46,12 @@ def run_demo(*, seed, noise, write, **params):
     from . import DyGenClassifier
     from .datasets import make_label_noise, make_texts
 
-    texts, labels = make_texts(900, random_state=seed)
-    train, test = slice(0, 600), slice(600, None)
+    texts, labels = make_texts(700, random_state=seed)
+    train, test = slice(0, 500), slice(500, None)
     given = make_label_noise(labels[train], "symmetric", noise, random_state=seed)
     write(
-        f"600 messages in 6 classes, {(given != labels[train]).mean():.0%} of the "
-        f"labels wrong; 300 more messages to test on. Fine-tuning MiniLM ..."
+        f"500 messages in 6 classes, {(given != labels[train]).mean():.0%} of the "
+        f"labels wrong; 200 more messages to test on. Fine-tuning MiniLM ..."
     )
     start = time.perf_counter()
     clf = DyGenClassifier(random_state=seed, verbose=int(sys.stderr.isatty()))
