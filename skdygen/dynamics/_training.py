@@ -69,7 +69,7 @@ def train(
             {"params": heads, "lr": head_learning_rate},
         ],
         weight_decay=weight_decay,
-        fused=True,
+        fused=torch.device(device).type in ("cpu", "cuda"),
     )
     schedule = get_linear_schedule_with_warmup(
         optimizer, num_warmup_steps=int(warmup * n_steps), num_training_steps=n_steps

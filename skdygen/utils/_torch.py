@@ -53,7 +53,10 @@ def _computes_bfloat16(device_type):
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device_type == "cpu":
         # True only where oneDNN has bfloat16 kernels and the processor the units.
-        native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        native = (
+            torch.backends.mkldnn.is_available()
+            and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
     else:
         native = False
     if not native:
