@@ -10,6 +10,8 @@ from torch.distributions import Dirichlet, kl_divergence
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from ..utils._storage import batches
+
 logger = logging.getLogger(__name__)
 
 
@@ -151,8 +153,8 @@ def train_vae(
     for epoch in tqdm(range(n_epochs), desc="denoising", disable=not verbose):
         strength = 0.0 if epoch < n_warmup_epochs else regularization
         order = rng.permutation(len(codes))
-        for start in range(0, len(order), batch_size):
-            rows = np.sort(order[start : start + batch_size])
+        for part in batches(len(order), batch_size):
+            rows = np.sort(order[part])
             w, given = read_features(rows), one_hot[codes[rows]]
             alpha, logits = vae(w, given)
             loss = vae_loss(alpha, logits, given, alpha_prior[rows], strength)

@@ -245,8 +245,6 @@ def _check_two_classes(classes, is_missing, missing_label, name):
 
 
 def _positions(given, classes, rows, name):
-    if not len(given):
-        return np.empty(0, dtype=np.int64)
     codes = np.searchsorted(classes, given).clip(max=len(classes) - 1)
     unknown = classes[codes] != given
     if unknown.any():
