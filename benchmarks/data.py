@@ -1,4 +1,4 @@
-"""The real data sets that the benchmarks run on, and made noise for the clean ones."""
+"""The settings: data sets with real mistakes, and clean ones with made mistakes."""
 
 import dataclasses
 from pathlib import Path
@@ -12,18 +12,49 @@ from skdygen.datasets import load_noisy_csv, make_label_noise
 # Relations between two marked entities: the marks are needed to know which relation.
 _TEXT_COLUMNS = {"semeval_wrench": "text_marked", "chemprot_wrench": "text_marked"}
 
+REAL = (
+    "trec_wrench",
+    "semeval_wrench",
+    "chemprot_wrench",
+    "youtube_wrench",
+    "noisyagnews",
+    "mr_chatgpt",
+)
+MADE = tuple(
+    f"{name}:{kind}:{rate}"
+    for name in ("agnews", "20newsgroups_raw")
+    for kind in ("symmetric", "asymmetric", "instance")
+    for rate in (0.2, 0.4)
+)
+SETTINGS = REAL + MADE
+
 
 @dataclasses.dataclass
 class Split:
-    """Texts with right labels, and with given ones where the split has them."""
+    """Texts with right labels, which are for scoring only, and given ones."""
 
     texts: list
     gold: np.ndarray
     given: np.ndarray
 
+    def __len__(self):
+        return len(self.texts)
 
-def load_split(folder, name, split):
-    """Read one split; `given` is NaN where there is no given label.
+    def take(self, rows):
+        """Select rows."""
+        texts = [self.texts[i] for i in rows]
+        return Split(texts, self.gold[rows], self.given[rows])
+
+    def __add__(self, other):
+        return Split(
+            self.texts + other.texts,
+            np.concatenate([self.gold, other.gold]),
+            np.concatenate([self.given, other.given]),
+        )
+
+
+def load_splits(folder, name):
+    """Read the training, validation and test texts of a data set.
 
     Parameters
     ----------
@@ -31,50 +62,72 @@ def load_split(folder, name, split):
         Folder of the data sets.
     name : str
         Name of the data set.
-    split : {"train", "valid", "test"}
-        Which part of it.
 
     Returns
     -------
-    split : Split
-        The texts and labels.
+    splits : list of Split
+        With NaN where there is no given label.
     """
-    column = _TEXT_COLUMNS.get(name, "text")
-    path = Path(folder) / name / f"{split}.csv.gz"
-    data = load_noisy_csv(path, text=column, gold="label_gold")
-    return Split(data.data, data.gold, data.target)
+    splits = []
+    for part in ("train", "valid", "test"):
+        path = Path(folder) / name / f"{part}.csv.gz"
+        data = load_noisy_csv(
+            path, text=_TEXT_COLUMNS.get(name, "text"), gold="label_gold"
+        )
+        splits.append(Split(data.data, data.gold, data.target))
+    return splits
 
 
-def load_training(folder, name, *, n_samples, seed, noise=None, rate=None):
-    """Read training texts that have a given label, or make the labels' mistakes.
+def draw_setting(splits, noise, *, sizes, seed, embed):
+    """Draw training texts, make noise, and draw the texts to score on.
+
+    Choices are made by scores on the development texts: those of the validation split
+    and the training texts that were not drawn. What is published is scored on the
+    test texts.
 
     Parameters
     ----------
-    folder : str or Path
-        Folder of the data sets.
-    name : str
-        Name of the data set.
-    n_samples : int or None
-        Number of texts, drawn at random; None takes all.
+    splits : list of Split
+        Output of `load_splits`.
+    noise : tuple (kind, rate) or None
+        Mistakes to make; None takes the labels given in the data.
+    sizes : dict of str to int or None
+        Number of texts of each split; None takes all. Test texts are the same for all
+        seeds.
     seed : int
         Random state of the draw and of made noise.
-    noise : {"symmetric", "asymmetric"}, default=None
-        Kind of mistakes to make; None takes the labels given in the data.
-    rate : float, default=None
-        Their share.
+    embed : callable
+        Gives features of texts, for noise that depends on them.
 
     Returns
     -------
-    split : Split
-        The texts and labels.
+    splits : dict of str to Split
+        "train", "valid" (with given labels, for those who choose an epoch by them),
+        "development" and "test".
     """
-    train = load_split(folder, name, "train")
+    train, valid, test = splits
+    if noise is None:
+        covered = np.flatnonzero(pd.notna(train.given))
+        valid = valid.take(np.flatnonzero(pd.notna(valid.given)))
+    else:
+        covered = np.arange(len(train))
+    order = check_random_state(seed).permutation(covered)
+    n_train = len(order) if sizes["train"] is None else sizes["train"]
+    train, rest = train.take(order[:n_train]), train.take(order[n_train:])
+    development = _draw(splits[1] + rest, sizes["development"])
+    valid = _draw(valid, sizes["valid"])
+    test = _draw(test, sizes["test"])
     if noise is not None:
-        train.given = make_label_noise(train.gold, noise, rate, random_state=seed)
-    rows = np.flatnonzero(pd.notna(train.given))
-    if not len(rows):
-        raise ValueError(f"{name} has no given labels; choose a kind of --noise.")
-    rows = check_random_state(seed).permutation(rows)[:n_samples]
-    return Split(
-        [train.texts[i] for i in rows], train.gold[rows], train.given[rows].astype(int)
-    )
+        kind, rate = noise
+        both = train + valid  # in one go, so that their mistakes are alike
+        features = embed(both.texts) if kind == "instance" else None
+        given = make_label_noise(both.gold, kind, rate, X=features, random_state=seed)
+        train.given, valid.given = given[: len(train)], given[len(train) :]
+    train.given, valid.given = train.given.astype(int), valid.given.astype(int)
+    return {"train": train, "valid": valid, "development": development, "test": test}
+
+
+def _draw(split, size):
+    if size is None or size >= len(split):
+        return split
+    return split.take(np.sort(check_random_state(0).permutation(len(split))[:size]))

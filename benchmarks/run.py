@@ -1,92 +1,73 @@
-"""Fit on noisy training labels and score on the right ones: one data set, one run.
+"""Run methods on settings; every finished cell is a line of a file of results.
 
-All methods share one fit of the first stage, so that they differ in nothing else.
+A cell is a setting, a regime, a seed and a method. Cells that are there already are
+not run again, so that a run that was stopped goes on where it was. Fine-tuned models
+that several methods need are kept in a cache.
 """
 
 import argparse
 import json
 import os
 import platform
+import subprocess
+import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
+import joblib
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._testing import ignore_warnings
 
-from skdygen import DyGenClassifier, make_paper_classifier
-from skdygen.dynamics import LanguageModelDynamics
+from .data import SETTINGS
+from .methods import ABLATIONS, METHODS
+from .scores import score_outcome
+from .task import REGIMES, Task
 
-from .data import load_split, load_training
+HERE = Path(__file__).parent
+PACKAGES = (
+    "skdygen",
+    "torch",
+    "scikit-learn",
+    "sentence-transformers",
+    "transformers",
+    "cleanlab",
+    "numpy",
+)
 
 
 def main(arguments=None):
     """Run the command line."""
     options = parse(arguments)
-    train = load_training(
-        options.data,
-        options.dataset,
-        n_samples=options.n_samples,
-        seed=options.seed,
-        noise=options.noise,
-        rate=options.rate,
-    )
-    test = load_split(options.data, options.dataset, "test")
-
-    params = {
-        "trainable_layers": options.trainable_layers,
-        "random_state": options.seed,
-    }
-    if options.n_epochs is not None:
-        params["n_epochs"] = options.n_epochs
-    dynamics = LanguageModelDynamics(**params, verbose=options.verbose)
-    start = time.perf_counter()
-    recorded = dynamics.fit_transform(train.texts, train.given)
-    fit_seconds = time.perf_counter() - start
-    start = time.perf_counter()
-    replayed = dynamics.transform(test.texts)
-    replay_seconds = time.perf_counter() - start
-
-    plain = replayed.probabilities[:, :, -1].mean(axis=1).argmax(axis=1)
-    rows = [
-        {
-            "method": "plain fine-tuning",
-            "test": accuracy_score(test.gold, replayed.classes[plain]),
-            "seconds": fit_seconds,
-        }
-    ]
-    for name, classifier in methods(options.seed).items():
-        start = time.perf_counter()
-        classifier.fit(recorded, train.given)
-        seconds = time.perf_counter() - start
-        rows.append(
-            {"method": name, **score(classifier, train, replayed, test)}
-            | {"seconds": fit_seconds + seconds}
-        )
-    record = {
-        "dataset": options.dataset,
-        "noise": options.noise or "as given",
-        "noise_rate": float(np.mean(train.given != train.gold)),
-        "n_train": len(train.texts),
-        "n_test": len(test.texts),
-        "seed": options.seed,
-        "dynamics": {k: v for k, v in dynamics.get_params().items() if k != "verbose"},
-        "precision": dynamics.precision_,
-        "fit_seconds": fit_seconds,
-        "replay_seconds": replay_seconds,
-        "kept_weights_megabytes": sum(map(len, dynamics.snapshots_)) / 1e6,
-        "versions": {
-            name: version(name)
-            for name in ("skdygen", "torch", "scikit-learn", "sentence-transformers")
-        },
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "methods": rows,
-    }
-    print(table(record))
-    if options.output is not None:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        with options.output.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    memory = joblib.Memory(options.cache, verbose=0)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    available = METHODS | {f"ablation: {k}": v for k, v in ABLATIONS.items()}
+    if options.methods is None:
+        names = [f"ablation: {k}" for k in ABLATIONS] if options.ablations else METHODS
+    else:
+        names = options.methods
+    for seed in options.seeds:
+        for setting in options.settings:
+            wanted = [
+                name
+                for name in names
+                if cell_key(setting, options.regime, seed, name)
+                not in finished(options.output)
+            ]
+            if wanted:
+                task = Task(setting, options.regime, seed, options.data, memory)
+            for name in wanted:
+                row = run_cell(task, name, available[name])
+                with options.output.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                scores = row["scores"]
+                print(
+                    f"{options.regime}, seed {seed}, {setting}, {name}: "
+                    f"{scores['development_accuracy']:.3f} on development texts, "
+                    f"{row['seconds']:.0f} s",
+                    flush=True,
+                )
 
 
 def parse(arguments):
@@ -95,97 +76,116 @@ def parse(arguments):
         prog="python -m benchmarks.run", description=__doc__
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the data")
-    parser.add_argument("--dataset", required=True, help="name of the data set")
-    parser.add_argument("--noise", choices=["symmetric", "asymmetric"])
-    parser.add_argument("--rate", type=float, default=0.4, help="of --noise")
-    parser.add_argument("--n-samples", type=int, help="training texts; default: all")
-    parser.add_argument("--n-epochs", type=int, help="default: the estimator's")
+    parser.add_argument("--regime", choices=list(REGIMES), default="frozen")
     parser.add_argument(
-        "--trainable-layers",
-        type=lambda value: value if value == "all" else int(value),
-        default=LanguageModelDynamics().trainable_layers,
+        "--settings", nargs="+", choices=SETTINGS, default=SETTINGS, metavar="SETTING",
+        help='data sets, or "data set:kind of noise:rate"; default: all',
+    )  # fmt: skip
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--methods", nargs="+", help="by name; default: all rivals")
+    parser.add_argument(
+        "--ablations", action="store_true", help="run all ablations instead"
     )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--verbose", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="JSON lines file to add a row to")
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "cells.jsonl")
+    parser.add_argument("--cache", type=Path, default=HERE / "cache")
     return parser.parse_args(arguments)
 
 
-def methods(seed):
-    """Give the classifiers that take over from the first stage, by name.
-
-    The paper's has to estimate the share of wrong labels, as all do here, and its
-    second and third stages follow the same first stage as the others'.
-    """
-    shared = {"dynamics": "precomputed", "random_state": seed}
-    return {
-        "dygen-paper": make_paper_classifier(**shared),
-        "default": DyGenClassifier(**shared),
-    }
+def cell_key(setting, regime, seed, method):
+    """Give what makes a cell, parameters of its regime included."""
+    return json.dumps([setting, regime, seed, method, REGIMES[regime]])
 
 
-def score(classifier, train, replayed, test):
-    """Score a fitted classifier against the right labels.
+def finished(path):
+    """Read the keys of the cells in a file of results."""
+    if not path.exists():
+        return set()
+    keys = set()
+    for line in path.read_text().splitlines():
+        row = json.loads(line)
+        key = (row["setting"], row["regime"], row["seed"], row["method"])
+        keys.add(json.dumps([*key, row["parameters"]]))
+    return keys
+
+
+def run_cell(task, name, method):
+    """Run one method on one task and score it.
 
     Parameters
     ----------
-    classifier : DyGenClassifier
-        Fitted on the trajectories of the training texts.
-    train : Split
-        Training texts.
-    replayed : Trajectories
-        Of the test texts.
-    test : Split
-        Test texts.
+    task : Task
+        Texts and labels.
+    name : str
+        Name of the method.
+    method : callable
+        Takes the task and gives an Outcome.
 
     Returns
     -------
-    scores : dict of str to float
-        Test accuracy, accuracy of the corrected labels and of the most probable ones,
-        and how well the quality of labels ranks the wrong ones.
+    row : dict
+        Can be written as JSON.
     """
-    is_wrong = train.given != train.gold
-    posterior = classifier.label_distributions_
-    given = np.searchsorted(classifier.classes_, train.given)
-    suspicion = 1 - posterior[np.arange(len(given)), given]
-    most_probable = classifier.classes_[posterior.argmax(axis=1)]
+    start = time.perf_counter()
+    with PeakMemory() as peak, ignore_warnings(category=ConvergenceWarning):
+        outcome = method(task)
     return {
-        "test": accuracy_score(test.gold, classifier.predict(replayed)),
-        "corrected": accuracy_score(train.gold, classifier.transduction_),
-        "most_probable": accuracy_score(train.gold, most_probable),
-        "average_precision": average_precision_score(is_wrong, suspicion),
-        "auroc": roc_auc_score(is_wrong, suspicion),
-        "estimated_rate": classifier.prior_.contamination_,
+        "setting": task.setting,
+        "regime": task.regime,
+        "seed": task.seed,
+        "method": name,
+        "parameters": REGIMES[task.regime],
+        "n_train": len(task.train),
+        "n_development": len(task.splits["development"]),
+        "n_test": len(task.splits["test"]),
+        "n_classes": len(task.classes),
+        "scores": score_outcome(outcome, task.splits),
+        "seconds": outcome.seconds,  # fits that were shared or kept are counted
+        "seconds_now": time.perf_counter() - start,
+        "peak_memory_megabytes": peak.megabytes,
+        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count())),
+        "commit": _commit(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "machine": f"{_processor()}, {os.cpu_count()} cores",
     }
 
 
-def table(record):
-    """Format a record as a table in Markdown."""
-    columns = {
-        "test": "test accuracy",
-        "corrected": "corrected labels",
-        "most_probable": "most probable labels",
-        "average_precision": "wrong labels, AP",
-        "auroc": "wrong labels, AUROC",
-        "estimated_rate": "estimated noise rate",
-    }
-    lines = [
-        f"{record['dataset']}: {record['n_train']} training texts, noise "
-        f"{record['noise']}, share of wrong labels {record['noise_rate']:.3f} (right: "
-        f"{1 - record['noise_rate']:.3f}); {record['n_test']} test texts; "
-        f"trainable_layers={record['dynamics']['trainable_layers']!r}, "
-        f"{record['dynamics']['n_epochs']} epochs, {record['precision']}, seed "
-        f"{record['seed']}; first stage {record['fit_seconds']:.0f} s, replay of the "
-        f"test texts {record['replay_seconds']:.0f} s, kept weights "
-        f"{record['kept_weights_megabytes']:.0f} MB",
-        "",
-        "| method | " + " | ".join(columns.values()) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
-    for row in record["methods"]:
-        values = (f"{row[key]:.3f}" if key in row else "" for key in columns)
-        lines.append(f"| {row['method']} | " + " | ".join(values) + " |")
-    return "\n".join(lines) + "\n"
+class PeakMemory(threading.Thread):
+    """Watch the resident memory of this process, in megabytes."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.megabytes = 0.0
+        self._stop_now = threading.Event()
+
+    def run(self):
+        """Look at it twenty times a second."""
+        page = os.sysconf("SC_PAGE_SIZE")
+        while True:
+            resident = int(Path("/proc/self/statm").read_text().split()[1])
+            self.megabytes = max(self.megabytes, resident * page / 1e6)
+            if self._stop_now.wait(0.05):
+                return
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *error):
+        self._stop_now.set()
+        self.join()
+
+
+def _commit():
+    command = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip()
+
+
+def _processor():
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 if __name__ == "__main__":

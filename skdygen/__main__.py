@@ -65,7 +65,7 @@ def run_demo(*, seed, noise, write, **params):
     write(f"test accuracy, DyGen               {dygen:.3f}")
     write(f"right labels, as given             {(given == labels[train]).mean():.3f}")
     write(f"right labels, corrected            {corrected:.3f}")
-    write(f"wrong labels, estimated share      {clf.prior_.contamination_:.3f}\n")
+    write(f"wrong labels, estimated share      {clf.noise_rate_:.3f}\n")
 
     worst = clf.label_issues().head(10)
     worst.insert(3, "true", labels[worst["index"]])

@@ -24,14 +24,14 @@ from ._trajectories import check_trajectories
 from .base import BaseDenoiser, BaseDynamics
 from .denoisers import DirichletVAE
 from .dynamics import LanguageModelDynamics
-from .priors import TrajectoryKNNPrior
+from .priors import ConsensusPrior
 from .utils._validation import encode_labels, fitting
 
 logger = logging.getLogger(__name__)
 
 _STAGES = {
     "dynamics": LanguageModelDynamics,
-    "prior": TrajectoryKNNPrior,
+    "prior": ConsensusPrior,
     "denoiser": DirichletVAE,
 }
 
@@ -55,7 +55,7 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         First stage. None takes `LanguageModelDynamics`. With "precomputed", `X` is
         `Trajectories` everywhere instead of texts.
     prior : estimator, default=None
-        Second stage. None takes `TrajectoryKNNPrior`.
+        Second stage. None takes `ConsensusPrior`.
     denoiser : skdygen.base.BaseDenoiser, default=None
         Third stage. None takes `DirichletVAE`.
     final_estimator : classifier of texts, default=None
@@ -66,9 +66,9 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         When `transduction_` replaces a given label. A float is the probability that
         another class must have. With "auto" a label is replaced only where, at that
         confidence, disagreement with the given labels is more likely their fault than
-        the model's, judged by the texts the model is most sure of. That is cautious:
-        mistakes that follow a rule, which the model learns, are often all left.
-        `label_distributions_` and `label_issues` do not depend on it, nor do
+        the model's, judged by the texts that the second stage is most sure of. That
+        is cautious: mistakes that follow a rule, which the model learns, are often all
+        left. `label_distributions_` and `label_issues` do not depend on it, nor do
         predictions unless there is a `final_estimator`.
     missing_label : object, default=None
         The value in `y` that means "no label", such as -1. NaN stands for all null
@@ -90,6 +90,9 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         Corrected labels of the training texts.
     label_distributions_ : ndarray of shape (n_samples, n_classes)
         Posterior over the true label of the training texts.
+    noise_rate_ : float
+        Estimated share of wrong labels: that of the given labels that are not the most
+        probable class of their text.
     noise_transition_matrix_ : ndarray of shape (n_classes, n_classes)
         Estimated probability of each given class (columns) given the true one (rows).
     pipeline_ : sklearn.pipeline.Pipeline
@@ -242,14 +245,18 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
             setattr(self, f"{name}_", stage)
 
         self.label_distributions_ = self.denoiser_.label_distributions_
+        suggested = self.label_distributions_.argmax(axis=1)
+        self.noise_rate_ = float((suggested != codes)[codes >= 0].mean())
+        logger.info("estimated share of wrong labels: %.3f", self.noise_rate_)
         self.noise_transition_matrix_ = estimate_transition_matrix(
             self.label_distributions_, codes
         )
+        evidence = self.denoiser_.marginal_distributions_
+        if isinstance(self.prior_, ConsensusPrior):
+            # Dynamics remember the given labels; this prior hardly knows a text's own.
+            evidence = self.prior_.label_distributions_
         corrected = correct_labels(
-            self.label_distributions_,
-            self.denoiser_.marginal_distributions_,
-            codes,
-            self.correction_threshold,
+            self.label_distributions_, evidence, codes, self.correction_threshold
         )
         self.transduction_ = self.classes_[corrected]
         self._given_codes = codes

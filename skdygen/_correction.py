@@ -7,15 +7,15 @@ _SUREST_SHARE = 0.25
 _ERROR_OF_SUREST = 0.05
 
 
-def correct_labels(label_distributions, marginal_distributions, codes, threshold):
+def correct_labels(label_distributions, evidence, codes, threshold):
     """Replace given labels where there is reason to be sure.
 
     Parameters
     ----------
     label_distributions : ndarray of shape (n_samples, n_classes)
         Posterior over the true label, given the given one.
-    marginal_distributions : ndarray of shape (n_samples, n_classes)
-        The same without regard to the given label of the text itself.
+    evidence : ndarray of shape (n_samples, n_classes)
+        Class probabilities that do not depend on the given label of the text itself.
     codes : ndarray of shape (n_samples,)
         Given classes; -1 where there is none.
     threshold : "auto" or float
@@ -31,9 +31,7 @@ def correct_labels(label_distributions, marginal_distributions, codes, threshold
     corrected = np.where(codes < 0, suggested, codes)
     labelled = codes >= 0
     if threshold == "auto":
-        is_sure = is_more_likely_right(
-            marginal_distributions[labelled], codes[labelled]
-        )
+        is_sure = is_more_likely_right(evidence[labelled], codes[labelled])
     else:
         is_sure = label_distributions[labelled].max(axis=1) >= threshold
     corrected[labelled] = np.where(is_sure, suggested[labelled], codes[labelled])

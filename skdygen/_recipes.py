@@ -69,7 +69,11 @@ def make_paper_classifier(
             epoch=0,
         ),
         denoiser=DirichletVAE(
-            n_epochs=10, prior_strength=5.0, regularization=2.0, warmup=0.1
+            n_epochs=10,
+            learning_rate=1e-3,
+            prior_strength=5.0,
+            regularization=2.0,
+            warmup=0.1,
         ),
         correction_threshold=0.0,
     )

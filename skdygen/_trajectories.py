@@ -30,6 +30,8 @@ class Trajectories:
         numbers them from 0.
     prior : array-like of shape (n_samples, n_classes), default=None
         Prior belief in each class as the true one; rows sum to 1.
+    initial : array-like of shape (n_samples, n_initial_features), default=None
+        Embedding of each text before the training, which no label has touched.
 
     Attributes
     ----------
@@ -54,7 +56,9 @@ class Trajectories:
 
     ndim = 2
 
-    def __init__(self, embeddings, probabilities, classes=None, prior=None):
+    def __init__(
+        self, embeddings, probabilities, classes=None, prior=None, initial=None
+    ):
         self.embeddings = _as_array(embeddings, "embeddings", 4)
         self.probabilities = _as_array(probabilities, "probabilities", 4)
         if self.embeddings.shape[:3] != self.probabilities.shape[:3]:
@@ -80,6 +84,12 @@ class Trajectories:
             raise ValueError(
                 f"prior must have shape {(len(self), self.n_classes)}, but has "
                 f"{self.prior.shape}."
+            )
+        self.initial = None if initial is None else _as_array(initial, "initial", 2)
+        if initial is not None and len(self.initial) != len(self):
+            raise ValueError(
+                f"initial must have {len(self)} rows, one per text, but has "
+                f"{len(self.initial)}."
             )
 
     n_branches = property(lambda self: self.embeddings.shape[1])
@@ -129,12 +139,14 @@ class Trajectories:
             _take(self.probabilities, rows),
             self.classes,
             None if self.prior is None else _take(self.prior, rows),
+            None if self.initial is None else _take(self.initial, rows),
         )
 
     def __getstate__(self):
         state = self.__dict__.copy()
-        for name in ("embeddings", "probabilities"):
-            state[name] = np.asarray(state[name]).view(np.ndarray)
+        for name in ("embeddings", "probabilities", "initial"):
+            if state[name] is not None:
+                state[name] = np.asarray(state[name]).view(np.ndarray)
         return state
 
     def __repr__(self):
@@ -157,7 +169,9 @@ class Trajectories:
         trajectories : Trajectories
             Shares its arrays with this one.
         """
-        return Trajectories(self.embeddings, self.probabilities, self.classes, prior)
+        return Trajectories(
+            self.embeddings, self.probabilities, self.classes, prior, self.initial
+        )
 
     def save(self, path):
         """Write the trajectories to one safetensors file.
@@ -176,8 +190,9 @@ class Trajectories:
             "embeddings": np.ascontiguousarray(self.embeddings),
             "probabilities": np.ascontiguousarray(self.probabilities),
         }
-        if self.prior is not None:
-            tensors["prior"] = np.ascontiguousarray(self.prior)
+        for name in ("prior", "initial"):
+            if getattr(self, name) is not None:
+                tensors[name] = np.ascontiguousarray(getattr(self, name))
         metadata = {"format": "skdygen.Trajectories", "version": "1"}
         metadata["classes"] = json.dumps(self.classes.tolist())
         beside = path.with_name(f"{path.name}.{os.getpid()}.part")

@@ -35,12 +35,13 @@ class DirichletVAE(BaseDenoiser):
     n_epochs : "auto" or int, default="auto"
         Number of passes over the texts. "auto" takes the paper's 10, or as many as
         make 500 steps where the texts are few.
-    learning_rate : float, default=1e-3
+    learning_rate : float, default=3e-3
         Learning rate of Adam.
     batch_size : int, default=64
         Number of texts per step.
-    prior_strength : float, default=5.0
-        Weight of the prior label in the concentrations; the paper's delta.
+    prior_strength : float, default=10.0
+        Weight of the prior label in the concentrations; the paper's delta, which is 5
+        there.
     regularization : float, default=2.0
         Strength of the pull of the branches towards their mean; the paper's lambda_2.
     warmup : float, default=0.1
@@ -95,9 +96,9 @@ class DirichletVAE(BaseDenoiser):
         self,
         n_epochs="auto",
         *,
-        learning_rate=1e-3,
+        learning_rate=3e-3,
         batch_size=64,
-        prior_strength=5.0,
+        prior_strength=10.0,
         regularization=2.0,
         warmup=0.1,
         missing_label=None,
@@ -117,7 +118,7 @@ class DirichletVAE(BaseDenoiser):
     def _fit(self, trajectories, codes):
         from ..utils._torch import torch_seed
         from ..utils._warmup import warmup_epochs
-        from ._modules import ConditionalVAE, train_vae
+        from ._modules import train_vae
 
         if trajectories.prior is None:
             raise ValueError(
@@ -136,7 +137,7 @@ class DirichletVAE(BaseDenoiser):
             self.n_epochs_ = max(10, math.ceil(_LEAST_STEPS / n_steps_per_epoch))
         rng = check_random_state(self.random_state)
         with torch_seed(rng.randint(np.iinfo(np.int32).max)):
-            vae = ConditionalVAE(
+            vae = self._make_network(
                 trajectories.n_branches,
                 trajectories.n_epochs * trajectories.n_features,
                 trajectories.n_classes,
@@ -155,6 +156,11 @@ class DirichletVAE(BaseDenoiser):
                 verbose=self.verbose,
             )
         self._keep_encoder(vae.encoder, shift, scale)
+
+    def _make_network(self, n_branches, n_features, n_classes):
+        from ._modules import ConditionalVAE
+
+        return ConditionalVAE(n_branches, n_features, n_classes)
 
     def _keep_encoder(self, encoder, shift, scale):
         """Keep what inference needs as arrays that read trajectories as they come."""

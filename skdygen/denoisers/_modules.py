@@ -73,9 +73,12 @@ class ConditionalVAE(nn.Module):
             Of p(y~ | y, w) at a reparameterised draw of y.
         """
         alpha = functional.softplus(self.encoder(w, given)) + 1 + 1 / self.n_classes
+        return alpha, self.decoder(w, self.draw(alpha))
+
+    def draw(self, alpha):
+        """Draw from Dirichlet distributions, with exact gradients."""
         # Arguments are not validated: train_vae checks the loss, with a clear error.
-        y = Dirichlet(alpha, validate_args=False).rsample()
-        return alpha, self.decoder(w, y)
+        return Dirichlet(alpha, validate_args=False).rsample()
 
 
 def vae_loss(alpha, logits, given, alpha_prior, regularization):

@@ -131,6 +131,25 @@ class Backbone:
             return self._run_lower_layers(tokens)
         return tokens
 
+    @torch.no_grad()
+    def embed(self, inputs, embeddings):
+        """Embed texts by the whole model as it was before the training.
+
+        Parameters
+        ----------
+        inputs : Inputs of n_samples texts
+            Output of `encode`.
+        embeddings : ndarray of shape (n_samples, n_features)
+            Filled with the embeddings.
+        """
+        if self.trainable_layers == 0:
+            embeddings[:] = inputs.fields["sentence_embedding"]
+            return
+        whole = self.trained_part().to(self.device).eval()
+        for rows, features in self._inference_batches(inputs):
+            embedded = whole(features)["sentence_embedding"]
+            embeddings[rows] = embedded.float().cpu().numpy()
+
     def trained_part(self):
         """Return a new copy of the trained part of the model.
 

@@ -27,7 +27,8 @@ class LanguageModelDynamics(BaseDynamics):
 
     The weights of the trained part are kept for every epoch, in half precision;
     `transform` replays them on texts that come later. The dynamics that
-    `fit_transform` records are those of the weights as kept.
+    `fit_transform` records are those of the weights as kept. The embedding of the
+    model as it was before the training is recorded beside them.
 
     Parameters
     ----------
@@ -201,17 +202,18 @@ class LanguageModelDynamics(BaseDynamics):
             self.snapshots_ = []
             trajectories = None
             if record:
-                trajectories = self._allocate(len(X), branches, self.n_epochs)
+                trajectories = self._allocate(backbone, branches, len(X), self.n_epochs)
+                backbone.embed(inputs, trajectories.initial)
             epochs = train(
                 branches,
                 inputs,
                 codes,
+                self._loss,
                 n_epochs=self.n_epochs,
                 batch_size=self.batch_size,
                 learning_rate=self.learning_rate,
                 head_learning_rate=self.head_learning_rate or self.learning_rate,
                 weight_decay=self.weight_decay,
-                regularization=self.regularization,
                 warmup=self.warmup,
                 max_grad_norm=self.max_grad_norm,
                 device=backbone.device,
@@ -227,10 +229,21 @@ class LanguageModelDynamics(BaseDynamics):
                         _record(backbone, branches, inputs, trajectories, epoch)
         return trajectories
 
+    def _loss(self, logits, targets, epoch):
+        from ..utils._warmup import warmup_epochs
+        from ._training import coregularized_loss
+
+        is_warm = epoch >= warmup_epochs(self.warmup, self.n_epochs)
+        return coregularized_loss(
+            logits, targets, self.regularization if is_warm else 0.0
+        )
+
     def _replay(self, X):
         backbone, branches = self._load_networks()
         inputs = backbone.encode(X)
-        trajectories = self._allocate(len(X), branches, len(self.snapshots_))
+        n_epochs = len(self.snapshots_)
+        trajectories = self._allocate(backbone, branches, len(X), n_epochs)
+        backbone.embed(inputs, trajectories.initial)
         progress = tqdm(self.snapshots_, desc="replaying", disable=not self.verbose)
         for epoch, snapshot in enumerate(progress):
             branches.load(snapshot)
@@ -286,13 +299,14 @@ class LanguageModelDynamics(BaseDynamics):
                 self._networks = self._build_networks()
         return self._networks
 
-    def _allocate(self, n_samples, branches, n_epochs):
+    def _allocate(self, backbone, branches, n_samples, n_epochs):
         shape = (n_samples, len(branches.branches), n_epochs)
         storage = {"max_nbytes": self.max_nbytes, "temp_folder": self.temp_folder}
         return Trajectories(
             allocate((*shape, branches.n_features), np.float16, **storage),
             allocate((*shape, len(self.classes_)), np.float32, **storage),
             self.classes_,
+            initial=allocate((n_samples, backbone.n_features), np.float16, **storage),
         )
 
     def __getstate__(self):

@@ -10,7 +10,6 @@ from transformers import get_linear_schedule_with_warmup
 
 from ..utils._storage import batches
 from ..utils._torch import autocast
-from ..utils._warmup import warmup_epochs
 
 logger = logging.getLogger(__name__)
 
@@ -18,9 +17,9 @@ _BATCHES_SORTED_TOGETHER = 50
 
 
 def train(
-    branches, inputs, targets, *, n_epochs, batch_size, learning_rate,
-    head_learning_rate, weight_decay, regularization, warmup, max_grad_norm,
-    device, dtype, rng, verbose,
+    branches, inputs, targets, loss, *, n_epochs, batch_size, learning_rate,
+    head_learning_rate, weight_decay, warmup, max_grad_norm, device, dtype, rng,
+    verbose,
 ):  # fmt: skip
     """Fine-tune all branches together on the same batches.
 
@@ -32,9 +31,12 @@ def train(
         What they read.
     targets : ndarray of shape (n_samples,)
         Classes as 0..n_classes-1; texts with -1 have no loss.
+    loss : callable
+        Takes logits (n_branches, n_rows, n_classes), targets (n_rows,) and the number
+        of the epoch, from 0; gives a scalar.
     n_epochs, batch_size, learning_rate, head_learning_rate, weight_decay
         As in `LanguageModelDynamics`.
-    regularization, warmup, max_grad_norm
+    warmup, max_grad_norm
         As in `LanguageModelDynamics`.
     device : torch.device
         Where to train.
@@ -58,7 +60,6 @@ def train(
     labelled = np.flatnonzero(targets >= 0)
     targets = torch.from_numpy(targets).to(device)
     n_steps = n_epochs * math.ceil(len(labelled) / batch_size)
-    n_warmup_epochs = warmup_epochs(warmup, n_epochs)
 
     parameters = branches.trained_parameters()
     heads = [p for name, p in parameters.items() if _is_head(name)]
@@ -81,20 +82,19 @@ def train(
     with progress:
         for epoch in range(n_epochs):
             branches.train()
-            strength = 0.0 if epoch < n_warmup_epochs else regularization
             epoch_loss = torch.zeros((), device=device)
             order = length_grouped_batches(inputs.lengths[labelled], batch_size, rng)
             for rows in (labelled[batch] for batch in order):
                 features = inputs.batch(rows, device)
                 with autocast(dtype, device):
                     _, logits = branches(features)
-                loss = coregularized_loss(logits.float(), targets[rows], strength)
-                loss.backward()
+                batch_loss = loss(logits.float(), targets[rows], epoch)
+                batch_loss.backward()
                 torch.nn.utils.clip_grad_norm_(branches.parameters(), max_grad_norm)
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad(set_to_none=True)
-                epoch_loss += loss.detach()
+                epoch_loss += batch_loss.detach()
                 progress.update()
             mean_loss = epoch_loss.item() / len(order)
             progress.set_postfix(epoch=f"{epoch + 1}/{n_epochs}", loss=mean_loss)

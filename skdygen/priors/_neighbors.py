@@ -1,7 +1,6 @@
 """The prior label of a text from its neighbours among the texts that look clean."""
 
-import logging
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from scipy import sparse
@@ -9,14 +8,10 @@ from sklearn.base import clone
 from sklearn.neighbors import KNeighborsTransformer
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from ..base import BasePrior
-from ._contamination import estimate_contamination
-from ._scores import SCORES, noise_scores
-
-logger = logging.getLogger(__name__)
+from ._clean_set import BaseCleanSetPrior
 
 
-class TrajectoryKNNPrior(BasePrior):
+class TrajectoryKNNPrior(BaseCleanSetPrior):
     """Prior labels by nearest neighbours among texts whose dynamics look clean.
 
     Each given label gets a noise score from the training dynamics; the texts with the
@@ -28,8 +23,10 @@ class TrajectoryKNNPrior(BasePrior):
     score : {"paper", "relative", "margin"}, default="relative"
         The noise score. "paper": mean plus standard deviation, over the epochs, of
         the distance to the centroid of the given class [1]_. "relative": mean of that
-        distance less the distance to the nearest other centroid. "margin": mean of
-        the largest other class probability less that of the given class [2]_.
+        distance less the distance to the nearest other centroid; the same in the
+        embedding before the training, if it was recorded, counts as much as all
+        epochs. "margin": mean of the largest other class probability less that of
+        the given class [2]_.
     contamination : "auto" or float in [0, 1), default="auto"
         Share of wrong labels. "auto" estimates it from a mixture of two Gaussians
         fitted to the scores.
@@ -44,9 +41,10 @@ class TrajectoryKNNPrior(BasePrior):
     voting : {"hard", "soft"}, default="hard"
         Whether the prior is all on the class with most votes, or shared out as the
         votes are.
-    epoch : int, default=-1
+    epoch : int or "initial", default=-1
         The epoch in whose embeddings neighbours are looked for; negative numbers
-        count from the last. The paper's is 0, the first.
+        count from the last. The paper's is 0, the first; "initial" is before it, or
+        the first where nothing from before was recorded.
     neighbors : transformer, default=None
         A transformer that gives a sparse matrix of distances, such as
         `sklearn.neighbors.RadiusNeighborsTransformer(mode="distance")` or
@@ -92,15 +90,11 @@ class TrajectoryKNNPrior(BasePrior):
     """
 
     _parameter_constraints = {
-        "score": [StrOptions(set(SCORES))],
-        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
-        "selection": [StrOptions({"global", "class"})],
+        **BaseCleanSetPrior._parameter_constraints,
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "query": [StrOptions({"include-self", "leave-one-out"})],
         "voting": [StrOptions({"hard", "soft"})],
-        "epoch": [Integral],
         "neighbors": [HasMethods(["fit", "transform"]), None],
-        "missing_label": "no_validation",
     }
 
     def __init__(
@@ -126,17 +120,7 @@ class TrajectoryKNNPrior(BasePrior):
         self.neighbors = neighbors
         self.missing_label = missing_label
 
-    def _fit_prior(self, trajectories, codes):
-        space = self._space(trajectories)
-        self.noise_scores_ = noise_scores(trajectories, codes, self.score)
-        labelled = np.flatnonzero(codes >= 0)
-        if self.contamination == "auto":
-            self.contamination_ = estimate_contamination(self.noise_scores_[labelled])
-            logger.info("estimated share of wrong labels: %.3f", self.contamination_)
-        else:
-            self.contamination_ = float(self.contamination)
-        self.clean_indices_ = self._select(codes, labelled)
-        self.clean_codes_ = codes[self.clean_indices_]
+    def _learn(self, space):
         self.neighbors_ = self._make_neighbors()
         if hasattr(self.neighbors_, "set_output"):  # a graph, whatever is configured
             self.neighbors_.set_output(transform="default")
@@ -149,34 +133,6 @@ class TrajectoryKNNPrior(BasePrior):
 
     def _prior(self, trajectories):
         return self._vote(self._distances(self._space(trajectories)))
-
-    def _space(self, trajectories):
-        """Embeddings of one epoch, all branches side by side."""
-        if not -trajectories.n_epochs <= self.epoch < trajectories.n_epochs:
-            raise ValueError(
-                f"epoch={self.epoch}, but the trajectories have "
-                f"{trajectories.n_epochs} epochs."
-            )
-        embeddings = trajectories.embeddings[:, :, self.epoch]
-        return embeddings.reshape(len(trajectories), -1).astype(np.float32)
-
-    def _select(self, codes, labelled):
-        """Return the positions of the texts with the lowest scores."""
-        groups = [labelled]
-        if self.selection == "class":
-            groups = [np.flatnonzero(codes == code) for code in set(codes[labelled])]
-        kept = []
-        for group in groups:
-            n_kept = max(1, round((1 - self.contamination_) * len(group)))
-            order = np.argsort(self.noise_scores_[group], kind="stable")
-            kept.append(group[order[:n_kept]])
-        kept = np.sort(np.concatenate(kept))
-        if len(kept) < 2:
-            raise ValueError(
-                f"contamination={self.contamination!r} leaves {len(kept)} of "
-                f"{len(labelled)} labelled texts as clean; at least 2 are needed."
-            )
-        return kept
 
     def _make_neighbors(self):
         if self.neighbors is not None:

@@ -22,20 +22,23 @@ def noise_scores(trajectories, codes, score):
     Returns
     -------
     scores : ndarray of shape (n_samples,)
-        Mean over the branches; NaN where no label is given.
+        Mean over the branches; NaN where no label is given. To "relative" the same
+        score in the embedding before the training is added, if it was recorded, both
+        in units of their standard deviations.
     """
     scores = np.full(len(codes), np.nan)
     labelled = codes >= 0
     if score == "margin":
         per_branch = margin_score(trajectories.probabilities[labelled], codes[labelled])
     else:
-        centroids = class_centroids(
-            trajectories.embeddings, codes, trajectories.n_classes
-        )
-        distances = centroid_distances(trajectories.embeddings, centroids)[labelled]
+        distances = _labelled_distances(trajectories.embeddings, codes)
         function = {"paper": paper_score, "relative": relative_score}[score]
         per_branch = function(distances, codes[labelled])
     scores[labelled] = per_branch.mean(axis=1)
+    if score == "relative" and trajectories.initial is not None:
+        distances = _labelled_distances(trajectories.initial[:, None, None], codes)
+        initial = relative_score(distances, codes[labelled])[:, 0]
+        scores[labelled] = _scaled(scores[labelled]) + _scaled(initial)
     return scores
 
 
@@ -101,6 +104,17 @@ def margin_score(probabilities, codes):
     own = _own(probabilities, codes)
     largest_other = _others(probabilities, codes, -np.inf).max(axis=3)
     return (largest_other - own).mean(axis=2)
+
+
+def _labelled_distances(embeddings, codes):
+    """Distances to the class centroids, of texts with a label."""
+    centroids = class_centroids(embeddings, codes, codes.max() + 1)
+    return centroid_distances(embeddings, centroids)[codes >= 0]
+
+
+def _scaled(scores):
+    spread = scores.std()
+    return scores / spread if spread > 0 else scores
 
 
 def _own(values, codes):

@@ -1,0 +1,331 @@
+"""The methods that are compared: rivals, ours, and ours with one part changed."""
+
+import dataclasses
+import time
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skdygen import DyGenClassifier, Trajectories, make_paper_classifier
+from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
+from skdygen.priors import (
+    ConsensusPrior,
+    TrajectoryKNNPrior,
+    UniformPrior,
+)
+
+from .rivals import ApproximateVAE, fit_cleanlab, fit_co_teaching
+from .task import PLAIN
+
+SCORED = ("development", "test")
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What a method gives; None where it has nothing to say.
+
+    `predicted` holds class probabilities of the scored splits; the rest is about the
+    training texts, `suspicion` being larger for labels that look wrong.
+    """
+
+    classes: np.ndarray
+    predicted: dict
+    seconds: float
+    suspicion: np.ndarray = None
+    labels: np.ndarray = None
+    distributions: np.ndarray = None
+    noise_rate: float = None
+    transition: np.ndarray = None
+
+
+# Each takes a Task and gives an Outcome.
+
+
+def plain(task):
+    """Plain fine-tuning, last epoch."""
+    fit = task.plain()
+    return Outcome(fit.classes, fit.predicted, fit.seconds, _distrust(task, fit.train))
+
+
+def plain_noisy_validation(task):
+    """Plain fine-tuning, stopped where noisy validation labels are predicted best."""
+    valid = task.splits["valid"]
+    codes = np.searchsorted(task.classes, valid.given)
+    by_epoch = task.plain().replayed["valid"].probabilities[:, 0]
+    best = (by_epoch.argmax(axis=2) == codes[:, None]).mean(axis=0).argmax()
+    fit = task.plain_until(int(best))
+    return Outcome(fit.classes, fit.predicted, task.plain().seconds)
+
+
+def coreg(task):
+    """Co-regularised branches (Zhou and Chen, 2021), last epoch."""
+    fit = task.stage_one()
+    return Outcome(fit.classes, fit.predicted, fit.seconds, _distrust(task, fit.train))
+
+
+def co_teaching(task):
+    """Co-teaching (Han et al., 2018), told the rate that cleanlab estimates."""
+    fit = fit_co_teaching(task)
+    return Outcome(fit.classes, fit.predicted, fit.seconds)
+
+
+def cleanlab(task):
+    """Fit on what cleanlab's CleanLearning leaves."""
+    fit, issues = fit_cleanlab(task)
+    flagged = issues["is_label_issue"].to_numpy()
+    return Outcome(
+        fit.classes,
+        fit.predicted,
+        fit.seconds,
+        suspicion=-issues["label_quality"].to_numpy(),
+        labels=np.where(
+            flagged, fit.classes[issues["predicted_label"]], task.train.given
+        ),
+        noise_rate=flagged.mean(),
+    )
+
+
+def npc(task):
+    """NPC (Bae et al., 2022): frozen features, neighbours of all texts, the VAE."""
+    return _stages(
+        task,
+        DyGenClassifier(
+            prior=TrajectoryKNNPrior(contamination=0.0, query="leave-one-out"),
+            denoiser=DirichletVAE(learning_rate=1e-3, prior_strength=5.0),
+            correction_threshold=0.0,
+        ),
+        view=_initial_only,
+    )
+
+
+def transition_matrix(task):
+    """One transition matrix for all texts, from confident ones."""
+    return _stages(
+        task,
+        DyGenClassifier(
+            prior=UniformPrior(),
+            denoiser=TransitionMatrixDenoiser(),
+            correction_threshold=0.0,
+        ),
+    )
+
+
+def tfidf(task):
+    """TF-IDF with logistic regression."""
+    start = time.perf_counter()
+    model = make_pipeline(
+        TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2),
+        LogisticRegression(C=5.0, max_iter=1000),
+    ).fit(task.train.texts, task.train.given)
+    seconds = time.perf_counter() - start
+    return Outcome(
+        model.classes_,
+        {part: model.predict_proba(task.splits[part].texts) for part in SCORED},
+        seconds,
+    )
+
+
+def linear(task):
+    """Logistic regression on the frozen embeddings."""
+    start = time.perf_counter()
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    model.fit(task.frozen("train"), task.train.given)
+    seconds = time.perf_counter() - start
+    predicted = {part: model.predict_proba(task.frozen(part)) for part in SCORED}
+    return Outcome(model.classes_, predicted, seconds)
+
+
+def paper(task):
+    """Stages 2 and 3 of the paper, noise rate estimated."""
+    return _stages(task, make_paper_classifier())
+
+
+def paper_oracle(task):
+    """Stages 2 and 3 of the paper, told the true noise rate."""
+    rate = (task.train.given != task.train.gold).mean()
+    return _stages(task, make_paper_classifier(contamination=float(rate)))
+
+
+def default(task):
+    """Ours."""
+    return _stages(task, DyGenClassifier())
+
+
+def gold(task):
+    """Plain fine-tuning on the right labels: the ceiling."""
+    fit = task.fit(labels="gold", **PLAIN)
+    return Outcome(fit.classes, fit.predicted, fit.seconds)
+
+
+METHODS = {
+    "plain": plain,
+    "plain, noisy validation": plain_noisy_validation,
+    "coreg": coreg,
+    "co-teaching": co_teaching,
+    "cleanlab": cleanlab,
+    "NPC": npc,
+    "transition matrix": transition_matrix,
+    "tf-idf": tfidf,
+    "frozen linear": linear,
+    "dygen-paper": paper,
+    "dygen-paper, true rate (oracle)": paper_oracle,
+    "default": default,
+    "gold labels (ceiling)": gold,
+}
+
+
+def _prior(position, **params):
+    """Take one of the four default priors, with other parameters."""
+    _, prior = ConsensusPrior()._default_priors()[position]
+    return prior.set_params(**params)
+
+
+def _unweighted():
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+
+
+def _consensus(*priors):
+    return ConsensusPrior([(f"prior {i}", prior) for i, prior in enumerate(priors)])
+
+
+def _ablation(*, view=None, fit=None, **params):
+    return lambda task: _stages(
+        task, DyGenClassifier().set_params(**params), view=view, **(fit or {})
+    )
+
+
+def _prior_alone(task):
+    """Predict with the second stage."""
+    fit = task.stage_one()
+    start = time.perf_counter()
+    prior = ConsensusPrior().fit(fit.train, task.train.given)
+    seconds = fit.seconds + time.perf_counter() - start
+    predicted = {part: prior.transform(fit.replayed[part]).prior for part in SCORED}
+    found = prior.label_distributions_
+    return Outcome(
+        fit.classes, predicted, seconds, _low_quality(task, found), distributions=found
+    )
+
+
+def _refit(task):
+    """Fit logistic regression on the frozen embeddings with the corrected labels."""
+    outcome = default(task)
+    labels = outcome.distributions.argmax(axis=1)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    model.fit(task.frozen("train"), labels)
+    predicted = {}
+    for part in SCORED:
+        predicted[part] = np.zeros((len(task.splits[part]), len(outcome.classes)))
+        found = model.predict_proba(task.frozen(part))
+        predicted[part][:, model.classes_] = found
+    return dataclasses.replace(outcome, predicted=predicted)
+
+
+def _only_epoch(epoch):
+    def view(trajectories):
+        return Trajectories(
+            trajectories.embeddings[:, :, [epoch]],
+            trajectories.probabilities[:, :, [epoch]],
+            trajectories.classes,
+            initial=trajectories.initial,
+        )
+
+    return view
+
+
+def _without_initial(trajectories):
+    return Trajectories(
+        trajectories.embeddings, trajectories.probabilities, trajectories.classes
+    )
+
+
+def _initial_only(trajectories):
+    return Trajectories(
+        trajectories.initial[:, None, None],
+        trajectories.probabilities[:, :, -1:].mean(axis=1, keepdims=True),
+        trajectories.classes,
+    )
+
+
+ABLATIONS = {
+    "first epoch only": _ablation(view=_only_epoch(0)),
+    "last epoch only": _ablation(view=_only_epoch(-1)),
+    "without the initial embedding": _ablation(view=_without_initial),
+    "stage 1 not co-regularised": _ablation(fit={"regularization": 0.0}),
+    "stage 3 not co-regularised": _ablation(denoiser__regularization=0.0),
+    "one branch": _ablation(fit={"n_branches": 1}),
+    "three branches": _ablation(fit={"n_branches": 3}),
+    "half the epochs": _ablation(fit={"n_epochs": 5}),
+    "twice the epochs": _ablation(fit={"n_epochs": 20}),
+    "uniform prior": _ablation(prior=UniformPrior()),
+    "score: paper": _ablation(prior__score="paper"),
+    "score: margin": _ablation(prior__score="margin"),
+    "contamination: estimated": _ablation(prior__contamination="auto"),
+    "contamination: 0.3": _ablation(prior__contamination=0.3),
+    "contamination: 0.7": _ablation(prior__contamination=0.7),
+    "initial-global alone": _ablation(prior=_consensus(_prior(0))),
+    "initial-class alone": _ablation(prior=_consensus(_prior(1))),
+    "last-global alone": _ablation(prior=_consensus(_prior(2))),
+    "last-class alone": _ablation(prior=_consensus(_prior(3))),
+    "all global": _ablation(
+        prior=_consensus(
+            *[_prior(i, selection="global") for i in (0, 2, 3)],
+        )
+    ),
+    "all per class": _ablation(
+        prior=_consensus(*[_prior(i, selection="class") for i in (0, 2, 3)])
+    ),
+    "own label kept": _ablation(
+        prior=_consensus(
+            *[_prior(i) for i in range(3)], _prior(3, query="include-self")
+        )
+    ),
+    "unweighted classes": _ablation(
+        prior=_consensus(
+            *[_prior(i, estimator=_unweighted()) for i in range(3)], _prior(3)
+        )
+    ),
+    "prior strength: 2": _ablation(denoiser__prior_strength=2.0),
+    "prior strength: 5": _ablation(denoiser__prior_strength=5.0),
+    "prior strength: 20": _ablation(denoiser__prior_strength=20.0),
+    "approximate Dirichlet sample": _ablation(denoiser=ApproximateVAE()),
+    "prior without denoiser": _prior_alone,
+    "refit instead of denoiser": _refit,
+}
+
+
+def _stages(task, classifier, *, view=None, **params):
+    """Fit the second and third stage on the shared first one."""
+    fit = task.stage_one(**params)
+    trajectories, replayed = fit.train, fit.replayed
+    if view is not None:
+        trajectories = view(trajectories)
+        replayed = {part: view(replayed[part]) for part in SCORED}
+    classifier.set_params(dynamics="precomputed", random_state=task.seed)
+    start = time.perf_counter()
+    classifier.fit(trajectories, task.train.given)
+    seconds = fit.seconds + time.perf_counter() - start
+    return Outcome(
+        classifier.classes_,
+        {part: classifier.predict_proba(replayed[part]) for part in SCORED},
+        seconds,
+        suspicion=_low_quality(task, classifier.label_distributions_),
+        labels=classifier.transduction_,
+        distributions=classifier.label_distributions_,
+        noise_rate=getattr(classifier.prior_, "contamination_", classifier.noise_rate_),
+        transition=classifier.noise_transition_matrix_,
+    )
+
+
+def _low_quality(task, distributions):
+    """How improbable the given labels are."""
+    codes = np.searchsorted(task.classes, task.train.given)
+    return 1 - distributions[np.arange(len(codes)), codes]
+
+
+def _distrust(task, trajectories):
+    """How improbable the model finds the given labels in the end."""
+    return _low_quality(task, trajectories.probabilities[:, :, -1].mean(axis=1))

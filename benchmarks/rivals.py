@@ -1,0 +1,110 @@
+"""Methods of others that the package does not have."""
+
+import math
+import time
+
+import numpy as np
+import torch
+from cleanlab.classification import CleanLearning
+from cleanlab.count import num_label_issues
+from torch.nn import functional
+
+from skdygen.denoisers import DirichletVAE
+from skdygen.denoisers._modules import ConditionalVAE
+
+from .embeddings import StoredDynamics
+from .task import PLAIN, Fit
+
+
+class CoTeaching(StoredDynamics):
+    """Two networks, each trained on the texts with the smallest loss of the other.
+
+    Equations of Han et al., "Co-teaching", NeurIPS 2018; the share of texts that are
+    left out rises to `forget_rate` in the first half of the epochs.
+    """
+
+    forget_rate = 0.0
+
+    def _loss(self, logits, targets, epoch):
+        rise = min(1.0, epoch / max(1, self.n_epochs // 2))
+        n_kept = math.ceil((1 - self.forget_rate * rise) * len(targets))
+        losses = torch.stack(
+            [functional.cross_entropy(x, targets, reduction="none") for x in logits]
+        )
+        kept = losses.detach().flip(0).topk(n_kept, dim=1, largest=False).indices
+        return losses.gather(1, kept).mean()
+
+
+class ApproximateVAE(DirichletVAE):
+    """`DirichletVAE` with the approximate sample that published code has.
+
+    Gamma variables by the inverse distribution function that holds near 0 (Joo et al.,
+    "Dirichlet Variational Autoencoder", 2020), normalised.
+    """
+
+    def _make_network(self, n_branches, n_features, n_classes):
+        return _ApproximateNetwork(n_branches, n_features, n_classes)
+
+
+class _ApproximateNetwork(ConditionalVAE):
+    def draw(self, alpha):
+        log_gamma = (
+            torch.rand_like(alpha).clamp(min=1e-6).log()
+            + alpha.log()
+            + torch.lgamma(alpha)
+        ) / alpha
+        return log_gamma.softmax(dim=-1)
+
+
+def fit_co_teaching(task):
+    """Fit co-teaching, told the rate that cleanlab estimates from frozen embeddings."""
+    codes = np.searchsorted(task.classes, task.train.given)
+    rate = num_label_issues(codes, task.out_of_fold) / len(codes)
+    return task.fit(_make_co_teaching, forget_rate=rate, regularization=0.0)
+
+
+def _make_co_teaching(forget_rate, **params):
+    dynamics = CoTeaching(n_branches=2, **params)
+    dynamics.forget_rate = forget_rate
+    return dynamics
+
+
+def fit_cleanlab(task):
+    """Fit the plain model on what cleanlab leaves.
+
+    In the regime "frozen" all is cleanlab's own procedure, five folds of the model
+    itself; in the other its held-out probabilities come from frozen embeddings.
+
+    Returns
+    -------
+    fit : Fit
+        Of the model fitted last.
+    issues : DataFrame
+        What `CleanLearning.find_label_issues` gives.
+    """
+    params = task.settings["dynamics"] | {"random_state": task.seed} | PLAIN
+    probabilities = None if task.regime == "frozen" else task.out_of_fold
+    cached = task.memory.cache(_fit_cleanlab, ignore=["splits", "probabilities"])
+    return cached(task.splits, task.key, probabilities, params)
+
+
+def _fit_cleanlab(splits, key, probabilities, params):
+    del key  # that of the cache
+    train = splits["train"]
+    classes, codes = np.unique(train.given, return_inverse=True)
+    texts = np.array(train.texts, dtype=object)
+    start = time.perf_counter()
+    learning = CleanLearning(
+        StoredDynamics(**params), seed=params["random_state"], verbose=False
+    )
+    issues = learning.find_label_issues(texts, codes, pred_probs=probabilities)
+    learning.fit(texts, codes, label_issues=issues)
+    seconds = time.perf_counter() - start
+    model = learning.clf
+    predicted = {}
+    for part in ("development", "test"):
+        predicted[part] = np.zeros((len(splits[part]), len(classes)))
+        found = model.predict_proba(splits[part].texts)
+        predicted[part][:, model.classes_] = found  # a class can be pruned away
+    fit = Fit(classes, None, {}, predicted, seconds, model.precision_, np.nan)
+    return fit, issues

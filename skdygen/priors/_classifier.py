@@ -1,0 +1,116 @@
+"""A prior from a classifier that is fitted on the texts that look clean."""
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils._param_validation import HasMethods
+
+from ._clean_set import BaseCleanSetPrior
+
+
+class ClassifierPrior(BaseCleanSetPrior):
+    """Prior by a classifier fitted on texts whose dynamics look clean.
+
+    Each given label gets a noise score from the training dynamics; a classifier is
+    fitted on the embeddings of the texts with the lowest scores, and its probabilities
+    are everybody's prior.
+
+    Parameters
+    ----------
+    estimator : classifier with `predict_proba`, default=None
+        None takes logistic regression on standardised features, every class with the
+        same weight whatever its share among the clean texts.
+    score : {"paper", "relative", "margin"}, default="relative"
+        The noise score, see `TrajectoryKNNPrior`.
+    contamination : "auto" or float in [0, 1), default=0.5
+        Share of labels that are left out; "auto" estimates the share of wrong ones.
+    selection : {"global", "class"}, default="global"
+        Whether the clean texts are those with the lowest scores of all, or of each
+        given class.
+    epoch : "initial" or int, default="initial"
+        Whose embeddings the classifier reads: those from before the training, which
+        no wrong label has touched (of the first epoch where they were not recorded),
+        or those after an epoch; negative numbers count from the last.
+    missing_label : object, default=None
+        The value in `y` that means "no label"; NaN stands for all null values.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes.
+    noise_scores_ : ndarray of shape (n_samples,)
+        Score of each given label, larger if it looks wrong; NaN where none is given.
+    contamination_ : float
+        The share of labels that was left out.
+    clean_indices_ : ndarray of shape (n_clean,)
+        Positions of the texts taken for clean, sorted.
+    clean_codes_ : ndarray of shape (n_clean,)
+        Their given classes, as positions in the classes.
+    estimator_ : classifier or None
+        The fitted classifier; None if all clean texts are of one class.
+
+    See Also
+    --------
+    TrajectoryKNNPrior : The same with the nearest neighbours.
+
+    Examples
+    --------
+    >>> from skdygen.datasets import make_label_noise, make_texts
+    >>> from skdygen.dynamics import IncrementalDynamics
+    >>> from skdygen.priors import ClassifierPrior
+    >>> texts, labels = make_texts(300, random_state=0)
+    >>> noisy = make_label_noise(labels, kind="symmetric", rate=0.3, random_state=0)
+    >>> trajectories = IncrementalDynamics(random_state=0).fit_transform(texts, noisy)
+    >>> prior = ClassifierPrior().fit_transform(trajectories, noisy).prior
+    >>> found = trajectories.classes[prior.argmax(axis=1)]
+    >>> bool((found == labels).mean() > (noisy == labels).mean())
+    True
+    """
+
+    _parameter_constraints = {
+        **BaseCleanSetPrior._parameter_constraints,
+        "estimator": [HasMethods(["fit", "predict_proba"]), None],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        score="relative",
+        contamination=0.5,
+        selection="global",
+        epoch="initial",
+        missing_label=None,
+    ):
+        self.estimator = estimator
+        self.score = score
+        self.contamination = contamination
+        self.selection = selection
+        self.epoch = epoch
+        self.missing_label = missing_label
+
+    def _learn(self, space):
+        self.estimator_ = None
+        if len(np.unique(self.clean_codes_)) > 1:
+            if self.estimator is None:
+                self.estimator_ = make_pipeline(
+                    StandardScaler(),
+                    LogisticRegression(class_weight="balanced", max_iter=1000),
+                )
+            else:
+                self.estimator_ = clone(self.estimator)
+            self.estimator_.fit(space[self.clean_indices_], self.clean_codes_)
+        return self._classify(space)
+
+    def _prior(self, trajectories):
+        return self._classify(self._space(trajectories))
+
+    def _classify(self, space):
+        prior = np.zeros((len(space), len(self.classes_)))
+        if self.estimator_ is None:
+            prior[:, self.clean_codes_[0]] = 1
+        else:
+            prior[:, self.estimator_.classes_] = self.estimator_.predict_proba(space)
+        return prior

@@ -1,0 +1,192 @@
+"""A prior that several others agree on."""
+
+from sklearn.base import clone
+from sklearn.utils.metaestimators import _BaseComposition
+
+from ..base import BasePrior, _remember_trajectories
+from ._classifier import ClassifierPrior
+from ._clean_set import BaseCleanSetPrior
+from ._neighbors import TrajectoryKNNPrior
+
+
+class ConsensusPrior(_BaseComposition, BasePrior):
+    """Mean of several priors that differ in what they take for clean and near.
+
+    Which texts look clean, and in which embedding right labels spread, depends on how
+    the labels went wrong. Where whole classes are wrong, as with rules, the clean
+    texts have to be sought among all; where all classes suffer alike, within each
+    class. Fine-tuning brings texts of one class together, but also those that share
+    a mistake. None of this is known, so the default asks four priors, each of which
+    learns from the half of the labels that look clean:
+
+    ========================  ===============  ============  =======================
+    name                      clean texts of   embedding     learns by
+    ========================  ===============  ============  =======================
+    initial-global            all              pre-trained   logistic regression
+    initial-class             each class       pre-trained   logistic regression
+    last-global               all              last epoch    logistic regression
+    last-class                each class       last epoch    neighbours, leave-one-out
+    ========================  ===============  ============  =======================
+
+    Parameters
+    ----------
+    priors : list of (str, prior) tuples, default=None
+        The priors and their names; None takes those above.
+    score : {"paper", "relative", "margin"}, default="relative"
+        Noise score of the priors above, see `TrajectoryKNNPrior`.
+    contamination : "auto" or float in [0, 1), default=0.5
+        Share of the labels that the priors above leave out. It may well be larger than
+        that of the wrong labels: what is left need not be much, but clean. "auto"
+        estimates the share of wrong labels.
+    n_neighbors : int, default=10
+        Number of neighbours for the prior above that asks them.
+    missing_label : object, default=None
+        The value in `y` that means "no label"; NaN stands for all null values.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes.
+    priors_ : list of priors
+        The fitted priors.
+    label_distributions_ : ndarray of shape (n_samples, n_classes)
+        The mean for the training texts. With the default priors no text's own label
+        has a vote in it beyond its share of a logistic regression's training.
+
+    See Also
+    --------
+    ClassifierPrior : A prior from any classifier.
+    TrajectoryKNNPrior : A prior from the nearest neighbours.
+
+    Examples
+    --------
+    >>> from skdygen.datasets import make_label_noise, make_texts
+    >>> from skdygen.dynamics import IncrementalDynamics
+    >>> from skdygen.priors import ConsensusPrior
+    >>> texts, labels = make_texts(300, random_state=0)
+    >>> noisy = make_label_noise(labels, kind="symmetric", rate=0.3, random_state=0)
+    >>> trajectories = IncrementalDynamics(random_state=0).fit_transform(texts, noisy)
+    >>> prior = ConsensusPrior().fit_transform(trajectories, noisy).prior
+    >>> found = trajectories.classes[prior.argmax(axis=1)]
+    >>> bool((found == labels).mean() > (noisy == labels).mean())
+    True
+    """
+
+    _parameter_constraints = {
+        "priors": [list, None],
+        "score": BaseCleanSetPrior._parameter_constraints["score"],
+        "contamination": BaseCleanSetPrior._parameter_constraints["contamination"],
+        "n_neighbors": TrajectoryKNNPrior._parameter_constraints["n_neighbors"],
+        "missing_label": "no_validation",
+    }
+
+    def __init__(
+        self,
+        priors=None,
+        *,
+        score="relative",
+        contamination=0.5,
+        n_neighbors=10,
+        missing_label=None,
+    ):
+        self.priors = priors
+        self.score = score
+        self.contamination = contamination
+        self.n_neighbors = n_neighbors
+        self.missing_label = missing_label
+
+    def get_params(self, deep=True):
+        """Get the parameters, also those of the priors by their names.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to give the parameters of the priors too.
+
+        Returns
+        -------
+        params : dict
+            Names and values.
+        """
+        return self._get_params("priors", deep=deep)
+
+    def set_params(self, **params):
+        """Set parameters, also a prior or one of its parameters by its name.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values.
+
+        Returns
+        -------
+        self : object
+            This estimator.
+        """
+        return self._set_params("priors", **params)
+
+    def _validate_params(self):
+        super()._validate_params()
+        if self.priors is not None:
+            _check_priors(self.priors)
+
+    def _fit_prior(self, trajectories, codes):
+        named = self._default_priors() if self.priors is None else self.priors
+        self.priors_ = []
+        distributions = 0
+        for _, prior in named:
+            fitted = clone(prior)
+            _remember_trajectories(fitted, trajectories)
+            distributions = distributions + fitted._fit_prior(trajectories, codes)
+            self.priors_.append(fitted)
+        self.label_distributions_ = distributions / len(self.priors_)
+        return self.label_distributions_
+
+    def _prior(self, trajectories):
+        return sum(p._prior(trajectories) for p in self.priors_) / len(self.priors_)
+
+    def _default_priors(self):
+        shared = {"score": self.score, "contamination": self.contamination}
+        return [
+            ("initial-global", ClassifierPrior(**shared)),
+            ("initial-class", ClassifierPrior(selection="class", **shared)),
+            ("last-global", ClassifierPrior(epoch=-1, **shared)),
+            (
+                "last-class",
+                TrajectoryKNNPrior(
+                    selection="class",
+                    n_neighbors=self.n_neighbors,
+                    query="leave-one-out",
+                    voting="soft",
+                    epoch=-1,
+                    **shared,
+                ),
+            ),
+        ]
+
+
+def _check_priors(priors):
+    """Raise a clear error for what is no list of named priors."""
+    if not priors:
+        raise ValueError("priors is empty; give at least one (name, prior) tuple.")
+    for position, named in enumerate(priors):
+        is_pair = isinstance(named, tuple) and len(named) == 2
+        if not (is_pair and isinstance(named[0], str)):
+            raise TypeError(
+                f"priors[{position}] must be a (name, prior) tuple, but is {named!r}."
+            )
+        name, prior = named
+        if not isinstance(prior, BasePrior):
+            raise TypeError(
+                f"priors[{position}], named {name!r}, must be a prior such as "
+                f"skdygen.priors.TrajectoryKNNPrior, but is a {type(prior).__name__}."
+            )
+        if "__" in name or name in ConsensusPrior._parameter_constraints:
+            raise ValueError(
+                f"priors[{position}] is named {name!r}, which is a parameter's name or "
+                f"contains '__'."
+            )
+        prior._validate_params()
+    names = [name for name, _ in priors]
+    if len(set(names)) < len(names):
+        raise ValueError(f"priors must have different names, but has {names}.")
