@@ -1,5 +1,7 @@
 """Frozen embeddings of the benchmark's texts, computed once for all methods."""
 
+import hashlib
+
 import numpy as np
 
 from skdygen.dynamics import LanguageModelDynamics
@@ -11,17 +13,24 @@ class FrozenStore(dict):
 
     Parameters
     ----------
-    memory : joblib.Memory
+    folder : Path
         Where embeddings are kept from one run to the next.
     """
 
-    def __init__(self, memory):
+    def __init__(self, folder):
         super().__init__()
-        self._encode = memory.cache(encode)
+        self.folder = folder
 
     def add(self, texts):
         """Compute the embeddings of texts, all at once, or read them."""
-        self.update(zip(texts, self._encode(texts), strict=True))
+        name = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:24]
+        path = self.folder / f"{name}.npy"
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            beside = path.with_suffix(".part.npy")
+            np.save(beside, encode(texts))
+            beside.replace(path)
+        self.update(zip(texts, np.load(path), strict=True))
 
     def __call__(self, texts):
         """Return an array of shape (n_samples, n_features)."""

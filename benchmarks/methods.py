@@ -266,26 +266,32 @@ ABLATIONS = {
     "contamination: estimated": _ablation(prior__contamination="auto"),
     "contamination: 0.3": _ablation(prior__contamination=0.3),
     "contamination: 0.7": _ablation(prior__contamination=0.7),
-    "initial-global alone": _ablation(prior=_consensus(_prior(0))),
-    "initial-class alone": _ablation(prior=_consensus(_prior(1))),
-    "last-global alone": _ablation(prior=_consensus(_prior(2))),
-    "last-class alone": _ablation(prior=_consensus(_prior(3))),
+    "initial-linear alone": _ablation(prior=_consensus(_prior(0))),
+    "initial-neighbors alone": _ablation(prior=_consensus(_prior(1))),
+    "last-linear alone": _ablation(prior=_consensus(_prior(2))),
+    "last-neighbors alone": _ablation(prior=_consensus(_prior(3))),
+    "initial embedding only": _ablation(prior=_consensus(_prior(0), _prior(1))),
+    "last embedding only": _ablation(prior=_consensus(_prior(2), _prior(3))),
     "all global": _ablation(
-        prior=_consensus(
-            *[_prior(i, selection="global") for i in (0, 2, 3)],
-        )
+        prior=_consensus(*[_prior(i, selection="global") for i in range(4)])
     ),
     "all per class": _ablation(
-        prior=_consensus(*[_prior(i, selection="class") for i in (0, 2, 3)])
+        prior=_consensus(*[_prior(i, selection="class") for i in range(4)])
     ),
     "own label kept": _ablation(
         prior=_consensus(
-            *[_prior(i) for i in range(3)], _prior(3, query="include-self")
+            _prior(0),
+            _prior(1, query="include-self"),
+            _prior(2),
+            _prior(3, query="include-self"),
         )
     ),
     "unweighted classes": _ablation(
         prior=_consensus(
-            *[_prior(i, estimator=_unweighted()) for i in range(3)], _prior(3)
+            _prior(0, estimator=_unweighted()),
+            _prior(1),
+            _prior(2, estimator=_unweighted()),
+            _prior(3),
         )
     ),
     "prior strength: 2": _ablation(denoiser__prior_strength=2.0),

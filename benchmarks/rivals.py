@@ -84,12 +84,12 @@ def fit_cleanlab(task):
     """
     params = task.settings["dynamics"] | {"random_state": task.seed} | PLAIN
     probabilities = None if task.regime == "frozen" else task.out_of_fold
-    cached = task.memory.cache(_fit_cleanlab, ignore=["splits", "probabilities"])
-    return cached(task.splits, task.key, probabilities, params)
+    return task.keep(
+        ["cleanlab", params], lambda: _fit_cleanlab(task.splits, probabilities, params)
+    )
 
 
-def _fit_cleanlab(splits, key, probabilities, params):
-    del key  # that of the cache
+def _fit_cleanlab(splits, probabilities, params):
     train = splits["train"]
     classes, codes = np.unique(train.given, return_inverse=True)
     texts = np.array(train.texts, dtype=object)

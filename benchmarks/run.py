@@ -15,7 +15,6 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-import joblib
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._testing import ignore_warnings
 
@@ -40,7 +39,6 @@ def main(arguments=None):
     """Run the command line."""
     options = parse(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"
-    memory = joblib.Memory(options.cache, verbose=0)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     available = METHODS | {f"ablation: {k}": v for k, v in ABLATIONS.items()}
     if options.methods is None:
@@ -56,7 +54,7 @@ def main(arguments=None):
                 not in finished(options.output)
             ]
             if wanted:
-                task = Task(setting, options.regime, seed, options.data, memory)
+                task = Task(setting, options.regime, seed, options.data, options.cache)
             for name in wanted:
                 row = run_cell(task, name, available[name])
                 with options.output.open("a") as file:

@@ -2,8 +2,11 @@
 
 import dataclasses
 import functools
+import hashlib
+import json
 import time
 
+import joblib
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -63,17 +66,17 @@ class Task:
         Random state of everything.
     folder : Path
         Of the data sets.
-    memory : joblib.Memory
-        Keeps fits.
+    cache : Path
+        Folder for fits and embeddings.
     """
 
-    def __init__(self, setting, regime, seed, folder, memory):
+    def __init__(self, setting, regime, seed, folder, cache):
         self.setting, self.regime, self.seed = setting, regime, seed
-        self.memory = memory
+        self.cache = cache
         self.settings = REGIMES[regime]
         name, *noise = setting.split(":")
         splits = load_splits(folder, name)
-        self.store = StoredDynamics.store = FrozenStore(memory)
+        self.store = StoredDynamics.store = FrozenStore(cache / "frozen")
         for split in splits:
             self.store.add(split.texts)
         self.splits = draw_setting(
@@ -95,7 +98,7 @@ class Task:
 
     def plain(self):
         """Fine-tune one network, without co-regularisation."""
-        return self.fit(replay=("valid", "development", "test"), **PLAIN)
+        return self.fit(replay=("valid", "test"), **PLAIN)
 
     def plain_until(self, epoch):
         """Give the plain model as it was after an epoch, from 0."""
@@ -103,7 +106,6 @@ class Task:
         predicted = {
             part: replayed.probabilities[:, 0, epoch]
             for part, replayed in fit.replayed.items()
-            if part != "valid"
         }
         return dataclasses.replace(fit, predicted=predicted)
 
@@ -125,16 +127,39 @@ class Task:
         Returns
         -------
         fit : Fit
-            Kept in `memory`.
+            Kept in the cache.
         """
         params = self.settings["dynamics"] | {"random_state": self.seed} | params
-        cached = self.memory.cache(fit_dynamics, ignore=["splits"])
-        return cached(self.splits, self.key, make, labels, replay, params)
+        return self.keep(
+            [make.__name__, labels, replay, params],
+            lambda: fit_dynamics(self.splits, make, labels, replay, params),
+        )
 
-    @property
-    def key(self):
-        """All that the texts and labels depend on."""
-        return (self.setting, self.regime, self.seed, str(self.settings))
+    def keep(self, what, compute):
+        """Read from the cache what was computed for these texts and labels before.
+
+        Parameters
+        ----------
+        what : JSON value
+            All that the result depends on, other than the texts and labels.
+        compute : callable
+            Gives the result if it is not there.
+
+        Returns
+        -------
+        result : object
+            From a file that this benchmark wrote, or computed.
+        """
+        key = json.dumps([self.setting, self.regime, self.seed, self.settings, what])
+        name = hashlib.sha256(key.encode()).hexdigest()[:24]
+        path = self.cache / "fits" / f"{name}.joblib"
+        if path.exists():
+            return joblib.load(path)
+        result = compute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        joblib.dump(result, path.with_suffix(".part"))
+        path.with_suffix(".part").replace(path)
+        return result
 
     def frozen(self, part):
         """Frozen embeddings of a split, (n_samples, n_features)."""
@@ -152,9 +177,8 @@ class Task:
         )
 
 
-def fit_dynamics(splits, key, make, labels, replay, params):
+def fit_dynamics(splits, make, labels, replay, params):
     """Fit a first stage; see `Task.fit`."""
-    del key  # that of the cache
     dynamics = make(**params)
     train = splits["train"]
     start = time.perf_counter()

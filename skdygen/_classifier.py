@@ -253,8 +253,8 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         )
         evidence = self.denoiser_.marginal_distributions_
         if isinstance(self.prior_, ConsensusPrior):
-            # Dynamics remember the given labels; this prior hardly knows a text's own.
-            evidence = self.prior_.label_distributions_
+            # Dynamics remember the given labels; these hardly know a text's own.
+            evidence = self.prior_.untouched_distributions_
         corrected = correct_labels(
             self.label_distributions_, evidence, codes, self.correction_threshold
         )

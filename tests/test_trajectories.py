@@ -107,7 +107,10 @@ def test_pickle_and_joblib(storage, request, tmp_path):
 def test_save_and_load(tmp_path, classes, dtype):
     rng = np.random.RandomState(0)
     saved = Trajectories(
-        rng.randn(9, 1, 2, 3).astype(dtype), rng.rand(9, 1, 2, 2), classes
+        rng.randn(9, 1, 2, 3).astype(dtype),
+        rng.rand(9, 1, 2, 2),
+        classes,
+        initial=rng.randn(9, 4).astype(dtype),
     )
     saved.save(tmp_path / "file")
     loaded = Trajectories.load(tmp_path / "file")
@@ -175,6 +178,8 @@ def test_scikit_learn_takes_them_for_an_array(storage, request):
         ({"classes": ["b", "a", "c"]}, "classes must be sorted"),
         ({"classes": ["a", "a", "b"]}, "classes must be sorted"),
         ({"prior": np.zeros((3, 2))}, "prior must have shape"),
+        ({"initial": np.zeros((2, 7))}, "initial must have 3 rows"),
+        ({"initial": np.zeros(3)}, "initial must be a 2-d array"),
         ({"probabilities": np.full((3, 2, 2, 3), "a")}, "array of numbers"),
     ],
 )

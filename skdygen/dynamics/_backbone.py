@@ -133,7 +133,7 @@ class Backbone:
 
     @torch.no_grad()
     def embed(self, inputs, embeddings):
-        """Embed texts by the whole model as it was before the training.
+        """Embed texts as the model did before the training, normalised if it does so.
 
         Parameters
         ----------
@@ -145,7 +145,8 @@ class Backbone:
         if self.trainable_layers == 0:
             embeddings[:] = inputs.fields["sentence_embedding"]
             return
-        whole = self.trained_part().to(self.device).eval()
+        normalize = list(self.model)[len(_without_normalize(self.model)) :]
+        whole = nn.Sequential(self.trained_part(), *normalize).to(self.device).eval()
         for rows, features in self._inference_batches(inputs):
             embedded = whole(features)["sentence_embedding"]
             embeddings[rows] = embedded.float().cpu().numpy()

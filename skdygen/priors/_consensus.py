@@ -1,5 +1,6 @@
 """A prior that several others agree on."""
 
+import numpy as np
 from sklearn.base import clone
 from sklearn.utils.metaestimators import _BaseComposition
 
@@ -19,14 +20,14 @@ class ConsensusPrior(_BaseComposition, BasePrior):
     a mistake. None of this is known, so the default asks four priors, each of which
     learns from the half of the labels that look clean:
 
-    ========================  ===============  ============  =======================
-    name                      clean texts of   embedding     learns by
-    ========================  ===============  ============  =======================
-    initial-global            all              pre-trained   logistic regression
-    initial-class             each class       pre-trained   logistic regression
-    last-global               all              last epoch    logistic regression
-    last-class                each class       last epoch    neighbours, leave-one-out
-    ========================  ===============  ============  =======================
+    =================  ===============  ============  ==========================
+    name               clean texts of   embedding     learns by
+    =================  ===============  ============  ==========================
+    initial-linear     all              pre-trained   logistic regression
+    initial-neighbors  each class       pre-trained   neighbours, leave-one-out
+    last-linear        all              last epoch    logistic regression
+    last-neighbors     each class       last epoch    neighbours, leave-one-out
+    =================  ===============  ============  ==========================
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ class ConsensusPrior(_BaseComposition, BasePrior):
         that of the wrong labels: what is left need not be much, but clean. "auto"
         estimates the share of wrong labels.
     n_neighbors : int, default=10
-        Number of neighbours for the prior above that asks them.
+        Number of neighbours for the priors above that ask them.
     missing_label : object, default=None
         The value in `y` that means "no label"; NaN stands for all null values.
 
@@ -50,8 +51,11 @@ class ConsensusPrior(_BaseComposition, BasePrior):
     priors_ : list of priors
         The fitted priors.
     label_distributions_ : ndarray of shape (n_samples, n_classes)
-        The mean for the training texts. With the default priors no text's own label
-        has a vote in it beyond its share of a logistic regression's training.
+        The mean for the training texts.
+    untouched_distributions_ : ndarray of shape (n_samples, n_classes)
+        The mean of those priors that read the embedding from before the training (of
+        all, if none does): of the defaults, that is what is said of a text whose own
+        label hardly has a say.
 
     See Also
     --------
@@ -133,35 +137,34 @@ class ConsensusPrior(_BaseComposition, BasePrior):
     def _fit_prior(self, trajectories, codes):
         named = self._default_priors() if self.priors is None else self.priors
         self.priors_ = []
-        distributions = 0
+        every, untouched = [], []
         for _, prior in named:
             fitted = clone(prior)
             _remember_trajectories(fitted, trajectories)
-            distributions = distributions + fitted._fit_prior(trajectories, codes)
+            every.append(fitted._fit_prior(trajectories, codes))
+            if getattr(fitted, "epoch", None) == "initial":
+                untouched.append(every[-1])
             self.priors_.append(fitted)
-        self.label_distributions_ = distributions / len(self.priors_)
+        self.label_distributions_ = np.mean(every, axis=0)
+        self.untouched_distributions_ = np.mean(untouched or every, axis=0)
         return self.label_distributions_
 
     def _prior(self, trajectories):
-        return sum(p._prior(trajectories) for p in self.priors_) / len(self.priors_)
+        found = [prior._prior(trajectories) for prior in self.priors_]
+        return np.mean(found, axis=0)
 
     def _default_priors(self):
         shared = {"score": self.score, "contamination": self.contamination}
+        near = {"query": "leave-one-out", "voting": "soft", "selection": "class"}
+        near["n_neighbors"] = self.n_neighbors
         return [
-            ("initial-global", ClassifierPrior(**shared)),
-            ("initial-class", ClassifierPrior(selection="class", **shared)),
-            ("last-global", ClassifierPrior(epoch=-1, **shared)),
+            ("initial-linear", ClassifierPrior(epoch="initial", **shared)),
             (
-                "last-class",
-                TrajectoryKNNPrior(
-                    selection="class",
-                    n_neighbors=self.n_neighbors,
-                    query="leave-one-out",
-                    voting="soft",
-                    epoch=-1,
-                    **shared,
-                ),
+                "initial-neighbors",
+                TrajectoryKNNPrior(epoch="initial", **near, **shared),
             ),
+            ("last-linear", ClassifierPrior(epoch=-1, **shared)),
+            ("last-neighbors", TrajectoryKNNPrior(epoch=-1, **near, **shared)),
         ]
 
 

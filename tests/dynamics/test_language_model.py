@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from skdygen.dynamics import LanguageModelDynamics
+from skdygen.dynamics._models import load_sentence_transformer
 from skdygen.utils._storage import folder_of_mapped
 from tests.conftest import make_word_texts
 
@@ -58,7 +59,7 @@ def test_replay_gives_what_was_recorded(
         replayed = fitted.transform(texts)
         # Half precision, at the scale of the embeddings.
         scale = np.abs(recorded.embeddings).max()
-        for moment in ("embeddings", "probabilities"):
+        for moment in ("embeddings", "probabilities", "initial"):
             assert_allclose(
                 getattr(replayed, moment).astype(float),
                 getattr(recorded, moment).astype(float),
@@ -220,3 +221,17 @@ def test_loss_that_is_not_finite(tiny_model, word_texts):
 def test_bad_parameters(tiny_model, params, message):
     with pytest.raises(ValueError, match=message):
         make_dynamics(tiny_model, **params).fit(["a", "b"], [0, 1])
+
+
+@pytest.mark.parametrize("trainable_layers", LAYERS)
+def test_embedding_before_the_training_is_recorded(
+    tiny_model, word_texts, trainable_layers
+):
+    texts, _, noisy = word_texts
+    model = load_sentence_transformer(tiny_model)
+    expected = model.encode(texts)
+    dynamics = make_dynamics(
+        tiny_model, trainable_layers=trainable_layers, precision="fp32"
+    )
+    for found in (dynamics.fit_transform(texts, noisy), dynamics.transform(texts)):
+        assert_allclose(found.initial, expected, atol=2e-3)

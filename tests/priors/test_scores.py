@@ -104,3 +104,21 @@ def test_contamination_of_more_scores_than_are_read():
     rng = np.random.RandomState(0)
     scores = np.concatenate([rng.randn(24_000), rng.randn(6000) + 4])
     assert estimate_contamination(scores) == pytest.approx(0.2, abs=0.02)
+
+
+def test_embedding_before_the_training_counts_as_much_as_the_epochs():
+    rng = np.random.RandomState(0)
+    codes = np.arange(60) % 3
+    embeddings = rng.randn(60, 2, 4, 5)
+    initial = 100 * rng.randn(60, 5)
+
+    def score(embeddings, initial=None):
+        p = np.full((*embeddings.shape[:3], 3), 1 / 3)
+        trajectories = Trajectories(embeddings, p, initial=initial)
+        return noise_scores(trajectories, codes, "relative")
+
+    from_epochs = score(embeddings) / score(embeddings).std()
+    alone = score(initial[:, None, None])
+    from_initial = alone / alone.std()
+    assert_allclose(score(embeddings, initial), from_epochs + from_initial, rtol=1e-4)
+    assert_allclose(score(embeddings, np.zeros((60, 5))), from_epochs)

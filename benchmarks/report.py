@@ -1,0 +1,433 @@
+"""Write docs/benchmarks.md and its figures from the files of results.
+
+The text is that of `report.md` beside this file; lines such as ``<!-- summary frozen
+-->`` are replaced by tables.
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from .data import REAL, SETTINGS
+from .methods import ABLATIONS, METHODS
+
+HERE = Path(__file__).parent
+CEILINGS = ("dygen-paper, true rate (oracle)", "gold labels (ceiling)")
+RIVALS = [name for name in METHODS if name not in (*CEILINGS, "default")]
+_DRAWS = 10_000
+
+
+def main(arguments=None):
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.report", description=__doc__
+    )
+    parser.add_argument(
+        "--results", type=Path, default=HERE / "results", help="folder of *.jsonl"
+    )
+    parser.add_argument("--docs", type=Path, default=HERE.parent / "docs")
+    options = parser.parse_args(arguments)
+    cells = load_cells(options.results)
+    text = re.sub(
+        r"<!-- (\w+)((?: \w+)*) -->",
+        lambda found: _PARTS[found[1]](cells, *found[2].split()),
+        (HERE / "report.md").read_text(),
+    )
+    (options.docs / "benchmarks.md").write_text(text)
+    images = options.docs / "images"
+    images.mkdir(exist_ok=True)
+    plt.rcParams["svg.hashsalt"] = "skdygen"  # equal results, equal files
+    for regime in cells["regime"].unique():
+        draw_differences(cells, regime, images / f"benchmark_{regime}.svg")
+    draw_ablations(cells, images / "benchmark_ablations.svg")
+
+
+def load_cells(folder):
+    """Read all results.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the JSON lines files.
+
+    Returns
+    -------
+    cells : DataFrame
+        One row per cell; scores have columns of their own.
+    """
+    rows = []
+    for path in sorted(folder.glob("*.jsonl")):
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            rows.append(row | row.pop("scores"))
+    return pd.DataFrame(rows)
+
+
+def by_setting(cells, regime, score, methods=None):
+    """Mean of a score over the seeds, settings in the rows and methods in the columns.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        Output of `load_cells`.
+    regime : str
+        Which regime.
+    score : str
+        Column of `cells`.
+    methods : list of str, default=None
+        Methods that are wanted; None takes all rivals and ours.
+
+    Returns
+    -------
+    means : DataFrame
+        Only settings that every method has run on, in the order of `SETTINGS`.
+    """
+    methods = list(METHODS) if methods is None else methods
+    chosen = cells[(cells["regime"] == regime) & cells["method"].isin(methods)]
+    means = chosen.pivot_table(
+        index="setting", columns="method", values=score, sort=False
+    )
+    means = means[[name for name in methods if name in means]]
+    return means.loc[[name for name in SETTINGS if name in means.index]].dropna()
+
+
+def difference_to(means, reference):
+    """Difference to one method in points, and the mean with an interval.
+
+    Parameters
+    ----------
+    means : DataFrame
+        Output of `by_setting`.
+    reference : str
+        Name of the method that is subtracted.
+
+    Returns
+    -------
+    differences : DataFrame
+        In points.
+    intervals : DataFrame
+        Lower and upper end per method: 95 % of the means of settings drawn with
+        replacement.
+    """
+    differences = 100 * means.sub(means[reference], axis=0)
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(means), size=(_DRAWS, len(means)))
+    ends = np.quantile(differences.to_numpy()[drawn].mean(axis=1), [0.025, 0.975], 0)
+    return differences, pd.DataFrame(ends, ["lower", "upper"], differences.columns)
+
+
+def is_real(means):
+    """Tell which settings have real mistakes."""
+    return means.index.isin(REAL)
+
+
+def summary(cells, regime):
+    """Table of all methods: how much better than plain, how often, at which cost."""
+    means = by_setting(cells, regime, "test_accuracy")
+    differences, intervals = difference_to(means, "plain")
+    ranks = means[[*RIVALS, "default"]].rank(axis=1, ascending=False).mean()
+    chosen = cells[cells["regime"] == regime]
+    rows = []
+    for name in means:
+        points = differences[name]
+        cost = chosen[chosen["method"] == name]
+        lower, upper = intervals[name]
+        rows.append(
+            {
+                "method": f"**{name}**" if name == "default" else name,
+                "real": f"{means[name][is_real(means)].mean():.3f}",
+                "made": f"{means[name][~is_real(means)].mean():.3f}",
+                "minus plain, real": f"{points[is_real(means)].mean():+.1f}",
+                "minus plain, made": f"{points[~is_real(means)].mean():+.1f}",
+                "minus plain, all (95 %)": f"{points.mean():+.1f} "
+                f"({lower:+.1f} to {upper:+.1f})",
+                "worst": f"{points.min():+.1f}",
+                "wins/ties/losses": "/".join(
+                    str(int(n))
+                    for n in (
+                        (points > 0.05).sum(),
+                        (points.abs() <= 0.05).sum(),
+                        (points < -0.05).sum(),
+                    )
+                ),
+                "mean rank": f"{ranks[name]:.1f}" if name in ranks else "",
+                "seconds": f"{cost['seconds'].median():.1f}",
+                "peak MB": f"{cost['peak_memory_megabytes'].median():.0f}",
+            }
+        )
+    return _markdown(rows)
+
+
+def per_setting(cells, regime):
+    """Table of test accuracy, mean and standard deviation over the seeds."""
+    means = by_setting(cells, regime, "test_accuracy")
+    chosen = cells[(cells["regime"] == regime) & cells["method"].isin(means)]
+    spread = chosen.pivot_table(
+        index="setting", columns="method", values="test_accuracy", aggfunc="std"
+    ).reindex_like(means)
+    rows = []
+    for setting, values in means.iterrows():
+        best = values[[*RIVALS, "default"]].max()
+        row = {"setting": f"{setting}"}
+        for name in means:
+            cell = f"{values[name]:.3f}"
+            if name not in CEILINGS and values[name] == best:
+                cell = f"**{cell}**"
+            if pd.notna(spread.loc[setting, name]):
+                cell += f" ± {spread.loc[setting, name]:.3f}"
+            row[name] = cell
+        rows.append(row)
+    return _markdown(rows)
+
+
+def labels(cells, regime):
+    """Table of what methods say of the training labels."""
+    rows = []
+    chosen = cells[cells["regime"] == regime]
+    for name in METHODS:
+        of_method = chosen[chosen["method"] == name].groupby("setting")
+        mean = of_method.mean(numeric_only=True)
+        if mean.empty or mean["auroc"].isna().all():
+            continue
+        gain = 100 * (mean["labels_accuracy"] - mean["given_labels_accuracy"])
+        real = mean.index.isin(REAL)
+        row = {"method": f"**{name}**" if name == "default" else name}
+        row["AUROC, real"] = _number(mean["auroc"][real].mean())
+        row["AUROC, all"] = _number(mean["auroc"].mean())
+        row["AP, all"] = _number(mean["average_precision"].mean())
+        row["corrected minus given, mean"] = _number(gain.mean(), "+.1f")
+        row["worst"] = _number(gain.min(), "+.1f")
+        for score, title in (
+            ("most_probable_accuracy", "most probable label"),
+            ("noise_rate_error", "error of rate"),
+            ("transition_error", "error of transitions"),
+            ("brier", "Brier"),
+            ("calibration_error", "ECE"),
+        ):
+            row[title] = _number(mean[score].mean()) if score in mean else ""
+        rows.append(row)
+    return _markdown(rows)
+
+
+def labels_per_setting(cells, regime):
+    """Table of the default's labels, setting by setting."""
+    chosen = cells[(cells["regime"] == regime)]
+    ours = chosen[chosen["method"] == "default"].groupby("setting")
+    mean = ours.mean(numeric_only=True)
+    cleanlab = chosen[chosen["method"] == "cleanlab"].groupby("setting")
+    auroc = cleanlab["auroc"].mean()
+    rows = [
+        {
+            "setting": setting,
+            "given": _number(mean["given_labels_accuracy"][setting]),
+            "corrected": _number(mean["labels_accuracy"][setting]),
+            "most probable": _number(mean["most_probable_accuracy"][setting]),
+            "AUROC": _number(mean["auroc"][setting]),
+            "cleanlab's": _number(auroc.get(setting, np.nan)),
+            "wrong": _number(1 - mean["given_labels_accuracy"][setting]),
+            "estimated": _number(mean["noise_rate"][setting]),
+        }
+        for setting in SETTINGS
+        if setting in mean.index
+    ]
+    return _markdown(rows)
+
+
+def targets(cells):
+    """Table of the targets and what was reached."""
+    rows = []
+    for regime, least in (("frozen", 4.0), ("finetuned", 1.5)):
+        if (cells["regime"] == regime).any():
+            rows += _accuracy_targets(cells, regime, least)
+            rows += _label_targets(cells, regime)
+    return _markdown(rows)
+
+
+def _accuracy_targets(cells, regime, least):
+    means = by_setting(cells, regime, "test_accuracy")
+    ours, real = means["default"], is_real(means)
+    gain = 100 * (ours - means["plain"])
+    yield _target(regime, "default minus plain, real", gain[real].mean(), least)
+    for part, chosen, needed in (("made", ~real, 3.1), ("real", real, 1.48)):
+        if chosen.any():
+            best = means.loc[chosen, RIVALS].mean().idxmax()
+            difference = 100 * (ours - means[best])[chosen].mean()
+            what = f"default minus best rival ({best}), {part}"
+            yield _target(regime, what, difference, needed)
+    what = f"default minus plain, worst ({gain.idxmin()})"
+    yield _target(regime, what, gain.min(), -0.5)
+    difference = 100 * (ours - means["dygen-paper"]).mean()
+    yield _target(regime, "default minus dygen-paper", difference, 1.5)
+
+
+def _label_targets(cells, regime):
+    cells = cells[cells["regime"] == regime]
+    ours = cells[cells["method"] == "default"].groupby("setting")
+    mean = ours.mean(numeric_only=True)
+    change = 100 * (mean["labels_accuracy"] - mean["given_labels_accuracy"])
+    yield _target(regime, "corrected minus given labels, mean", change.mean(), 5)
+    yield _target(regime, "the same, worst", change.min(), 0)
+    auroc = mean["auroc"]
+    yield _target(regime, "AUROC of the noise ranking", auroc.mean(), 0.82, ".3f")
+    theirs = cells[cells["method"] == "cleanlab"].groupby("setting")["auroc"].mean()
+    difference = (auroc - theirs)[[name for name in REAL if name in theirs.index]]
+    what = f"AUROC minus cleanlab's, worst real ({difference.idxmin()})"
+    yield _target(regime, what, difference.min(), 0, "+.3f")
+    error = mean["noise_rate_error"].mean()
+    yield _target(regime, "error of the noise rate", error, 0.08, ".3f", at_most=True)
+
+
+def ablations(cells, regime="frozen"):
+    """Table of ours with one part changed, as differences to ours."""
+    names = ["default", *[f"ablation: {name}" for name in ABLATIONS]]
+    chosen = cells[cells["method"].isin(names)]
+    # Paired: only the seeds that the ablations were run with.
+    seeds = chosen[chosen["method"] != "default"]["seed"].unique()
+    chosen = chosen[chosen["seed"].isin(seeds)]
+    means = by_setting(chosen, regime, "test_accuracy", names)
+    differences, intervals = difference_to(means, "default")
+    found = by_setting(chosen, regime, "most_probable_accuracy", names)
+    auroc = by_setting(chosen, regime, "auroc", names)
+    rows = []
+    for name in means:
+        points = differences[name]
+        lower, upper = intervals[name]
+        row = {"changed": name.removeprefix("ablation: ")}
+        if name == "default":
+            row["changed"] = "nothing (accuracies)"
+            row["real"] = f"{means[name][is_real(means)].mean():.3f}"
+            row["made"] = f"{means[name][~is_real(means)].mean():.3f}"
+            row["all (95 %)"] = f"{means[name].mean():.3f}"
+            row["worst"] = ""
+            row["most probable label"] = f"{found[name].mean():.3f}"
+            row["AUROC"] = f"{auroc[name].mean():.3f}"
+        else:
+            row["real"] = f"{points[is_real(means)].mean():+.1f}"
+            row["made"] = f"{points[~is_real(means)].mean():+.1f}"
+            row["all (95 %)"] = f"{points.mean():+.1f} ({lower:+.1f} to {upper:+.1f})"
+            row["worst"] = f"{points.min():+.1f}"
+            labels_too = 100 * (found[name] - found["default"]).mean()
+            row["most probable label"] = f"{labels_too:+.1f}"
+            row["AUROC"] = f"{(auroc[name] - auroc['default']).mean():+.3f}"
+        rows.append(row)
+    return _markdown(rows)
+
+
+def setup(cells, regime):
+    """Sentence on what was run, from the results themselves."""
+    chosen = cells[cells["regime"] == regime]
+    if chosen.empty:
+        return "Not run yet."
+    main_cells = chosen[chosen["method"].isin(METHODS)]
+    parameters = main_cells["parameters"].iloc[-1]
+    seeds = main_cells.groupby("setting")["seed"].nunique()
+    versions = main_cells["versions"].iloc[-1]
+    dynamics = ", ".join(f"{k}={v}" for k, v in parameters["dynamics"].items())
+    return (
+        f"{len(seeds)} settings with {_range(seeds)} seeds, "
+        f"{_range(main_cells['n_train'])} training and {_range(main_cells['n_test'])} "
+        f"test texts; stage 1 with {dynamics}; {main_cells['machine'].iloc[-1]}, "
+        f"{_range(main_cells['threads'])} thread(s) per run; "
+        f"{', '.join(f'{k} {v}' for k, v in versions.items())}; commits "
+        f"{', '.join(sorted(main_cells['commit'].unique()))}."
+    )
+
+
+def draw_differences(cells, regime, path):
+    """Draw the difference to plain fine-tuning, a dot for each setting."""
+    means = by_setting(cells, regime, "test_accuracy")
+    differences, intervals = difference_to(means, "plain")
+    names = [name for name in differences if name != "plain"][::-1]
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for y, name in enumerate(names):
+        points = differences[name]
+        real = is_real(means)
+        axes.plot(points[~real], np.full((~real).sum(), y), "o", mfc="none", mec="0.55")
+        axes.plot(points[real], np.full(real.sum(), y), "x", color="0.25")
+        axes.plot(intervals[name], [y, y], "-", color="#0072b2", lw=2)
+        axes.plot(points.mean(), y, "D", color="#0072b2")
+    axes.axvline(0, color="0.3", lw=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("test accuracy minus that of plain fine-tuning, points")
+    axes.set_title(
+        f"{regime}: x real mistakes, o made mistakes, diamond mean with 95 % interval",
+        fontsize=9,
+    )
+    _save(figure, path)
+
+
+def draw_ablations(cells, path, regime="frozen"):
+    """Draw what changing one part costs or gains."""
+    names = ["default", *[f"ablation: {name}" for name in ABLATIONS]]
+    if not cells["method"].isin(names[1:]).any():
+        return
+    means = by_setting(cells, regime, "test_accuracy", names)
+    differences, intervals = difference_to(means, "default")
+    # Chance level would hide all others.
+    names = [n for n in differences if n not in ("default", "ablation: uniform prior")]
+    names = names[::-1]
+    figure, axes = plt.subplots(figsize=(7, 6.5), layout="constrained")
+    for y, name in enumerate(names):
+        axes.plot(intervals[name], [y, y], "-", color="#0072b2", lw=2)
+        axes.plot(differences[name].mean(), y, "D", color="#0072b2")
+    axes.axvline(0, color="0.3", lw=0.8)
+    axes.set_yticks(range(len(names)), [n.removeprefix("ablation: ") for n in names])
+    axes.set_xlabel("test accuracy minus that of the default, points")
+    _save(figure, path)
+
+
+def _save(figure, path):
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _target(regime, what, value, needed, form="+.1f", *, at_most=False):
+    missing = value - needed if at_most else needed - value
+    return {
+        "regime": regime,
+        "what": what,
+        "target": f"{'at most' if at_most else 'at least'} {needed:g}",
+        "measured": f"{value:{form}}",
+        "": "reached" if missing <= 0 else f"short by {missing:.2g}",
+    }
+
+
+def _range(values):
+    low, high = values.min(), values.max()
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _number(value, form=".3f"):
+    return "" if pd.isna(value) else f"{value:{form}}"
+
+
+def _markdown(rows):
+    if not rows:
+        return "Not run yet."
+    columns = list(rows[0])
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    lines += ["| " + " | ".join(str(row[c]) for c in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+_PARTS = {
+    "summary": summary,
+    "per_setting": per_setting,
+    "labels": labels,
+    "labels_per_setting": labels_per_setting,
+    "targets": targets,
+    "ablations": ablations,
+    "setup": setup,
+}
+
+
+if __name__ == "__main__":
+    main()
