@@ -78,7 +78,10 @@ def is_more_likely_right(distributions, codes):
 
 
 def estimate_transition_matrix(label_distributions, codes):
-    """Estimate how true classes turn into given ones.
+    """Estimate how true classes turn into given ones, by counting.
+
+    Posteriors of many classes are flat: their sums would see confusion everywhere. So
+    the most probable class of each text counts as its true one.
 
     Parameters
     ----------
@@ -90,9 +93,13 @@ def estimate_transition_matrix(label_distributions, codes):
     Returns
     -------
     matrix : ndarray of shape (n_classes, n_classes)
-        p(given | true), true classes along the rows, which sum to 1.
+        p(given | true), true classes along the rows, which sum to 1; a class that is
+        no text's most probable one is taken to be given rightly.
     """
     n_classes = label_distributions.shape[1]
-    one_hot = (codes[:, None] == np.arange(n_classes)).astype(float)
-    joint = label_distributions.T @ one_hot
-    return joint / joint.sum(axis=1, keepdims=True)
+    counts = np.zeros((n_classes, n_classes))
+    labelled = codes >= 0
+    likely = label_distributions[labelled].argmax(axis=1)
+    np.add.at(counts, (likely, codes[labelled]), 1)
+    totals = counts.sum(axis=1, keepdims=True)
+    return np.where(totals > 0, counts / totals.clip(min=1), np.eye(n_classes))

@@ -79,3 +79,10 @@ def test_transition_matrix():
     found = estimate_transition_matrix(np.eye(2)[true], given)
     assert_allclose(found, matrix, atol=0.02)
     assert_allclose(found.sum(axis=1), 1)
+
+
+def test_transitions_of_flat_posteriors_and_of_a_class_never_suggested():
+    likely = np.arange(40) % 2
+    flat = np.full((40, 20), 1.0) + np.eye(20)[likely]
+    found = estimate_transition_matrix(flat / flat.sum(axis=1, keepdims=True), likely)
+    assert_array_equal(found, np.eye(20))
