@@ -59,10 +59,8 @@ def main(arguments=None):
                 row = run_cell(task, name, available[name])
                 with options.output.open("a") as file:
                     file.write(json.dumps(row) + "\n")
-                scores = row["scores"]
                 print(
                     f"{options.regime}, seed {seed}, {setting}, {name}: "
-                    f"{scores['development_accuracy']:.3f} on development texts, "
                     f"{row['seconds']:.0f} s",
                     flush=True,
                 )
