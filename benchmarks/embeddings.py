@@ -6,6 +6,7 @@ import numpy as np
 
 from skdygen.dynamics import LanguageModelDynamics
 from skdygen.dynamics._backbone import Inputs
+from skdygen.utils._torch import torch_seed
 
 
 class FrozenStore(dict):
@@ -61,5 +62,6 @@ def encode(texts):
     """Embed texts by the frozen default model, (n_samples, n_features) float16."""
     dynamics = LanguageModelDynamics(trainable_layers=0)
     dynamics.classes_ = np.arange(2)  # for the size of heads that are not used
-    backbone, _ = dynamics._build_networks()
+    with torch_seed(0):  # heads are drawn
+        backbone, _ = dynamics._build_networks()
     return backbone.encode(texts).fields["sentence_embedding"].astype(np.float16)

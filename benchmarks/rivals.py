@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from skdygen.denoisers import DirichletVAE
 from skdygen.denoisers._modules import ConditionalVAE
+from skdygen.utils._torch import torch_seed
 
 from .embeddings import StoredDynamics
 from .task import PLAIN, Fit
@@ -94,11 +95,13 @@ def _fit_cleanlab(splits, probabilities, params):
     classes, codes = np.unique(train.given, return_inverse=True)
     texts = np.array(train.texts, dtype=object)
     start = time.perf_counter()
-    learning = CleanLearning(
-        StoredDynamics(**params), seed=params["random_state"], verbose=False
-    )
-    issues = learning.find_label_issues(texts, codes, pred_probs=probabilities)
-    learning.fit(texts, codes, label_issues=issues)
+    seed = params["random_state"]
+    state = np.random.get_state()
+    with torch_seed(seed):  # cleanlab seeds the global states of torch and numpy
+        learning = CleanLearning(StoredDynamics(**params), seed=seed, verbose=False)
+        issues = learning.find_label_issues(texts, codes, pred_probs=probabilities)
+        learning.fit(texts, codes, label_issues=issues)
+    np.random.set_state(state)
     seconds = time.perf_counter() - start
     model = learning.clf
     predicted = {}
