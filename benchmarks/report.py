@@ -18,6 +18,7 @@ import pandas as pd
 
 from .data import REAL, SETTINGS
 from .methods import ABLATIONS, METHODS
+from .task import REGIMES
 
 HERE = Path(__file__).parent
 CEILINGS = ("dygen-paper, true rate (oracle)", "gold labels (ceiling)")
@@ -45,7 +46,7 @@ def main(arguments=None):
     images = options.docs / "images"
     images.mkdir(exist_ok=True)
     plt.rcParams["svg.hashsalt"] = "skdygen"  # equal results, equal files
-    for regime in cells["regime"].unique():
+    for regime in REGIMES:
         draw_differences(cells, regime, images / f"benchmark_{regime}.svg")
     draw_ablations(cells, images / "benchmark_ablations.svg")
 
@@ -132,6 +133,8 @@ def is_real(means):
 def summary(cells, regime):
     """Table of all methods: how much better than plain, how often, at which cost."""
     means = by_setting(cells, regime, "test_accuracy")
+    if means.empty:
+        return _markdown([])
     differences, intervals = difference_to(means, "plain")
     ranks = means[[*RIVALS, "default"]].rank(axis=1, ascending=False).mean()
     chosen = cells[cells["regime"] == regime]
@@ -169,6 +172,8 @@ def summary(cells, regime):
 def per_setting(cells, regime):
     """Table of test accuracy, mean and standard deviation over the seeds."""
     means = by_setting(cells, regime, "test_accuracy")
+    if means.empty:
+        return _markdown([])
     chosen = cells[(cells["regime"] == regime) & cells["method"].isin(means)]
     spread = chosen.pivot_table(
         index="setting", columns="method", values="test_accuracy", aggfunc="std"
@@ -220,6 +225,8 @@ def labels(cells, regime):
 def labels_per_setting(cells, regime):
     """Table of the default's labels, setting by setting."""
     chosen = cells[(cells["regime"] == regime)]
+    if chosen.empty:
+        return _markdown([])
     ours = chosen[chosen["method"] == "default"].groupby("setting")
     mean = ours.mean(numeric_only=True)
     cleanlab = chosen[chosen["method"] == "cleanlab"].groupby("setting")
@@ -245,7 +252,7 @@ def targets(cells):
     """Table of the targets and what was reached."""
     rows = []
     for regime, least in (("frozen", 4.0), ("finetuned", 1.5)):
-        if (cells["regime"] == regime).any():
+        if len(by_setting(cells, regime, "test_accuracy")):
             rows += _accuracy_targets(cells, regime, least)
             rows += _label_targets(cells, regime)
     return _markdown(rows)
@@ -293,6 +300,8 @@ def ablations(cells, regime="frozen"):
     seeds = chosen[chosen["method"] != "default"]["seed"].unique()
     chosen = chosen[chosen["seed"].isin(seeds)]
     means = by_setting(chosen, regime, "test_accuracy", names)
+    if means.empty:
+        return _markdown([])
     differences, intervals = difference_to(means, "default")
     found = by_setting(chosen, regime, "most_probable_accuracy", names)
     auroc = by_setting(chosen, regime, "auroc", names)
@@ -323,27 +332,36 @@ def ablations(cells, regime="frozen"):
 
 def setup(cells, regime):
     """Sentence on what was run, from the results themselves."""
-    chosen = cells[cells["regime"] == regime]
-    if chosen.empty:
+    return _setup(cells[(cells["regime"] == regime) & cells["method"].isin(METHODS)])
+
+
+def setup_ablations(cells):
+    """Sentence on what the ablations were run with."""
+    return _setup(cells[~cells["method"].isin(METHODS)])
+
+
+def _setup(cells):
+    if cells.empty:
         return "Not run yet."
-    main_cells = chosen[chosen["method"].isin(METHODS)]
-    parameters = main_cells["parameters"].iloc[-1]
-    seeds = main_cells.groupby("setting")["seed"].nunique()
-    versions = main_cells["versions"].iloc[-1]
-    dynamics = ", ".join(f"{k}={v}" for k, v in parameters["dynamics"].items())
+    seeds = cells.groupby("setting")["seed"].nunique()
+    dynamics = cells["parameters"].iloc[-1]["dynamics"]
+    versions = cells["versions"].iloc[-1]
     return (
-        f"{len(seeds)} settings with {_range(seeds)} seeds, "
-        f"{_range(main_cells['n_train'])} training and {_range(main_cells['n_test'])} "
-        f"test texts; stage 1 with {dynamics}; {main_cells['machine'].iloc[-1]}, "
-        f"{_range(main_cells['threads'])} thread(s) per run; "
+        f"{len(seeds)} settings with {_range(seeds)} seed(s), "
+        f"{_range(cells['n_train'])} training and {_range(cells['n_test'])} test "
+        f"texts; stage 1 with {', '.join(f'{k}={v}' for k, v in dynamics.items())}, "
+        f"other parameters by default; {cells['machine'].iloc[-1]}, "
+        f"{_range(cells['threads'])} thread(s) per run; "
         f"{', '.join(f'{k} {v}' for k, v in versions.items())}; commits "
-        f"{', '.join(sorted(main_cells['commit'].unique()))}."
+        f"{', '.join(sorted(cells['commit'].unique()))}."
     )
 
 
 def draw_differences(cells, regime, path):
     """Draw the difference to plain fine-tuning, a dot for each setting."""
     means = by_setting(cells, regime, "test_accuracy")
+    if means.empty:
+        return
     differences, intervals = difference_to(means, "plain")
     names = [name for name in differences if name != "plain"][::-1]
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
@@ -426,6 +444,7 @@ _PARTS = {
     "targets": targets,
     "ablations": ablations,
     "setup": setup,
+    "setup_ablations": setup_ablations,
 }
 
 

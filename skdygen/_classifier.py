@@ -251,10 +251,12 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         self.noise_transition_matrix_ = estimate_transition_matrix(
             self.label_distributions_, codes
         )
-        evidence = self.denoiser_.marginal_distributions_
-        if isinstance(self.prior_, ConsensusPrior):
-            # Dynamics remember the given labels; these hardly know a text's own.
-            evidence = self.prior_.untouched_distributions_
+        # Dynamics remember the given labels: better what was said without them.
+        evidence = getattr(
+            self.prior_,
+            "untouched_distributions_",
+            self.denoiser_.marginal_distributions_,
+        )
         corrected = correct_labels(
             self.label_distributions_, evidence, codes, self.correction_threshold
         )

@@ -1,6 +1,7 @@
 """The texts whose labels look clean, from which priors are learnt."""
 
 import logging
+from abc import abstractmethod
 from numbers import Integral, Real
 
 import numpy as np
@@ -27,6 +28,13 @@ class BaseCleanSetPrior(BasePrior):
         "epoch": [Integral, StrOptions({"initial"})],
         "missing_label": "no_validation",
     }
+
+    @abstractmethod
+    def _learn(self, space):
+        """Learn from the rows `clean_indices_` of the embeddings of all texts.
+
+        Returns the prior of all, (n_samples, n_classes).
+        """
 
     def _fit_prior(self, trajectories, codes):
         self.noise_scores_ = noise_scores(trajectories, codes, self.score)
