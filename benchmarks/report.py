@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md and its figures from the files of results.
+"""Write docs/benchmarks.md, its figures and a table from the files of results.
 
 The text is that of `report.md` beside this file; lines such as ``<!-- summary frozen
 -->`` are replaced by tables.
@@ -35,6 +35,7 @@ def main(arguments=None):
         "--results", type=Path, default=HERE / "results", help="folder of *.jsonl"
     )
     parser.add_argument("--docs", type=Path, default=HERE.parent / "docs")
+    parser.add_argument("--readme", type=Path, help="file whose table is replaced")
     options = parser.parse_args(arguments)
     cells = load_cells(options.results)
     text = re.sub(
@@ -43,6 +44,12 @@ def main(arguments=None):
         (HERE / "report.md").read_text(),
     )
     (options.docs / "benchmarks.md").write_text(text)
+    if options.readme is not None:
+        old = options.readme.read_text()
+        begin, end = "<!-- measured -->\n", "<!-- end of measured -->"
+        before, _, rest = old.partition(begin)
+        after = rest.partition(end)[2]
+        options.readme.write_text(f"{before}{begin}{headline(cells)}\n{end}{after}")
     images = options.docs / "images"
     images.mkdir(exist_ok=True)
     plt.rcParams["svg.hashsalt"] = "skdygen"  # equal results, equal files
@@ -166,6 +173,31 @@ def summary(cells, regime):
                 "peak MB": f"{cost['peak_memory_megabytes'].median():.0f}",
             }
         )
+    return _markdown(rows)
+
+
+def headline(cells):
+    """Short table for the README: mean test accuracy, the best of each column bold."""
+    columns = {}
+    for regime in REGIMES:
+        means = by_setting(cells, regime, "test_accuracy")
+        for part, chosen in (("real", is_real(means)), ("made", ~is_real(means))):
+            if len(means) and chosen.any():
+                title = f"{regime}, {part} mistakes ({chosen.sum()})"
+                columns[title] = means[chosen].mean()
+    table = pd.DataFrame(columns)
+    best = table.loc[[*RIVALS, "default"]].max()
+    rows = []
+    for name, values in table.iterrows():
+        if name == CEILINGS[0]:
+            continue
+        cells_of = {
+            title: f"**{value:.3f}**"
+            if name not in CEILINGS and value == best[title]
+            else f"{value:.3f}"
+            for title, value in values.items()
+        }
+        rows.append({"method": f"**{name}**" if name == "default" else name} | cells_of)
     return _markdown(rows)
 
 
@@ -365,20 +397,22 @@ def draw_differences(cells, regime, path):
     differences, intervals = difference_to(means, "plain")
     names = [name for name in differences if name != "plain"][::-1]
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    real = is_real(means)
     for y, name in enumerate(names):
         points = differences[name]
-        real = is_real(means)
-        axes.plot(points[~real], np.full((~real).sum(), y), "o", mfc="none", mec="0.55")
-        axes.plot(points[real], np.full(real.sum(), y), "x", color="0.25")
+        first = {} if y else {"label": "real mistakes"}
+        axes.plot(points[real], np.full(real.sum(), y), "x", color="0.25", **first)
+        first = {} if y else {"label": "made mistakes"}
+        hollow = {"mfc": "none", "mec": "0.55"}
+        axes.plot(points[~real], np.full((~real).sum(), y), "o", **hollow, **first)
         axes.plot(intervals[name], [y, y], "-", color="#0072b2", lw=2)
-        axes.plot(points.mean(), y, "D", color="#0072b2")
+        first = {} if y else {"label": "mean, 95 % interval"}
+        axes.plot(points.mean(), y, "D", color="#0072b2", **first)
     axes.axvline(0, color="0.3", lw=0.8)
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("test accuracy minus that of plain fine-tuning, points")
-    axes.set_title(
-        f"{regime}: x real mistakes, o made mistakes, diamond mean with 95 % interval",
-        fontsize=9,
-    )
+    axes.set_ylim(-0.6, len(names) + 0.6)
+    axes.legend(loc="upper right", ncols=3, fontsize=8, frameon=False)
     _save(figure, path)
 
 

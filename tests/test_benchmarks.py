@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 if importlib.util.find_spec("cleanlab") is None:
@@ -15,6 +16,7 @@ from benchmarks import methods, report, run, task
 from benchmarks.data import draw_setting, load_splits
 from benchmarks.methods import Outcome
 from benchmarks.scores import score_outcome
+from skdygen.utils._torch import torch_seed
 from tests.test_real_data import DATA, pytestmark  # noqa: F401
 
 
@@ -132,3 +134,33 @@ def test_differences_are_paired_and_interval_holds_the_mean():
     differences, intervals = report.difference_to(means, 0)
     np.testing.assert_allclose(differences[1], 10)
     np.testing.assert_allclose(intervals[1], 10)
+
+
+def test_co_teaching_learns_from_what_the_other_finds_easy():
+    from benchmarks import rivals
+
+    rng = np.random.RandomState(0)
+    logits = torch.tensor(rng.randn(2, 10, 3), requires_grad=True)
+    targets = torch.tensor(rng.randint(3, size=10))
+    model = rivals.CoTeaching(n_epochs=4)
+    model.forget_rate = 0.4
+    losses = -logits.detach().log_softmax(-1)[:, torch.arange(10), targets].numpy()
+    for epoch, n_kept in [(0, 10), (1, 8), (2, 6), (3, 6)]:
+        expected = [
+            losses[m][np.argsort(losses[1 - m])[:n_kept]].mean() for m in (0, 1)
+        ]
+        loss = model._loss(logits, targets, epoch)
+        assert loss.item() == pytest.approx(np.mean(expected))
+    loss.backward()
+    is_used = logits.grad.abs().sum(-1) > 0
+    assert is_used.sum(dim=1).tolist() == [6, 6]
+
+
+def test_approximate_sample_is_close_for_small_concentrations():
+    from benchmarks.rivals import ApproximateVAE
+
+    alpha = torch.tensor([0.2, 0.3, 0.5]).repeat(20_000, 1)
+    with torch_seed(0):
+        y = ApproximateVAE()._make_network(1, 2, 3).draw(alpha)
+    assert torch.allclose(y.sum(-1), torch.ones(20_000))
+    assert torch.allclose(y.mean(0), alpha[0], atol=0.03)
