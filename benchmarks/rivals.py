@@ -93,7 +93,8 @@ def fit_cleanlab(task):
 def _fit_cleanlab(splits, probabilities, params):
     train = splits["train"]
     classes, codes = np.unique(train.given, return_inverse=True)
-    texts = np.array(train.texts, dtype=object)
+    # A column: where a fold lacks a class cleanlab stacks rows, as of a matrix.
+    texts = np.array(train.texts, dtype=object)[:, None]
     start = time.perf_counter()
     seed = params["random_state"]
     state = np.random.get_state()
