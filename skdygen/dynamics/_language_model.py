@@ -184,12 +184,14 @@ class LanguageModelDynamics(BaseDynamics):
         self.verbose = verbose
 
     def _fit(self, X, codes, *, record):
+        from ..utils._processes import draw_apart, same_everywhere
         from ..utils._torch import torch_seed
         from ._training import train
 
-        rng = check_random_state(self.random_state)
+        rng = same_everywhere(check_random_state(self.random_state))
         with torch_seed(rng.randint(np.iinfo(np.int32).max)):
             backbone, branches = self._networks = self._build_networks()
+            draw_apart()
             inputs = backbone.encode(X)
             self.precision_ = "fp32" if backbone.dtype is None else "bf16"
             self.n_features_out_ = branches.n_features
@@ -226,7 +228,9 @@ class LanguageModelDynamics(BaseDynamics):
                 if record:
                     # Record with the weights as kept, so that a replay is the same.
                     with branches.restored(self.snapshots_[epoch]):
-                        _record(backbone, branches, inputs, trajectories, epoch)
+                        _record(
+                            backbone, branches, inputs, trajectories, epoch, shared=True
+                        )
         return trajectories
 
     def _loss(self, logits, targets, epoch):
@@ -262,14 +266,13 @@ class LanguageModelDynamics(BaseDynamics):
 
     def _build_networks(self):
         """Return the part of the model that stays, and the branches to be trained."""
-        from accelerate import PartialState
-
+        from ..utils._processes import state
         from ..utils._torch import autocast_dtype
         from ._backbone import Backbone
         from ._branches import Branch, Branches, HiddenLayer
         from ._models import load_sentence_transformer
 
-        device = PartialState().device if self.device == "auto" else self.device
+        device = state().device if self.device == "auto" else self.device
         backbone = Backbone(
             load_sentence_transformer(self.model, max_length=self.max_length),
             self.trainable_layers,
@@ -316,7 +319,7 @@ class LanguageModelDynamics(BaseDynamics):
         return state
 
 
-def _record(backbone, branches, inputs, trajectories, epoch):
+def _record(backbone, branches, inputs, trajectories, epoch, *, shared=False):
     """Fill in one epoch of the trajectories, with the weights as they are now."""
     from ._training import run
 
@@ -326,4 +329,5 @@ def _record(backbone, branches, inputs, trajectories, epoch):
         inputs,
         trajectories.embeddings[:, :, epoch],
         trajectories.probabilities[:, :, epoch],
+        shared=shared,
     )

@@ -8,6 +8,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import get_linear_schedule_with_warmup
 
+from ..utils._processes import distribute, mean_everywhere, merge, own_rows, own_share
 from ..utils._storage import batches
 from ..utils._torch import autocast
 
@@ -76,6 +77,7 @@ def train(
         optimizer, num_warmup_steps=int(warmup * n_steps), num_training_steps=n_steps
     )
 
+    network = distribute(branches)
     progress = tqdm(
         total=n_steps, desc="fine-tuning", unit="batch", disable=not verbose
     )
@@ -85,10 +87,11 @@ def train(
             epoch_loss = torch.zeros((), device=device)
             order = length_grouped_batches(inputs.lengths[labelled], batch_size, rng)
             for rows in (labelled[batch] for batch in order):
+                rows, weight = own_share(rows)
                 features = inputs.batch(rows, device)
                 with autocast(dtype, device):
-                    _, logits = branches(features)
-                batch_loss = loss(logits.float(), targets[rows], epoch)
+                    _, logits = network(features)
+                batch_loss = weight * loss(logits.float(), targets[rows], epoch)
                 batch_loss.backward()
                 torch.nn.utils.clip_grad_norm_(branches.parameters(), max_grad_norm)
                 optimizer.step()
@@ -96,7 +99,7 @@ def train(
                 optimizer.zero_grad(set_to_none=True)
                 epoch_loss += batch_loss.detach()
                 progress.update()
-            mean_loss = epoch_loss.item() / len(order)
+            mean_loss = mean_everywhere(epoch_loss).item() / len(order)
             progress.set_postfix(epoch=f"{epoch + 1}/{n_epochs}", loss=mean_loss)
             logger.info("epoch %d of %d: loss %.4f", epoch + 1, n_epochs, mean_loss)
             if not math.isfinite(mean_loss):
@@ -108,7 +111,7 @@ def train(
 
 
 @torch.no_grad()
-def run(backbone, branches, inputs, embeddings, probabilities):
+def run(backbone, branches, inputs, embeddings, probabilities, *, shared=False):
     """Embed and classify texts in evaluation mode.
 
     Parameters
@@ -123,9 +126,14 @@ def run(backbone, branches, inputs, embeddings, probabilities):
         Filled with the embeddings.
     probabilities : ndarray of shape (n_samples, n_branches, n_classes)
         Filled with the class probabilities.
+    shared : bool, default=False
+        Whether the processes that fit together share the texts out among them. All
+        have to come here then.
     """
     branches.eval()
     order = np.argsort(-inputs.lengths, kind="stable")
+    if shared:
+        order = own_rows(order)
     for part in batches(len(order), backbone.batch_size):
         rows = order[part]
         with autocast(backbone.dtype, backbone.device):
@@ -133,6 +141,10 @@ def run(backbone, branches, inputs, embeddings, probabilities):
         if embeddings is not None:
             embeddings[rows] = embedded.float().transpose(0, 1).cpu().numpy()
         probabilities[rows] = logits.float().softmax(-1).transpose(0, 1).cpu().numpy()
+    if shared:
+        is_own = np.isin(np.arange(len(inputs)), order)
+        merge(embeddings, is_own)
+        merge(probabilities, is_own)
 
 
 def coregularized_loss(logits, targets, regularization):

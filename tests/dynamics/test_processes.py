@@ -1,0 +1,101 @@
+"""Several processes fit what one fits."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from tests.conftest import make_word_texts
+
+SCRIPT = """
+import sys
+
+import numpy as np
+
+from skdygen import DyGenClassifier
+from skdygen.dynamics import LanguageModelDynamics
+from tests.conftest import make_word_texts
+
+model, out = sys.argv[1:]
+texts, labels = make_word_texts(67)
+dynamics = LanguageModelDynamics(
+    model, trainable_layers=1, n_epochs=2, batch_size=11, dropout=0.0,
+    precision="fp32", random_state=0,
+)
+recorded = dynamics.fit_transform(texts, labels)
+clf = DyGenClassifier(dynamics, random_state=0).fit(texts, labels)
+from accelerate import PartialState
+
+state = PartialState()
+if state.is_main_process:  # prediction needs no other process
+    np.savez(
+        out,
+        embeddings=recorded.embeddings,
+        probabilities=clf.predict_proba(texts[:20]),
+        n_processes=state.num_processes,
+    )
+"""
+
+
+def fit(tmp_path, model, n_processes):
+    script, out = tmp_path / "train.py", tmp_path / f"{n_processes}.npz"
+    script.write_text(SCRIPT)
+    command = [sys.executable]
+    if n_processes > 1:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command += ["-m", "accelerate.commands.launch", "--multi_gpu"]
+        command += ["--num_machines", "1"]
+        command += ["--num_processes", str(n_processes), "--mixed_precision", "no"]
+        command += ["--num_cpu_threads_per_process", "1", "--dynamo_backend", "no"]
+        command += ["--main_process_port", str(port)]
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    done = subprocess.run(
+        [*command, script, model, out],
+        env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return np.load(out)
+
+
+def test_two_processes_fit_what_one_fits(tmp_path, model_without_dropout):
+    one = fit(tmp_path, model_without_dropout, 1)
+    two = fit(tmp_path, model_without_dropout, 2)
+    assert (one["n_processes"], two["n_processes"]) == (1, 2)
+    # In half precision, and gradients are summed in another order.
+    assert_allclose(
+        two["embeddings"].astype(float), one["embeddings"].astype(float), atol=0.02
+    )
+    assert_allclose(two["probabilities"], one["probabilities"], atol=0.02)
+    _, labels = make_word_texts(67)
+    found = two["probabilities"].argmax(axis=1)
+    assert (found == (labels[:20] == "fruit")).mean() > 0.8
+
+
+@pytest.fixture(scope="module")
+def model_without_dropout(tmp_path_factory):
+    from transformers import BertConfig
+
+    from tests.conftest import save_tiny_model
+
+    config = BertConfig(
+        vocab_size=40,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    return save_tiny_model(tmp_path_factory.mktemp("still"), config=config)
