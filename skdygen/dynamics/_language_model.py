@@ -243,6 +243,7 @@ class LanguageModelDynamics(BaseDynamics):
         )
 
     def _replay(self, X):
+        X, rows = _distinct(X)
         backbone, branches = self._load_networks()
         inputs = backbone.encode(X)
         n_epochs = len(self.snapshots_)
@@ -252,17 +253,18 @@ class LanguageModelDynamics(BaseDynamics):
         for epoch, snapshot in enumerate(progress):
             branches.load(snapshot)
             _record(backbone, branches, inputs, trajectories, epoch)
-        return trajectories
+        return trajectories if len(rows) == len(X) else trajectories[rows]
 
     def _predict_proba(self, X):
         from ._training import run
 
+        X, rows = _distinct(X)
         backbone, branches = self._load_networks()
         n_branches = len(branches.branches)
         probabilities = np.empty((len(X), n_branches, len(self.classes_)))
         branches.load(self.snapshots_[-1])
         run(backbone, branches, backbone.encode(X), None, probabilities)
-        return probabilities.mean(axis=1)
+        return probabilities.mean(axis=1)[rows]
 
     def _build_networks(self):
         """Return the part of the model that stays, and the branches to be trained."""
@@ -317,6 +319,12 @@ class LanguageModelDynamics(BaseDynamics):
         state = super().__getstate__()
         state.pop("_networks", None)
         return state
+
+
+def _distinct(texts):
+    """Return each text once, and where in them every given text is."""
+    positions = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    return list(positions), np.array([positions[text] for text in texts])
 
 
 def _record(backbone, branches, inputs, trajectories, epoch, *, shared=False):

@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from skdygen.dynamics import LanguageModelDynamics
+from skdygen.dynamics._backbone import Backbone
 from skdygen.dynamics._models import load_sentence_transformer
 from skdygen.utils._storage import folder_of_mapped
 from tests.conftest import make_word_texts
@@ -235,3 +236,26 @@ def test_embedding_before_the_training_is_recorded(
     )
     for found in (dynamics.fit_transform(texts, noisy), dynamics.transform(texts)):
         assert_allclose(found.initial, expected, atol=2e-3)
+
+
+def test_equal_texts_are_computed_once(tiny_model, word_texts, monkeypatch):
+    texts, _, noisy = word_texts
+    dynamics = make_dynamics(tiny_model).fit(texts, noisy)
+    repeated = [texts[3], texts[1], texts[3], texts[3], texts[0]]
+    expected = dynamics.transform(texts[:4])[[3, 1, 3, 3, 0]]
+    encode, counts = Backbone.encode, []
+
+    def counted(self, texts):
+        counts.append(len(texts))
+        return encode(self, texts)
+
+    monkeypatch.setattr(Backbone, "encode", counted)
+    found = dynamics.transform(repeated)
+    assert_allclose(found.probabilities, expected.probabilities, atol=1e-3)
+    assert_allclose(found.initial, expected.initial, atol=1e-3)
+    assert_allclose(
+        dynamics.predict_proba(repeated),
+        found.probabilities[:, :, -1].mean(axis=1),
+        rtol=1e-6,
+    )
+    assert counts == [3, 3]
