@@ -94,7 +94,9 @@ def npc(task):
         task,
         DyGenClassifier(
             prior=TrajectoryKNNPrior(contamination=0.0, query="leave-one-out"),
-            denoiser=DirichletVAE(learning_rate=1e-3, prior_strength=5.0),
+            denoiser=DirichletVAE(
+                learning_rate=1e-3, prior_strength=5.0, prior_weight=0.0
+            ),
             correction_threshold=0.0,
         ),
         view=_initial_only,
@@ -316,6 +318,7 @@ ABLATIONS = {
     "prior strength: 2": _ablation(denoiser__prior_strength=2.0),
     "prior strength: 5": _ablation(denoiser__prior_strength=5.0),
     "prior strength: 20": _ablation(denoiser__prior_strength=20.0),
+    "posterior without prior": _ablation(denoiser__prior_weight=0.0),
     "approximate Dirichlet sample": _ablation(denoiser=ApproximateVAE()),
     "prior without denoiser": _prior_alone,
     "refit instead of denoiser": _refit,

@@ -72,6 +72,7 @@ def make_paper_classifier(
             n_epochs=10,
             learning_rate=1e-3,
             prior_strength=5.0,
+            prior_weight=0.0,
             regularization=2.0,
             warmup=0.1,
         ),

@@ -28,7 +28,8 @@ class DirichletVAE(BaseDenoiser):
     and divergence of Dirichlet distributions. The branches are pulled towards their
     mean. The posterior of a true label is the normalised mode of q,
     ``(alpha - 1) / sum(alpha - 1)``, and where the given label is not known
-    ``p(y | x) = sum_y~ mean_m p_m(y~ | x) q_m(y | y~, w_m)``.
+    ``p(y | x) = sum_y~ mean_m p_m(y~ | x) q_m(y | y~, w_m)``. Both are averaged with
+    the text's prior.
 
     Parameters
     ----------
@@ -42,6 +43,9 @@ class DirichletVAE(BaseDenoiser):
     prior_strength : float, default=10.0
         Weight of the prior label in the concentrations; the paper's delta, which is 5
         there.
+    prior_weight : float, default=0.5
+        Share that a text's own prior has in what is said of it; the rest is the
+        posterior's as inferred. 0 for the paper, whose prior only guides the training.
     regularization : float, default=2.0
         Strength of the pull of the branches towards their mean; the paper's lambda_2.
     warmup : float, default=0.1
@@ -85,6 +89,7 @@ class DirichletVAE(BaseDenoiser):
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "prior_strength": [Interval(Real, 0, None, closed="left")],
+        "prior_weight": [Interval(Real, 0, 1, closed="both")],
         "regularization": [Interval(Real, 0, None, closed="left")],
         "warmup": [Interval(Real, 0, 1, closed="left")],
         "missing_label": "no_validation",
@@ -99,6 +104,7 @@ class DirichletVAE(BaseDenoiser):
         learning_rate=3e-3,
         batch_size=64,
         prior_strength=10.0,
+        prior_weight=0.5,
         regularization=2.0,
         warmup=0.1,
         missing_label=None,
@@ -109,6 +115,7 @@ class DirichletVAE(BaseDenoiser):
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.prior_strength = prior_strength
+        self.prior_weight = prior_weight
         self.regularization = regularization
         self.warmup = warmup
         self.missing_label = missing_label
@@ -120,11 +127,7 @@ class DirichletVAE(BaseDenoiser):
         from ..utils._warmup import warmup_epochs
         from ._modules import train_vae
 
-        if trajectories.prior is None:
-            raise ValueError(
-                "X has no prior; put a prior such as skdygen.priors.TrajectoryKNNPrior "
-                "or UniformPrior before the denoiser."
-            )
+        _check_prior(trajectories)
         labelled = np.flatnonzero(codes >= 0)
         shift, scale = _moments(trajectories.embeddings, labelled)
 
@@ -225,7 +228,7 @@ class DirichletVAE(BaseDenoiser):
             from_features = self._encode_features(trajectories[part])
             from_label = self.encoder_labels_[:, codes[part]].swapaxes(0, 1)
             found[part] = _normalized_mode(from_features + from_label).mean(axis=1)
-        return found
+        return self._with_prior(found, trajectories)
 
     def _marginal(self, trajectories):
         found = np.empty((len(trajectories), trajectories.n_classes))
@@ -234,7 +237,21 @@ class DirichletVAE(BaseDenoiser):
             found[part] = marginalize(
                 batch.probabilities[:, :, -1], self._posterior_of_batch(batch)
             )
-        return found
+        return self._with_prior(found, trajectories)
+
+    def _with_prior(self, found, trajectories):
+        if not self.prior_weight:
+            return found
+        _check_prior(trajectories)
+        return (1 - self.prior_weight) * found + self.prior_weight * trajectories.prior
+
+
+def _check_prior(trajectories):
+    if trajectories.prior is None:
+        raise ValueError(
+            "X has no prior; put a prior such as skdygen.priors.ConsensusPrior before "
+            "the denoiser."
+        )
 
 
 def marginalize(probabilities, posterior):
