@@ -112,7 +112,7 @@ def noisy_clusters(n_samples=300, rate=0.3, classes=("no", "yes"), seed=0):
 
 def fit(trajectories, given, **params):
     prior = TrajectoryKNNPrior().fit(trajectories, given)
-    denoiser = DirichletVAE(random_state=0, **params)
+    denoiser = DirichletVAE(random_state=0, **{"prior_weight": 0.0} | params)
     return denoiser.fit(prior.transform(trajectories), given)
 
 
@@ -233,10 +233,29 @@ def test_texts_without_label_have_the_marginal_posterior():
     denoiser = DirichletVAE(missing_label=np.nan, random_state=0)
     denoiser.fit(with_prior, partly)
     assert_array_equal(
-        denoiser.label_distributions_[:50], denoiser.predict_proba(trajectories[:50])
+        denoiser.label_distributions_[:50], denoiser.predict_proba(with_prior[:50])
     )
     found = denoiser.classes_[denoiser.label_distributions_[:50].argmax(axis=1)]
     assert (found == true[:50]).mean() > 0.9
+
+
+@pytest.mark.parametrize("weight", [0.3, 1.0])
+def test_posterior_is_averaged_with_the_prior(weight):
+    trajectories, _, given = noisy_clusters()
+    prior = np.random.RandomState(0).dirichlet(np.ones(2), size=300)
+    with_prior = trajectories.with_prior(prior)
+    alone = DirichletVAE(prior_weight=0.0, random_state=0).fit(with_prior, given)
+    mixed = DirichletVAE(prior_weight=weight, random_state=0).fit(with_prior, given)
+    assert_allclose(
+        mixed.label_distributions_,
+        (1 - weight) * alone.label_distributions_ + weight * prior,
+    )
+    assert_allclose(
+        mixed.predict_proba(with_prior),
+        (1 - weight) * alone.predict_proba(trajectories) + weight * prior,
+    )
+    with pytest.raises(ValueError, match="X has no prior"):
+        mixed.predict_proba(trajectories)
 
 
 def test_one_branch():
