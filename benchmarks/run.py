@@ -15,6 +15,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._testing import ignore_warnings
 
@@ -155,10 +156,9 @@ class PeakMemory(threading.Thread):
 
     def run(self):
         """Look at it twenty times a second."""
-        page = os.sysconf("SC_PAGE_SIZE")
+        process = psutil.Process()
         while True:
-            resident = int(Path("/proc/self/statm").read_text().split()[1])
-            self.megabytes = max(self.megabytes, resident * page / 1e6)
+            self.megabytes = max(self.megabytes, process.memory_info().rss / 1e6)
             if self._stop_now.wait(0.05):
                 return
 
