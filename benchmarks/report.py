@@ -326,11 +326,7 @@ def _label_targets(cells, regime):
 
 def ablations(cells, regime="frozen"):
     """Table of ours with one part changed, as differences to ours."""
-    names = ["default", *[f"ablation: {name}" for name in ABLATIONS]]
-    chosen = cells[cells["method"].isin(names)]
-    # Paired: only the seeds that the ablations were run with.
-    seeds = chosen[chosen["method"] != "default"]["seed"].unique()
-    chosen = chosen[chosen["seed"].isin(seeds)]
+    chosen, names = _paired_with_ablations(cells)
     means = by_setting(chosen, regime, "test_accuracy", names)
     if means.empty:
         return _markdown([])
@@ -360,6 +356,14 @@ def ablations(cells, regime="frozen"):
             row["AUROC"] = f"{(auroc[name] - auroc['default']).mean():+.3f}"
         rows.append(row)
     return _markdown(rows)
+
+
+def _paired_with_ablations(cells):
+    """Cells of the default and its ablations, of the seeds that the latter have."""
+    names = ["default", *[f"ablation: {name}" for name in ABLATIONS]]
+    chosen = cells[cells["method"].isin(names)]
+    seeds = chosen[chosen["method"] != "default"]["seed"].unique()
+    return chosen[chosen["seed"].isin(seeds)], names
 
 
 def setup(cells, regime):
@@ -418,10 +422,10 @@ def draw_differences(cells, regime, path):
 
 def draw_ablations(cells, path, regime="frozen"):
     """Draw what changing one part costs or gains."""
-    names = ["default", *[f"ablation: {name}" for name in ABLATIONS]]
-    if not cells["method"].isin(names[1:]).any():
+    chosen, names = _paired_with_ablations(cells)
+    means = by_setting(chosen, regime, "test_accuracy", names)
+    if means.empty or len(means.columns) == 1:
         return
-    means = by_setting(cells, regime, "test_accuracy", names)
     differences, intervals = difference_to(means, "default")
     # Chance level would hide all others.
     names = [n for n in differences if n not in ("default", "ablation: uniform prior")]
