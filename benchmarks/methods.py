@@ -54,10 +54,11 @@ def plain_noisy_validation(task):
     """Plain fine-tuning, stopped where noisy validation labels are predicted best."""
     valid = task.splits["valid"]
     codes = np.searchsorted(task.classes, valid.given)
-    by_epoch = task.plain().replayed["valid"].probabilities[:, 0]
-    best = (by_epoch.argmax(axis=2) == codes[:, None]).mean(axis=0).argmax()
-    fit = task.plain_until(int(best))
-    return Outcome(fit.classes, fit.predicted, task.plain().seconds)
+    fit = task.plain()
+    by_epoch = {part: r.probabilities[:, 0] for part, r in fit.replayed.items()}
+    is_hit = by_epoch["valid"].argmax(axis=2) == codes[:, None]
+    best = is_hit.mean(axis=0).argmax()
+    return Outcome(fit.classes, {"test": by_epoch["test"][:, best]}, fit.seconds)
 
 
 def coreg(task):
@@ -133,8 +134,7 @@ def tfidf(task):
 def linear(task):
     """Logistic regression on the frozen embeddings."""
     start = time.perf_counter()
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-    model.fit(task.frozen("train"), task.train.given)
+    model = _make_linear().fit(task.frozen("train"), task.train.given)
     seconds = time.perf_counter() - start
     predicted = {part: model.predict_proba(task.frozen(part)) for part in SCORED}
     return Outcome(model.classes_, predicted, seconds)
@@ -179,6 +179,10 @@ METHODS = {
 }
 
 
+def _make_linear():
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+
+
 def _prior(position, **params):
     """Take one of the four default priors, with other parameters."""
     _, prior = ConsensusPrior()._default_priors()[position]
@@ -216,8 +220,7 @@ def _refit(task):
     """Fit logistic regression on the frozen embeddings with the corrected labels."""
     outcome = default(task)
     labels = outcome.distributions.argmax(axis=1)
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-    model.fit(task.frozen("train"), labels)
+    model = _make_linear().fit(task.frozen("train"), labels)
     predicted = {}
     for part in SCORED:
         predicted[part] = np.zeros((len(task.splits[part]), len(outcome.classes)))

@@ -110,5 +110,4 @@ def _fit_cleanlab(splits, probabilities, params):
         predicted[part] = np.zeros((len(splits[part]), len(classes)))
         found = model.predict_proba(splits[part].texts)
         predicted[part][:, model.classes_] = found  # a class can be pruned away
-    fit = Fit(classes, None, {}, predicted, seconds, model.precision_, np.nan)
-    return fit, issues
+    return Fit(classes, None, {}, predicted, seconds), issues

@@ -46,14 +46,11 @@ def main(arguments=None):
         names = [f"ablation: {k}" for k in ABLATIONS] if options.ablations else METHODS
     else:
         names = options.methods
+    done, parameters = finished(options.output), REGIMES[options.regime]
     for seed in options.seeds:
         for setting in options.settings:
-            wanted = [
-                name
-                for name in names
-                if cell_key(setting, options.regime, seed, name)
-                not in finished(options.output)
-            ]
+            cell = (setting, options.regime, seed)
+            wanted = [n for n in names if cell_key(*cell, n, parameters) not in done]
             if wanted:
                 task = Task(setting, options.regime, seed, options.data, options.cache)
             for name in wanted:
@@ -88,21 +85,18 @@ def parse(arguments):
     return parser.parse_args(arguments)
 
 
-def cell_key(setting, regime, seed, method):
+def cell_key(setting, regime, seed, method, parameters):
     """Give what makes a cell, parameters of its regime included."""
-    return json.dumps([setting, regime, seed, method, REGIMES[regime]])
+    return json.dumps([setting, regime, seed, method, parameters])
 
 
 def finished(path):
     """Read the keys of the cells in a file of results."""
     if not path.exists():
         return set()
-    keys = set()
-    for line in path.read_text().splitlines():
-        row = json.loads(line)
-        key = (row["setting"], row["regime"], row["seed"], row["method"])
-        keys.add(json.dumps([*key, row["parameters"]]))
-    return keys
+    parts = ("setting", "regime", "seed", "method", "parameters")
+    rows = map(json.loads, path.read_text().splitlines())
+    return {cell_key(*(row[part] for part in parts)) for row in rows}
 
 
 def run_cell(task, name, method):

@@ -49,8 +49,6 @@ class Fit:
     replayed: dict
     predicted: dict
     seconds: float
-    precision: str
-    megabytes: float
 
 
 class Task:
@@ -99,15 +97,6 @@ class Task:
     def plain(self):
         """Fine-tune one network, without co-regularisation."""
         return self.fit(replay=("valid", "test"), **PLAIN)
-
-    def plain_until(self, epoch):
-        """Give the plain model as it was after an epoch, from 0."""
-        fit = self.plain()
-        predicted = {
-            part: replayed.probabilities[:, 0, epoch]
-            for part, replayed in fit.replayed.items()
-        }
-        return dataclasses.replace(fit, predicted=predicted)
 
     def fit(self, make=StoredDynamics, *, labels="given", replay=(), **params):
         """Fine-tune once for all methods that need the same.
@@ -193,6 +182,4 @@ def fit_dynamics(splits, make, labels, replay, params):
             for part in ("development", "test")
         },
         seconds,
-        dynamics.precision_,
-        sum(map(len, dynamics.snapshots_)) / 1e6,
     )
