@@ -161,11 +161,7 @@ class Backbone:
             "sentence_embedding". Parameters that are not to be trained are shared
             between copies and do not require a gradient.
         """
-        if self.caches_layers:
-            return self._upper_layers()
-        if self.trainable_layers == "all":
-            return nn.Sequential(*copy.deepcopy(_without_normalize(self.model)))
-        return self._partly_frozen()
+        return self._upper_layers() if self.caches_layers else self._partly_frozen()
 
     def _tokenize(self, texts):
         """Token ids of each text, cut to the model's length but not padded."""
@@ -251,23 +247,26 @@ class Backbone:
         upper = copy.deepcopy(transformer, memo)
         layers = self._layers(upper.model)[-self.trainable_layers :]
         upper.model.set_submodule(self._layer_path, nn.ModuleList(layers))
-        self._freeze_all_but_top(upper.model)
+        self._freeze(upper.model)
         return nn.Sequential(upper, *copy.deepcopy(rest))
 
     def _partly_frozen(self):
         """Copy the model, sharing the part that is not trained with all copies."""
         modules = _without_normalize(self.model)
-        frozen = self._freeze_all_but_top(modules[0].model)
+        frozen = self._freeze(modules[0].model)
         return nn.Sequential(*copy.deepcopy(modules, {id(p): p for p in frozen}))
 
-    def _freeze_all_but_top(self, transformer):
+    def _freeze(self, transformer):
         """Mark the parameters that are not trained, and return them."""
-        trained = {
-            id(parameter)
-            for layer in self._layers(transformer)[-self.trainable_layers :]
-            for parameter in layer.parameters()
-        }
-        frozen = [p for p in transformer.parameters() if id(p) not in trained]
+        if self.trainable_layers == "all":
+            frozen = list(transformer.get_input_embeddings().parameters())
+        else:
+            trained = {
+                id(parameter)
+                for layer in self._layers(transformer)[-self.trainable_layers :]
+                for parameter in layer.parameters()
+            }
+            frozen = [p for p in transformer.parameters() if id(p) not in trained]
         for parameter in frozen:
             parameter.requires_grad_(False)
         return frozen

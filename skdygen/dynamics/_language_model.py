@@ -1,6 +1,7 @@
 """Training dynamics of a language model that is fine-tuned."""
 
 import logging
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -21,14 +22,15 @@ class LanguageModelDynamics(BaseDynamics):
     """Fine-tune a language model and record how every text's embedding moves.
 
     Several branches, which differ in their first heads and in dropout, are trained
-    together and pulled towards their mean (co-regularisation [2]_). After every epoch
-    each branch gives, in evaluation mode, an embedding and class probabilities of
-    every text: the training dynamics of DyGen [1]_.
+    together and pulled towards their mean (co-regularisation [2]_). After an epoch
+    each branch gives an embedding and class probabilities of every text: the training
+    dynamics of DyGen [1]_.
 
-    The weights of the trained part are kept for every epoch, in half precision;
+    The weights of the trained part are kept for these epochs, in half precision;
     `transform` replays them on texts that come later. The dynamics that
-    `fit_transform` records are those of the weights as kept. The embedding of the
-    model as it was before the training is recorded beside them.
+    `fit_transform` records are those of the weights as kept, in evaluation mode,
+    unless `recording` says otherwise. The embedding of the model as it was before the
+    training is recorded beside them.
 
     Parameters
     ----------
@@ -45,15 +47,26 @@ class LanguageModelDynamics(BaseDynamics):
     head_learning_rate : float or None, default=1e-3
         Peak learning rate of the class heads, and of the hidden layer if
         `trainable_layers` is 0. None takes `learning_rate`.
+    trajectory_epochs : int or None, default=None
+        Number of epochs that are recorded and whose weights are kept, spread evenly
+        over the training; the last is always among them. None takes every epoch.
+    recording : {"evaluation", "training"}, default="evaluation"
+        How dynamics are recorded: "evaluation" by one more pass over the texts, without
+        dropout, after an epoch; or, for nothing, what the network says of each text
+        when it is trained on it, with dropout. Texts without a label, which it is not
+        trained on, are passed once more in any case.
     batch_size : int, default=32
         Number of texts per step.
+    max_tokens : int or None, default=None
+        Number of tokens per step, padding included, above which a batch is cut in
+        two although it has no more than `batch_size` texts. None: no limit.
     max_length : int or None, default=128
         Number of tokens that texts are cut to. None takes the model's own limit.
     trainable_layers : "all" or int, default="all"
-        What is trained below the heads: "all" of the model, that many transformer
-        layers from the top, or, with 0, no part of it but one hidden layer on its
-        frozen embeddings; the dynamics are then those of the hidden layer. What is
-        not trained is computed once per text.
+        What is trained below the heads: "all" of the model but its table of word
+        embeddings, that many transformer layers from the top, or, with 0, no part of
+        it but one hidden layer on its frozen embeddings; the dynamics are then those
+        of the hidden layer. Layers that are not trained are computed once per text.
     hidden_size : int, default=128
         Width of the hidden layer; used if `trainable_layers` is 0.
     dropout : float, default=0.1
@@ -90,8 +103,10 @@ class LanguageModelDynamics(BaseDynamics):
     ----------
     classes_ : ndarray of shape (n_classes,)
         The classes seen in `y`.
-    snapshots_ : list of bytes of length n_epochs
-        Trained weights after each epoch, half precision, in the safetensors format.
+    trajectory_epochs_ : list of int
+        The epochs that are recorded, counted from 0.
+    snapshots_ : list of bytes, as many
+        Trained weights after each of them, half precision, in the safetensors format.
     precision_ : {"bf16", "fp32"}
         Precision that was used.
     n_features_out_ : int
@@ -115,7 +130,10 @@ class LanguageModelDynamics(BaseDynamics):
         "n_epochs": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "head_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "trajectory_epochs": [Interval(Integral, 1, None, closed="left"), None],
+        "recording": [StrOptions({"evaluation", "training"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_tokens": [Interval(Integral, 1, None, closed="left"), None],
         "max_length": [Interval(Integral, 2, None, closed="left"), None],
         "trainable_layers": [
             StrOptions({"all"}),
@@ -144,7 +162,10 @@ class LanguageModelDynamics(BaseDynamics):
         n_epochs=5,
         learning_rate=5e-5,
         head_learning_rate=1e-3,
+        trajectory_epochs=None,
+        recording="evaluation",
         batch_size=32,
+        max_tokens=None,
         max_length=128,
         trainable_layers="all",
         hidden_size=128,
@@ -166,7 +187,10 @@ class LanguageModelDynamics(BaseDynamics):
         self.n_epochs = n_epochs
         self.learning_rate = learning_rate
         self.head_learning_rate = head_learning_rate
+        self.trajectory_epochs = trajectory_epochs
+        self.recording = recording
         self.batch_size = batch_size
+        self.max_tokens = max_tokens
         self.max_length = max_length
         self.trainable_layers = trainable_layers
         self.hidden_size = hidden_size
@@ -186,6 +210,7 @@ class LanguageModelDynamics(BaseDynamics):
     def _fit(self, X, codes, *, record):
         from ..utils._processes import draw_apart, same_everywhere
         from ..utils._torch import torch_seed
+        from ._recording import Recorder
         from ._training import train
 
         rng = same_everywhere(check_random_state(self.random_state))
@@ -201,11 +226,17 @@ class LanguageModelDynamics(BaseDynamics):
                 self.n_branches, self.model, backbone.device, self.precision_,
                 len(X), int((codes < 0).sum()),
             )  # fmt: skip
+            record_in_training = record and self.recording == "training"
+            self.trajectory_epochs_ = _spread(self.trajectory_epochs, self.n_epochs)
             self.snapshots_ = []
-            trajectories = None
+            trajectories = recorder = None
+            unobserved = np.arange(len(X))
             if record:
-                trajectories = self._allocate(backbone, branches, len(X), self.n_epochs)
+                trajectories = self._allocate(backbone, branches, len(X))
                 backbone.embed(inputs, trajectories.initial)
+                recorder = Recorder(trajectories, self.trajectory_epochs_)
+                if record_in_training:
+                    unobserved = np.flatnonzero(codes < 0)
             epochs = train(
                 branches,
                 inputs,
@@ -213,6 +244,7 @@ class LanguageModelDynamics(BaseDynamics):
                 self._loss,
                 n_epochs=self.n_epochs,
                 batch_size=self.batch_size,
+                max_tokens=self.max_tokens,
                 learning_rate=self.learning_rate,
                 head_learning_rate=self.head_learning_rate or self.learning_rate,
                 weight_decay=self.weight_decay,
@@ -221,16 +253,17 @@ class LanguageModelDynamics(BaseDynamics):
                 device=backbone.device,
                 dtype=backbone.dtype,
                 rng=rng,
+                observe=recorder.observe if record_in_training else None,
                 verbose=self.verbose,
             )
             for epoch in epochs:
+                if epoch not in self.trajectory_epochs_:
+                    continue
                 self.snapshots_.append(branches.snapshot())
                 if record:
                     # Record with the weights as kept, so that a replay is the same.
-                    with branches.restored(self.snapshots_[epoch]):
-                        _record(
-                            backbone, branches, inputs, trajectories, epoch, shared=True
-                        )
+                    with branches.restored(self.snapshots_[-1]):
+                        recorder.finish(epoch, unobserved, backbone, branches, inputs)
         return trajectories
 
     def _loss(self, logits, targets, epoch):
@@ -243,28 +276,37 @@ class LanguageModelDynamics(BaseDynamics):
         )
 
     def _replay(self, X):
+        from ._recording import Recorder, run
+
         X, rows = _distinct(X)
         backbone, branches = self._load_networks()
         inputs = backbone.encode(X)
-        n_epochs = len(self.snapshots_)
-        trajectories = self._allocate(backbone, branches, len(X), n_epochs)
+        trajectories = self._allocate(backbone, branches, len(X))
         backbone.embed(inputs, trajectories.initial)
-        progress = tqdm(self.snapshots_, desc="replaying", disable=not self.verbose)
-        for epoch, snapshot in enumerate(progress):
+        recorder = Recorder(trajectories, self.trajectory_epochs_)
+        progress = tqdm(
+            zip(self.trajectory_epochs_, self.snapshots_, strict=True),
+            total=len(self.snapshots_), desc="replaying", disable=not self.verbose,
+        )  # fmt: skip
+        for epoch, snapshot in progress:
             branches.load(snapshot)
-            _record(backbone, branches, inputs, trajectories, epoch)
+            observe = partial(recorder.observe, epoch)
+            run(backbone, branches, inputs, np.arange(len(X)), observe)
         return trajectories if len(rows) == len(X) else trajectories[rows]
 
     def _predict_proba(self, X):
-        from ._training import run
+        from ._recording import probabilities, run
 
         X, rows = _distinct(X)
         backbone, branches = self._load_networks()
-        n_branches = len(branches.branches)
-        probabilities = np.empty((len(X), n_branches, len(self.classes_)))
         branches.load(self.snapshots_[-1])
-        run(backbone, branches, backbone.encode(X), None, probabilities)
-        return probabilities.mean(axis=1)[rows]
+        found = np.empty((len(X), len(self.classes_)))
+
+        def observe(batch, _, logits):
+            found[batch] = probabilities(logits).mean(axis=1, dtype=np.float64)
+
+        run(backbone, branches, backbone.encode(X), np.arange(len(X)), observe)
+        return found[rows]
 
     def _build_networks(self):
         """Return the part of the model that stays, and the branches to be trained."""
@@ -304,8 +346,8 @@ class LanguageModelDynamics(BaseDynamics):
                 self._networks = self._build_networks()
         return self._networks
 
-    def _allocate(self, backbone, branches, n_samples, n_epochs):
-        shape = (n_samples, len(branches.branches), n_epochs)
+    def _allocate(self, backbone, branches, n_samples):
+        shape = (n_samples, len(branches.branches), len(self.trajectory_epochs_))
         storage = {"max_nbytes": self.max_nbytes, "temp_folder": self.temp_folder}
         return Trajectories(
             allocate((*shape, branches.n_features), np.float16, **storage),
@@ -327,15 +369,9 @@ def _distinct(texts):
     return list(positions), np.array([positions[text] for text in texts])
 
 
-def _record(backbone, branches, inputs, trajectories, epoch, *, shared=False):
-    """Fill in one epoch of the trajectories, with the weights as they are now."""
-    from ._training import run
-
-    run(
-        backbone,
-        branches,
-        inputs,
-        trajectories.embeddings[:, :, epoch],
-        trajectories.probabilities[:, :, epoch],
-        shared=shared,
-    )
+def _spread(n_kept, n_epochs):
+    """Give epochs to keep, spread evenly over the training and ending with the last."""
+    if n_kept is None or n_kept >= n_epochs:
+        return list(range(n_epochs))
+    step = n_epochs / n_kept
+    return [round(step * (i + 1)) - 1 for i in range(n_kept)]

@@ -1,4 +1,4 @@
-"""The training loop of the branches, and the recording of where texts are."""
+"""The training loop of the branches."""
 
 import logging
 import math
@@ -8,7 +8,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import get_linear_schedule_with_warmup
 
-from ..utils._processes import distribute, mean_everywhere, merge, own_rows, own_share
+from ..utils._processes import distribute, mean_everywhere, own_share
 from ..utils._storage import batches
 from ..utils._torch import autocast
 
@@ -18,9 +18,9 @@ _BATCHES_SORTED_TOGETHER = 50
 
 
 def train(
-    branches, inputs, targets, loss, *, n_epochs, batch_size, learning_rate,
-    head_learning_rate, weight_decay, warmup, max_grad_norm, device, dtype, rng,
-    verbose,
+    branches, inputs, targets, loss, *, n_epochs, batch_size, max_tokens,
+    learning_rate, head_learning_rate, weight_decay, warmup, max_grad_norm, device,
+    dtype, rng, observe, verbose,
 ):  # fmt: skip
     """Fine-tune all branches together on the same batches.
 
@@ -35,9 +35,9 @@ def train(
     loss : callable
         Takes logits (n_branches, n_rows, n_classes), targets (n_rows,) and the number
         of the epoch, from 0; gives a scalar.
-    n_epochs, batch_size, learning_rate, head_learning_rate, weight_decay
+    n_epochs, batch_size, max_tokens, learning_rate, head_learning_rate
         As in `LanguageModelDynamics`.
-    warmup, max_grad_norm
+    weight_decay, warmup, max_grad_norm
         As in `LanguageModelDynamics`.
     device : torch.device
         Where to train.
@@ -45,6 +45,9 @@ def train(
         Type of the matrix products, for `torch.autocast`.
     rng : RandomState
         Source of the order of the texts.
+    observe : callable or None
+        Is given the number of the epoch, and the positions, embeddings and logits of
+        each batch that is trained on.
     verbose : int
         Show a progress bar if positive.
 
@@ -60,7 +63,12 @@ def train(
     """
     labelled = np.flatnonzero(targets >= 0)
     targets = torch.from_numpy(targets).to(device)
-    n_steps = n_epochs * math.ceil(len(labelled) / batch_size)
+    lengths = inputs.lengths[labelled]
+    orders = [
+        length_grouped_batches(lengths, batch_size, rng, max_tokens=max_tokens)
+        for _ in range(n_epochs)
+    ]
+    n_steps = sum(map(len, orders))
 
     parameters = branches.trained_parameters()
     heads = [p for name, p in parameters.items() if _is_head(name)]
@@ -82,15 +90,14 @@ def train(
         total=n_steps, desc="fine-tuning", unit="batch", disable=not verbose
     )
     with progress:
-        for epoch in range(n_epochs):
+        for epoch, order in enumerate(orders):
             branches.train()
             epoch_loss = torch.zeros((), device=device)
-            order = length_grouped_batches(inputs.lengths[labelled], batch_size, rng)
             for rows in (labelled[batch] for batch in order):
                 rows, weight = own_share(rows)
                 features = inputs.batch(rows, device)
                 with autocast(dtype, device):
-                    _, logits = network(features)
+                    embeddings, logits = network(features)
                 batch_loss = weight * loss(logits.float(), targets[rows], epoch)
                 batch_loss.backward()
                 torch.nn.utils.clip_grad_norm_(branches.parameters(), max_grad_norm)
@@ -98,6 +105,8 @@ def train(
                 schedule.step()
                 optimizer.zero_grad(set_to_none=True)
                 epoch_loss += batch_loss.detach()
+                if observe is not None and weight:
+                    observe(epoch, rows, embeddings, logits)
                 progress.update()
             mean_loss = mean_everywhere(epoch_loss).item() / len(order)
             progress.set_postfix(epoch=f"{epoch + 1}/{n_epochs}", loss=mean_loss)
@@ -108,43 +117,6 @@ def train(
                     f"learning_rate, or precision='fp32'."
                 )
             yield epoch
-
-
-@torch.no_grad()
-def run(backbone, branches, inputs, embeddings, probabilities, *, shared=False):
-    """Embed and classify texts in evaluation mode.
-
-    Parameters
-    ----------
-    backbone : Backbone
-        Says where, in which precision and how many texts at once.
-    branches : Branches
-        The networks.
-    inputs : Inputs of n_samples texts
-        What they read.
-    embeddings : ndarray of shape (n_samples, n_branches, n_features) or None
-        Filled with the embeddings.
-    probabilities : ndarray of shape (n_samples, n_branches, n_classes)
-        Filled with the class probabilities.
-    shared : bool, default=False
-        Whether the processes that fit together share the texts out among them. All
-        have to come here then.
-    """
-    branches.eval()
-    order = np.argsort(-inputs.lengths, kind="stable")
-    if shared:
-        order = own_rows(order)
-    for part in batches(len(order), backbone.batch_size):
-        rows = order[part]
-        with autocast(backbone.dtype, backbone.device):
-            embedded, logits = branches(inputs.batch(rows, backbone.device))
-        if embeddings is not None:
-            embeddings[rows] = embedded.float().transpose(0, 1).cpu().numpy()
-        probabilities[rows] = logits.float().softmax(-1).transpose(0, 1).cpu().numpy()
-    if shared:
-        is_own = np.isin(np.arange(len(inputs)), order)
-        merge(embeddings, is_own)
-        merge(probabilities, is_own)
 
 
 def coregularized_loss(logits, targets, regularization):
@@ -178,7 +150,7 @@ def coregularized_loss(logits, targets, regularization):
     return loss
 
 
-def length_grouped_batches(lengths, batch_size, rng):
+def length_grouped_batches(lengths, batch_size, rng, *, max_tokens=None):
     """Draw batches of texts of like length, all in a random order.
 
     Parameters
@@ -189,6 +161,8 @@ def length_grouped_batches(lengths, batch_size, rng):
         Number of texts in a batch; the last one drawn may be smaller.
     rng : RandomState
         Source of the order.
+    max_tokens : int or None, default=None
+        Number of tokens, padding included, above which a batch is cut smaller.
 
     Returns
     -------
@@ -200,7 +174,11 @@ def length_grouped_batches(lengths, batch_size, rng):
     for pool in batches(len(order), batch_size * _BATCHES_SORTED_TOGETHER):
         pooled = order[pool]
         pooled = pooled[np.argsort(lengths[pooled], kind="stable")]
-        drawn += [pooled[part] for part in batches(len(pooled), batch_size)]
+        for part in batches(len(pooled), batch_size):
+            batch, n_rows = pooled[part], batch_size
+            if max_tokens is not None:
+                n_rows = max(1, max_tokens // max(1, lengths[batch].max()))
+            drawn += [batch[few] for few in batches(len(batch), n_rows)]
     return [drawn[i] for i in rng.permutation(len(drawn))]
 
 

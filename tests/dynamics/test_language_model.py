@@ -213,6 +213,9 @@ def test_loss_that_is_not_finite(tiny_model, word_texts):
         ({"n_branches": 0}, "'n_branches' parameter"),
         ({"trainable_layers": "some"}, "'trainable_layers' parameter"),
         ({"trainable_layers": -1}, "'trainable_layers' parameter"),
+        ({"trajectory_epochs": 0}, "'trajectory_epochs' parameter"),
+        ({"recording": "no"}, "'recording' parameter"),
+        ({"max_tokens": 0}, "'max_tokens' parameter"),
         ({"trainable_layers": 9}, "the model has 2 transformer layers"),
         ({"warmup": 1.0}, "'warmup' parameter"),
         ({"precision": "fp8"}, "'precision' parameter"),
@@ -259,3 +262,76 @@ def test_equal_texts_are_computed_once(tiny_model, word_texts, monkeypatch):
         rtol=1e-6,
     )
     assert counts == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("n_kept", "expected"),
+    [
+        (None, [0, 1, 2, 3, 4]),
+        (9, [0, 1, 2, 3, 4]),
+        (3, [1, 2, 4]),
+        (2, [1, 4]),
+        (1, [4]),
+    ],
+)
+def test_kept_epochs_are_spread_and_end_with_the_last(
+    tiny_model, word_texts, n_kept, expected
+):
+    texts, _, noisy = word_texts
+    every = make_dynamics(tiny_model, n_epochs=5, trainable_layers=0)
+    complete = every.fit_transform(texts, noisy)
+    dynamics = clone(every).set_params(trajectory_epochs=n_kept)
+    recorded = dynamics.fit_transform(texts, noisy)
+    assert dynamics.trajectory_epochs_ == expected
+    assert len(dynamics.snapshots_) == len(expected)
+    assert_array_equal(recorded.embeddings, complete.embeddings[:, :, expected])
+    assert_array_equal(recorded.probabilities, complete.probabilities[:, :, expected])
+    replayed = dynamics.transform(texts)
+    assert_allclose(replayed.embeddings, recorded.embeddings, atol=1e-2)
+    assert_allclose(dynamics.predict_proba(texts), every.predict_proba(texts))
+
+
+@pytest.mark.parametrize("trainable_layers", LAYERS)
+def test_recording_while_training(tiny_model, trainable_layers):
+    texts, labels = make_word_texts(80, classes=("animal", "fruit", "tool"))
+    partly = np.where(labels == "tool", "none", labels)
+    dynamics = make_dynamics(
+        tiny_model, trainable_layers=trainable_layers, missing_label="none",
+        recording="training", n_epochs=6, trajectory_epochs=2,
+    )  # fmt: skip
+    watched = dynamics.fit_transform(texts, partly)
+    assert np.isfinite(watched.embeddings.astype(float)).all()
+    assert_allclose(watched.probabilities.sum(axis=-1), 1, atol=1e-5)
+    # The training is the same, and so is what is said of texts it does not use.
+    afterwards = clone(dynamics).set_params(recording="evaluation")
+    recorded = afterwards.fit_transform(texts, partly)
+    assert dynamics.snapshots_ == afterwards.snapshots_
+    is_tool = labels == "tool"
+    assert_allclose(
+        watched.probabilities[is_tool], recorded.probabilities[is_tool], atol=1e-3
+    )
+    # Of the others it is said earlier, and with dropout, but is no less true.
+    assert not np.allclose(
+        watched.probabilities[~is_tool], recorded.probabilities[~is_tool], atol=1e-3
+    )
+    last = watched.probabilities[~is_tool][:, :, -1].mean(axis=1)
+    found = watched.classes[last.argmax(axis=1)]
+    assert (found == labels[~is_tool]).mean() > 0.9
+
+
+def test_the_table_of_word_embeddings_is_shared_and_not_kept(tiny_model, word_texts):
+    from safetensors.torch import load
+
+    texts, _, noisy = word_texts
+    dynamics = make_dynamics(tiny_model).fit(texts, noisy)
+    names = set(load(dynamics.snapshots_[-1]))
+    assert any("layer.0." in name for name in names)
+    assert not any("word_embeddings" in name for name in names)
+    _, branches = dynamics._networks
+    one, two = (branch.body[0].model for branch in branches.branches)
+    assert one.get_input_embeddings().weight is two.get_input_embeddings().weight
+    original = load_sentence_transformer(tiny_model)[0].model
+    assert_array_equal(
+        one.get_input_embeddings().weight.detach(),
+        original.get_input_embeddings().weight.detach(),
+    )

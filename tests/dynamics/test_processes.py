@@ -16,6 +16,7 @@ SCRIPT = """
 import sys
 
 import numpy as np
+from sklearn.base import clone
 
 from skdygen import DyGenClassifier
 from skdygen.dynamics import LanguageModelDynamics
@@ -28,6 +29,7 @@ dynamics = LanguageModelDynamics(
     precision="fp32", random_state=0,
 )
 recorded = dynamics.fit_transform(texts, labels)
+watched = clone(dynamics).set_params(recording="training").fit_transform(texts, labels)
 clf = DyGenClassifier(dynamics, random_state=0).fit(texts, labels)
 from accelerate import PartialState
 
@@ -36,6 +38,7 @@ if state.is_main_process:  # prediction needs no other process
     np.savez(
         out,
         embeddings=recorded.embeddings,
+        watched=watched.embeddings,
         probabilities=clf.predict_proba(texts[:20]),
         n_processes=state.num_processes,
     )
@@ -73,9 +76,8 @@ def test_two_processes_fit_what_one_fits(tmp_path, model_without_dropout):
     two = fit(tmp_path, model_without_dropout, 2)
     assert (one["n_processes"], two["n_processes"]) == (1, 2)
     # In half precision, and gradients are summed in another order.
-    assert_allclose(
-        two["embeddings"].astype(float), one["embeddings"].astype(float), atol=0.02
-    )
+    for name in ("embeddings", "watched"):
+        assert_allclose(two[name].astype(float), one[name].astype(float), atol=0.02)
     assert_allclose(two["probabilities"], one["probabilities"], atol=0.02)
     _, labels = make_word_texts(67)
     found = two["probabilities"].argmax(axis=1)

@@ -60,6 +60,18 @@ def test_batches_are_of_like_length():
     assert padded < 1.1 * lengths.sum()
 
 
+def test_batches_of_few_tokens():
+    lengths = np.random.RandomState(0).randint(1, 100, size=1000)
+    rng = np.random.RandomState(0)
+    drawn = length_grouped_batches(lengths, 10, rng, max_tokens=80)
+    assert_array_equal(np.sort(np.concatenate(drawn)), np.arange(1000))
+    tokens = np.array([len(batch) * lengths[batch].max() for batch in drawn])
+    n_rows = np.array([len(batch) for batch in drawn])
+    assert (tokens[n_rows > 1] <= 80).all()  # one text may be longer
+    assert n_rows.max() == 10
+    assert n_rows.min() == 1
+
+
 @pytest.mark.parametrize(
     ("warmup", "n_epochs", "expected"),
     [(0.1, 10, 1), (0.1, 5, 1), (0.1, 1, 1), (0.5, 10, 5), (0.0, 10, 0)],

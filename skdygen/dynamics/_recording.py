@@ -1,0 +1,106 @@
+"""Where texts are after an epoch: from the networks into trajectories."""
+
+import numpy as np
+import torch
+
+from ..utils._processes import merge, own_rows
+from ..utils._storage import batches
+from ..utils._torch import autocast
+
+
+class Recorder:
+    """Fills in the trajectories of a set of texts.
+
+    Parameters
+    ----------
+    trajectories : Trajectories of n_samples texts
+        Written to.
+    epochs : list of int
+        The epochs that are recorded, in the order in which they stand there.
+    """
+
+    def __init__(self, trajectories, epochs):
+        self.trajectories = trajectories
+        self.epochs = epochs
+        self._is_own = np.zeros(len(trajectories), dtype=bool)
+
+    def observe(self, epoch, rows, embeddings, logits):
+        """Record what the networks say of a batch.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch; nothing is done if it is not to be recorded.
+        rows : ndarray of shape (n_rows,)
+            Positions of the texts.
+        embeddings : Tensor of shape (n_branches, n_rows, n_features)
+            Embeddings.
+        logits : Tensor of shape (n_branches, n_rows, n_classes)
+            Unnormalised log-probabilities.
+        """
+        if epoch not in self.epochs:
+            return
+        position = self.epochs.index(epoch)
+        self.trajectories.embeddings[:, :, position][rows] = as_array(embeddings)
+        self.trajectories.probabilities[:, :, position][rows] = probabilities(logits)
+        self._is_own[rows] = True
+
+    def finish(self, epoch, rows, backbone, branches, inputs):
+        """Record the rest of the texts, in evaluation mode, and end an epoch.
+
+        The processes that fit together share the texts out among them; all have to
+        come here.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch.
+        rows : ndarray of shape (n_rows,)
+            Positions of the texts that no process has observed.
+        backbone, branches, inputs
+            See `run`.
+        """
+
+        def observe(*seen):
+            self.observe(epoch, *seen)
+
+        run(backbone, branches, inputs, own_rows(rows), observe)
+        position = self.epochs.index(epoch)
+        merge(self.trajectories.embeddings[:, :, position], self._is_own)
+        merge(self.trajectories.probabilities[:, :, position], self._is_own)
+        self._is_own[:] = False
+
+
+@torch.no_grad()
+def run(backbone, branches, inputs, rows, observe):
+    """Embed and classify texts in evaluation mode.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Says where, in which precision and how many texts at once.
+    branches : Branches
+        The networks.
+    inputs : Inputs of n_samples texts
+        What they read.
+    rows : ndarray of shape (n_rows,)
+        Positions of the texts.
+    observe : callable
+        Is given the positions, embeddings and logits of each batch.
+    """
+    branches.eval()
+    order = rows[np.argsort(-inputs.lengths[rows], kind="stable")]
+    for part in batches(len(order), backbone.batch_size):
+        with autocast(backbone.dtype, backbone.device):
+            embeddings, logits = branches(inputs.batch(order[part], backbone.device))
+        observe(order[part], embeddings, logits)
+
+
+def as_array(values):
+    """Tensor (n_branches, n_rows, ...) to array (n_rows, n_branches, ...)."""
+    return values.detach().float().transpose(0, 1).cpu().numpy()
+
+
+def probabilities(logits):
+    """Class probabilities, (n_rows, n_branches, n_classes), of the networks' logits."""
+    return as_array(logits.detach().float().softmax(-1))
