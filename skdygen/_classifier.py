@@ -16,6 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import (
     _num_samples,
     check_is_fitted,
+    check_memory,
     has_fit_parameter,
 )
 
@@ -39,6 +40,10 @@ _STAGES = {
 def _final_estimator_has_predict_proba(classifier):
     final = getattr(classifier, "final_estimator_", classifier.final_estimator)
     return final is None or hasattr(final, "predict_proba")
+
+
+def _transform(dynamics, X):
+    return dynamics.transform(X)
 
 
 class DyGenClassifier(ClassifierMixin, BaseEstimator):
@@ -74,8 +79,10 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         The value in `y` that means "no label", such as -1. NaN stands for all null
         values; None: every text must have a label.
     memory : str, path or joblib.Memory, default=None
-        Caches the fitted first and second stage, as in `sklearn.pipeline.Pipeline`: a
-        search over parameters of the denoiser then fine-tunes once per fold.
+        Caches the fitted first and second stage, as in `sklearn.pipeline.Pipeline`, and
+        the dynamics of texts that predictions are asked for: a search over parameters
+        of the other stages then fine-tunes once per fold, and replays once. Set it to
+        None on a classifier that is to serve predictions, or the folder will grow.
     random_state : int, RandomState instance or None, default=None
         Determines everything that is drawn: each stage whose own `random_state` is
         None gets a seed from here.
@@ -236,10 +243,7 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def _fit(self, stages, X, y, codes):
-        memory = self.memory
-        if isinstance(memory, os.PathLike):
-            memory = os.fspath(memory)
-        self.pipeline_ = Pipeline(list(stages.items()), memory=memory)
+        self.pipeline_ = Pipeline(list(stages.items()), memory=self._memory())
         self.pipeline_.fit(X, y)
         for name, stage in self.pipeline_.named_steps.items():
             setattr(self, f"{name}_", stage)
@@ -292,6 +296,10 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
             stages[name] = stage.set_params(**inherited)
         return stages
 
+    def _memory(self):
+        is_path = isinstance(self.memory, os.PathLike)
+        return check_memory(os.fspath(self.memory) if is_path else self.memory)
+
     def _check_X(self, X, dynamics):
         if dynamics is None:
             return check_trajectories(X)
@@ -333,7 +341,13 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         X = self._check_X(X, getattr(self, "dynamics_", None))
         if hasattr(self, "final_estimator_"):
             return self.final_estimator_.predict(X)
-        return self.classes_[self.pipeline_.predict_proba(X).argmax(axis=1)]
+        return self.classes_[self._posterior(X).argmax(axis=1)]
+
+    def _posterior(self, X):
+        if not hasattr(self, "dynamics_"):
+            return self.pipeline_.predict_proba(X)
+        X = self._memory().cache(_transform)(self.dynamics_, X)
+        return self.pipeline_[1:].predict_proba(X)
 
     @available_if(_final_estimator_has_predict_proba)
     def predict_proba(self, X):
@@ -352,7 +366,7 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = self._check_X(X, getattr(self, "dynamics_", None))
         if not hasattr(self, "final_estimator_"):
-            return self.pipeline_.predict_proba(X)
+            return self._posterior(X)
         found = self.final_estimator_.predict_proba(X)
         # A class can have lost all its labels to the correction.
         probabilities = np.zeros((len(found), len(self.classes_)))

@@ -24,9 +24,24 @@ __all__ = ["BaseDenoiser", "BaseDynamics", "BasePrior"]
 _ROWS_AT_ONCE = 4096
 
 
+class _Versioned:
+    """Has the package's version in its state: a cache of another is not used."""
+
+    def __getstate__(self):
+        from . import __version__
+
+        return {**super().__getstate__(), "_skdygen_version": __version__}
+
+    def __setstate__(self, state):
+        super().__setstate__(
+            {k: v for k, v in state.items() if k != "_skdygen_version"}
+        )
+
+
 class BaseDynamics(
     ClassifierMixin,
     TransformerMixin,
+    _Versioned,
     BaseEstimator,
     auto_wrap_output_keys=None,
     metaclass=ABCMeta,
@@ -169,7 +184,11 @@ class BaseDynamics(
 
 
 class BasePrior(
-    TransformerMixin, BaseEstimator, auto_wrap_output_keys=None, metaclass=ABCMeta
+    TransformerMixin,
+    _Versioned,
+    BaseEstimator,
+    auto_wrap_output_keys=None,
+    metaclass=ABCMeta,
 ):
     """Base of the second stage: `Trajectories` to `Trajectories` with a prior.
 

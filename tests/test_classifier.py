@@ -1,3 +1,4 @@
+import os
 import pickle
 import re
 from pathlib import Path
@@ -6,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -407,25 +409,109 @@ def test_grid_search_fine_tunes_once_per_fold(
     tiny_model, word_texts, tmp_path, monkeypatch
 ):
     texts, _labels, noisy = word_texts
-    count = tmp_path / "count"
-    count.write_text("")
-    fit = LanguageModelDynamics._fit
-
-    def counted(self, *args, **kwargs):
-        with count.open("a") as file:
-            file.write("x")
-        return fit(self, *args, **kwargs)
-
-    monkeypatch.setattr(LanguageModelDynamics, "_fit", counted)
+    counts = count_calls(monkeypatch, "_fit", "_replay")
     search = GridSearchCV(
-        make_tiny(tiny_model, memory=str(tmp_path / "cache")),
-        {"prior__score": ["paper", "relative"], "denoiser__prior_strength": [1.0, 5.0]},
+        make_tiny(tiny_model, memory=str(tmp_path), denoiser__n_epochs=20),
+        GRID,
         cv=3,
         refit=False,
     )
     search.fit(texts, noisy)
-    assert len(count.read_text()) == 3
+    assert counts == {"_fit": 3, "_replay": 3}
+    assert len(search.cv_results_["params"]) == 12
     assert search.cv_results_["mean_test_score"].min() > 0.5
+
+
+GRID = {
+    "prior__score": ["paper", "relative"],
+    "prior__contamination": [0.3, 0.5],
+    "denoiser__prior_strength": [1.0, 5.0, 10.0],
+}
+
+
+def count_calls(monkeypatch, *names):
+    """Count how often methods of `LanguageModelDynamics` are called from now on."""
+    counts = dict.fromkeys(names, 0)
+
+    def count(name):
+        method = getattr(LanguageModelDynamics, name)
+
+        def counted(self, *args, **kwargs):
+            counts[name] += 1
+            return method(self, *args, **kwargs)
+
+        monkeypatch.setattr(LanguageModelDynamics, name, counted)
+
+    for name in names:
+        count(name)
+    return counts
+
+
+@pytest.fixture(params=["loky", "dask"])
+def backend(request):
+    """Two processes for joblib."""
+    if request.param == "loky":
+        with parallel_config("loky", n_jobs=2):
+            yield
+        return
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+        parallel_config("dask"),
+    ):
+        yield
+
+
+@pytest.mark.filterwarnings("default")  # of dask's own; tokenizers would warn on stderr
+def test_search_in_several_processes(tiny_model, word_texts, tmp_path, backend, capfd):
+    texts, _, noisy = word_texts
+    clf = make_tiny(tiny_model, memory=str(tmp_path), denoiser__n_epochs=20)
+    grid = {"denoiser__prior_strength": [1.0, 5.0]}
+    environment = dict(os.environ)
+    search = GridSearchCV(clf, grid, cv=2, error_score="raise").fit(texts, noisy)
+    assert os.environ == environment
+    assert "TOKENIZERS_PARALLELISM" not in capfd.readouterr().err
+    with parallel_config("sequential"):
+        expected = GridSearchCV(clf, grid, cv=2).fit(texts, noisy)
+    assert_array_equal(
+        search.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"]
+    )
+
+
+def test_memory_of_another_version_is_not_used(
+    tiny_model, word_texts, tmp_path, monkeypatch
+):
+    texts, _, noisy = word_texts
+    clf = make_tiny(tiny_model, memory=str(tmp_path), denoiser__n_epochs=20)
+    counts = count_calls(monkeypatch, "_fit")
+    clf.fit(texts, noisy)
+    clf.fit(texts, noisy)
+    assert counts == {"_fit": 1}
+    monkeypatch.setattr("skdygen.__version__", "0.0.1")
+    clf.fit(texts, noisy)
+    assert counts == {"_fit": 2}
+    clf.set_params(random_state=1).fit(texts, noisy)
+    assert counts == {"_fit": 3}
+    other = [*texts[:-1], "a cat"]
+    clf.fit(other, noisy)
+    assert counts == {"_fit": 4}
+
+
+def test_a_damaged_entry_of_memory_is_computed_again(
+    tiny_model, word_texts, tmp_path, caplog
+):
+    texts, _, noisy = word_texts
+    clf = make_tiny(tiny_model, memory=str(tmp_path), denoiser__n_epochs=20)
+    expected = clf.fit(texts, noisy).predict_proba(texts)
+    entries = list(tmp_path.rglob("output.pkl"))
+    assert len(entries) == 3  # two stages and a replay
+    for entry in entries:
+        entry.write_bytes(entry.read_bytes()[:500])
+    assert_array_equal(clf.fit(texts, noisy).predict_proba(texts), expected)
+    assert "Exception while loading results" in caplog.text
 
 
 def test_memory_gives_the_same(tiny_model, word_texts, tmp_path):
