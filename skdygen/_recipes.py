@@ -67,6 +67,7 @@ def make_paper_classifier(
             query="include-self",
             voting="hard",
             epoch=0,
+            max_samples=None,
         ),
         denoiser=DirichletVAE(
             n_epochs=10,

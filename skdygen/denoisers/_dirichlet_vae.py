@@ -12,6 +12,7 @@ from ..utils._storage import batches
 
 _ROWS_AT_ONCE = 1024
 _LEAST_STEPS = 500
+_MOST_STEPS = 20_000
 
 
 class DirichletVAE(BaseDenoiser):
@@ -34,8 +35,9 @@ class DirichletVAE(BaseDenoiser):
     Parameters
     ----------
     n_epochs : "auto" or int, default="auto"
-        Number of passes over the texts. "auto" takes the paper's 10, or as many as
-        make 500 steps where the texts are few.
+        Number of passes over the texts. "auto" takes the paper's 10, as many as make
+        500 steps where the texts are few, and no more than make 20,000 where they are
+        many.
     learning_rate : float, default=3e-3
         Learning rate of Adam.
     batch_size : int, default=64
@@ -137,7 +139,9 @@ class DirichletVAE(BaseDenoiser):
         self.n_epochs_ = self.n_epochs
         if self.n_epochs == "auto":
             n_steps_per_epoch = math.ceil(len(labelled) / self.batch_size)
-            self.n_epochs_ = max(10, math.ceil(_LEAST_STEPS / n_steps_per_epoch))
+            least = math.ceil(_LEAST_STEPS / n_steps_per_epoch)
+            most = max(1, _MOST_STEPS // n_steps_per_epoch)
+            self.n_epochs_ = min(max(10, least), most)
         rng = check_random_state(self.random_state)
         with torch_seed(rng.randint(np.iinfo(np.int32).max)):
             vae = self._make_network(

@@ -33,6 +33,9 @@ class ClassifierPrior(BaseCleanSetPrior):
         Whose embeddings the classifier reads: those from before the training, which
         no wrong label has touched (of the first epoch where they were not recorded),
         or those after an epoch; negative numbers count from the last.
+    max_samples : int or None, default=10_000
+        Number of clean texts that are learnt from; of more, some are taken evenly.
+        None takes all.
     missing_label : object, default=None
         The value in `y` that means "no label"; NaN stands for all null values.
 
@@ -82,6 +85,7 @@ class ClassifierPrior(BaseCleanSetPrior):
         contamination=0.5,
         selection="global",
         epoch="initial",
+        max_samples=10_000,
         missing_label=None,
     ):
         self.estimator = estimator
@@ -89,6 +93,7 @@ class ClassifierPrior(BaseCleanSetPrior):
         self.contamination = contamination
         self.selection = selection
         self.epoch = epoch
+        self.max_samples = max_samples
         self.missing_label = missing_label
 
     def _learn(self, space):
@@ -101,13 +106,9 @@ class ClassifierPrior(BaseCleanSetPrior):
                 )
             else:
                 self.estimator_ = clone(self.estimator)
-            self.estimator_.fit(space[self.clean_indices_], self.clean_codes_)
-        return self._classify(space)
+            self.estimator_.fit(space, self.clean_codes_)
 
-    def _prior(self, trajectories):
-        return self._classify(self._space(trajectories))
-
-    def _classify(self, space):
+    def _judge(self, space, rows=None):
         prior = np.zeros((len(space), len(self.classes_)))
         if self.estimator_ is None:
             prior[:, self.clean_codes_[0]] = 1

@@ -8,17 +8,19 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..base import BasePrior
+from ..utils._storage import batches
 from ._contamination import estimate_contamination
 from ._scores import SCORES, noise_scores
 
 logger = logging.getLogger(__name__)
 
+_ROWS_AT_ONCE = 4096
+
 
 class BaseCleanSetPrior(BasePrior):
     """Base of priors that learn from the texts whose dynamics look clean.
 
-    Subclasses have the parameters `score`, `contamination`, `selection`, `epoch` and
-    `missing_label`, and define `_learn` and `_prior`.
+    Subclasses have the parameters below and define `_learn` and `_judge`.
     """
 
     _parameter_constraints = {
@@ -26,18 +28,25 @@ class BaseCleanSetPrior(BasePrior):
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
         "selection": [StrOptions({"global", "class"})],
         "epoch": [Integral, StrOptions({"initial"})],
+        "max_samples": [Interval(Integral, 2, None, closed="left"), None],
         "missing_label": "no_validation",
     }
 
     @abstractmethod
     def _learn(self, space):
-        """Learn from the rows `clean_indices_` of the embeddings of all texts.
+        """Learn `clean_codes_` from the embeddings of the clean texts."""
 
-        Returns the prior of all, (n_samples, n_classes).
+    @abstractmethod
+    def _judge(self, space, rows=None):
+        """Prior of embedded texts, (n_rows, n_classes).
+
+        Of those that were fitted on, `rows` gives the positions.
         """
 
-    def _fit_prior(self, trajectories, codes):
-        self.noise_scores_ = noise_scores(trajectories, codes, self.score)
+    def _fit_prior(self, trajectories, codes, scores=None):
+        if scores is None:
+            scores = noise_scores(trajectories, codes, self.score)
+        self.noise_scores_ = scores
         labelled = np.flatnonzero(codes >= 0)
         if self.contamination == "auto":
             self.contamination_ = estimate_contamination(self.noise_scores_[labelled])
@@ -46,10 +55,24 @@ class BaseCleanSetPrior(BasePrior):
             self.contamination_ = float(self.contamination)
         self.clean_indices_ = self._select(codes, labelled)
         self.clean_codes_ = codes[self.clean_indices_]
-        return self._learn(self._space(trajectories))
+        self._learn(self._space(trajectories, self.clean_indices_))
+        return self._judge_all(trajectories, are_fitted=True)
+
+    def _prior(self, trajectories):
+        return self._judge_all(trajectories, are_fitted=False)
+
+    def _judge_all(self, trajectories, *, are_fitted):
+        prior = np.empty((len(trajectories), len(self.classes_)))
+        for part in batches(len(trajectories), _ROWS_AT_ONCE):
+            rows = np.arange(part.start, part.stop) if are_fitted else None
+            prior[part] = self._judge(self._space(trajectories, part), rows)
+        return prior
 
     def _select(self, codes, labelled):
-        """Return the positions of the texts with the lowest scores."""
+        """Return the positions of texts with the lowest scores, at most `max_samples`.
+
+        Of more, some are taken evenly, not the lowest: those would be the easy ones.
+        """
         groups = [labelled]
         if self.selection == "class":
             groups = [np.flatnonzero(codes == code) for code in set(codes[labelled])]
@@ -64,10 +87,12 @@ class BaseCleanSetPrior(BasePrior):
                 f"contamination={self.contamination!r} leaves {len(kept)} of "
                 f"{len(labelled)} labelled texts as clean; at least 2 are needed."
             )
-        return kept
+        if self.max_samples is None or len(kept) <= self.max_samples:
+            return kept
+        return kept[np.linspace(0, len(kept) - 1, self.max_samples).astype(int)]
 
-    def _space(self, trajectories):
-        """Embeddings of one epoch, all branches side by side, (n_samples, n_features).
+    def _space(self, trajectories, rows):
+        """Embeddings of one epoch, all branches side by side, (n_rows, n_features).
 
         Where no embedding from before the training was recorded, the first epoch
         stands for it.
@@ -75,12 +100,12 @@ class BaseCleanSetPrior(BasePrior):
         epoch = self.epoch
         if epoch == "initial":
             if trajectories.initial is not None:
-                return np.asarray(trajectories.initial, dtype=np.float32)
+                return np.asarray(trajectories.initial[rows], dtype=np.float32)
             epoch = 0
         if not -trajectories.n_epochs <= epoch < trajectories.n_epochs:
             raise ValueError(
                 f"epoch={epoch}, but the trajectories have {trajectories.n_epochs} "
                 f"epochs."
             )
-        embeddings = trajectories.embeddings[:, :, epoch]
-        return embeddings.reshape(len(trajectories), -1).astype(np.float32)
+        embeddings = trajectories.embeddings[rows, :, epoch]
+        return embeddings.reshape(len(embeddings), -1).astype(np.float32)

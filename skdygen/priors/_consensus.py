@@ -8,6 +8,7 @@ from ..base import BasePrior, _remember_trajectories
 from ._classifier import ClassifierPrior
 from ._clean_set import BaseCleanSetPrior
 from ._neighbors import TrajectoryKNNPrior
+from ._scores import noise_scores
 
 
 class ConsensusPrior(_BaseComposition, BasePrior):
@@ -41,6 +42,9 @@ class ConsensusPrior(_BaseComposition, BasePrior):
         estimates the share of wrong labels.
     n_neighbors : int, default=10
         Number of neighbours for the priors above that ask them.
+    max_samples : int or None, default=10_000
+        Number of clean texts that each of the priors above learns from; of more, some
+        are taken evenly. None takes all.
     missing_label : object, default=None
         The value in `y` that means "no label"; NaN stands for all null values.
 
@@ -81,6 +85,7 @@ class ConsensusPrior(_BaseComposition, BasePrior):
         "score": BaseCleanSetPrior._parameter_constraints["score"],
         "contamination": BaseCleanSetPrior._parameter_constraints["contamination"],
         "n_neighbors": TrajectoryKNNPrior._parameter_constraints["n_neighbors"],
+        "max_samples": BaseCleanSetPrior._parameter_constraints["max_samples"],
         "missing_label": "no_validation",
     }
 
@@ -91,12 +96,14 @@ class ConsensusPrior(_BaseComposition, BasePrior):
         score="relative",
         contamination=0.5,
         n_neighbors=10,
+        max_samples=10_000,
         missing_label=None,
     ):
         self.priors = priors
         self.score = score
         self.contamination = contamination
         self.n_neighbors = n_neighbors
+        self.max_samples = max_samples
         self.missing_label = missing_label
 
     def get_params(self, deep=True):
@@ -137,11 +144,19 @@ class ConsensusPrior(_BaseComposition, BasePrior):
     def _fit_prior(self, trajectories, codes):
         named = self._default_priors() if self.priors is None else self.priors
         self.priors_ = []
-        every, untouched = [], []
+        scores, every, untouched = {}, [], []
         for _, prior in named:
             fitted = clone(prior)
             _remember_trajectories(fitted, trajectories)
-            every.append(fitted._fit_prior(trajectories, codes))
+            if isinstance(fitted, BaseCleanSetPrior):
+                if fitted.score not in scores:  # priors with the same share it
+                    scores[fitted.score] = noise_scores(
+                        trajectories, codes, fitted.score
+                    )
+                found = fitted._fit_prior(trajectories, codes, scores[fitted.score])
+            else:
+                found = fitted._fit_prior(trajectories, codes)
+            every.append(found)
             if getattr(fitted, "epoch", None) == "initial":
                 untouched.append(every[-1])
             self.priors_.append(fitted)
@@ -154,7 +169,10 @@ class ConsensusPrior(_BaseComposition, BasePrior):
         return np.mean(found, axis=0)
 
     def _default_priors(self):
-        shared = {"score": self.score, "contamination": self.contamination}
+        shared = {
+            name: getattr(self, name)
+            for name in ("score", "contamination", "max_samples")
+        }
         near = {"query": "leave-one-out", "voting": "soft", "selection": "class"}
         near["n_neighbors"] = self.n_neighbors
         return [

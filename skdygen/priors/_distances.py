@@ -40,13 +40,13 @@ def class_centroids(embeddings, codes, n_classes):
 def centroid_distances(embeddings, centroids):
     """Euclidean distance of each text to each class centroid.
 
-    One matrix product per batch, branch and epoch; no array of n_samples times
-    n_classes times n_features is ever made.
+    One matrix product per branch and epoch; no array of n_samples times n_classes times
+    n_features is ever made.
 
     Parameters
     ----------
     embeddings : ndarray of shape (n_samples, n_branches, n_epochs, n_features)
-        Read in batches; may be memory-mapped.
+        Embeddings.
     centroids : ndarray of shape (n_branches, n_epochs, n_classes, n_features)
         Output of `class_centroids`.
 
@@ -60,11 +60,10 @@ def centroid_distances(embeddings, centroids):
     shape = (n_samples, n_branches, n_epochs, n_classes)
     distances = np.full(shape, np.inf, dtype=np.float32)
     present = np.flatnonzero(~np.isnan(centroids[0, 0, :, 0]))
-    for part in batches(n_samples, _ROWS_AT_ONCE):
-        rows = np.asarray(embeddings[part], dtype=np.float64)
-        for branch in range(n_branches):
-            for epoch in range(n_epochs):
-                distances[part, branch, epoch, present] = euclidean_distances(
-                    rows[:, branch, epoch], centroids[branch, epoch, present]
-                )
+    for branch in range(n_branches):
+        for epoch in range(n_epochs):
+            distances[:, branch, epoch, present] = euclidean_distances(
+                embeddings[:, branch, epoch].astype(np.float64),
+                centroids[branch, epoch, present],
+            )
     return distances

@@ -50,6 +50,9 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         `sklearn.neighbors.RadiusNeighborsTransformer(mode="distance")` or
         `pynndescent.PyNNDescentTransformer()`; of the neighbours it finds the nearest
         `n_neighbors` vote. None takes `sklearn.neighbors.KNeighborsTransformer`.
+    max_samples : int or None, default=10_000
+        Number of clean texts who are asked; of more, some are taken evenly, so that
+        time grows no faster than the number of texts. None asks all.
     missing_label : object, default=None
         The value in `y` that means "no label"; NaN stands for all null values.
 
@@ -108,6 +111,7 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         voting="hard",
         epoch=-1,
         neighbors=None,
+        max_samples=10_000,
         missing_label=None,
     ):
         self.score = score
@@ -118,21 +122,21 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         self.voting = voting
         self.epoch = epoch
         self.neighbors = neighbors
+        self.max_samples = max_samples
         self.missing_label = missing_label
 
     def _learn(self, space):
         self.neighbors_ = self._make_neighbors()
         if hasattr(self.neighbors_, "set_output"):  # a graph, whatever is configured
             self.neighbors_.set_output(transform="default")
-        self.neighbors_.fit(space[self.clean_indices_])
+        self.neighbors_.fit(space)
 
-        distances = self._distances(space)
-        if self.query == "leave-one-out":
-            distances = self._without_self(distances)
+    def _judge(self, space, rows=None):
+        # Distances to near clean texts, sparse, (n_rows, n_clean).
+        distances = sparse.coo_array(self.neighbors_.transform(space))
+        if rows is not None and self.query == "leave-one-out":
+            distances = self._without_self(distances, rows)
         return self._vote(distances)
-
-    def _prior(self, trajectories):
-        return self._vote(self._distances(self._space(trajectories)))
 
     def _make_neighbors(self):
         if self.neighbors is not None:
@@ -141,13 +145,9 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         n_neighbors = min(self.n_neighbors, len(self.clean_indices_) - 1)
         return KNeighborsTransformer(mode="distance", n_neighbors=n_neighbors)
 
-    def _distances(self, space):
-        """Give the distances to near clean texts, sparse, (n_samples, n_clean)."""
-        return sparse.coo_array(self.neighbors_.transform(space))
-
-    def _without_self(self, distances):
+    def _without_self(self, distances, rows):
         """Remove the entries of clean texts with themselves."""
-        is_other = self.clean_indices_[distances.col] != distances.row
+        is_other = self.clean_indices_[distances.col] != rows[distances.row]
         entries = (distances.row[is_other], distances.col[is_other])
         return sparse.coo_array(
             (distances.data[is_other], entries), shape=distances.shape

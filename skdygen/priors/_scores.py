@@ -2,7 +2,10 @@
 
 import numpy as np
 
+from ..utils._storage import batches
 from ._distances import centroid_distances, class_centroids
+
+_ROWS_AT_ONCE = 4096
 
 SCORES = ("paper", "relative", "margin")
 
@@ -27,18 +30,20 @@ def noise_scores(trajectories, codes, score):
         in units of their standard deviations.
     """
     scores = np.full(len(codes), np.nan)
-    labelled = codes >= 0
+    labelled = np.flatnonzero(codes >= 0)
     if score == "margin":
-        per_branch = margin_score(trajectories.probabilities[labelled], codes[labelled])
-    else:
-        distances = _labelled_distances(trajectories.embeddings, codes)
-        function = {"paper": paper_score, "relative": relative_score}[score]
-        per_branch = function(distances, codes[labelled])
-    scores[labelled] = per_branch.mean(axis=1)
+        for part in batches(len(labelled), _ROWS_AT_ONCE):
+            rows = labelled[part]
+            found = margin_score(trajectories.probabilities[rows], codes[rows])
+            scores[rows] = found.mean(axis=1)
+        return scores
+    function = {"paper": paper_score, "relative": relative_score}[score]
+    scores[labelled] = _score_distances(function, trajectories.embeddings, codes)
     if score == "relative" and trajectories.initial is not None:
-        distances = _labelled_distances(trajectories.initial[:, None, None], codes)
-        initial = relative_score(distances, codes[labelled])[:, 0]
-        scores[labelled] = _scaled(scores[labelled]) + _scaled(initial)
+        initial = trajectories.initial[:, None, None]
+        scores[labelled] = _scaled(scores[labelled]) + _scaled(
+            _score_distances(function, initial, codes)
+        )
     return scores
 
 
@@ -106,10 +111,16 @@ def margin_score(probabilities, codes):
     return (largest_other - own).mean(axis=2)
 
 
-def _labelled_distances(embeddings, codes):
-    """Distances to the class centroids, of texts with a label."""
+def _score_distances(function, embeddings, codes):
+    """Mean score over the branches of the texts with a label, batch by batch."""
     centroids = class_centroids(embeddings, codes, codes.max() + 1)
-    return centroid_distances(embeddings, centroids)[codes >= 0]
+    labelled = np.flatnonzero(codes >= 0)
+    scores = np.empty(len(labelled))
+    for part in batches(len(labelled), _ROWS_AT_ONCE):
+        rows = labelled[part]
+        distances = centroid_distances(embeddings[rows], centroids)
+        scores[part] = function(distances, codes[rows]).mean(axis=1)
+    return scores
 
 
 def _scaled(scores):

@@ -103,6 +103,33 @@ def test_selection(clusters, selection):
         assert scores[group & kept].max() <= scores[group & ~kept].min()
 
 
+@pytest.mark.parametrize("selection", ["global", "class"])
+def test_of_many_clean_texts_some_are_asked(clusters, selection):
+    trajectories, true, given = clusters
+    complete = TrajectoryKNNPrior(contamination=0.4, selection=selection)
+    few = clone(complete).set_params(max_samples=30)
+    asked = few.fit(trajectories, given).clean_indices_
+    clean = complete.fit(trajectories, given).clean_indices_
+    assert len(asked) == 30
+    assert set(asked) < set(clean)
+    # Not the cleanest of them: their scores are spread as all scores of clean texts.
+    scores = complete.noise_scores_
+    assert np.median(scores[asked]) == pytest.approx(np.median(scores[clean]), abs=0.5)
+    assert scores[asked].max() > np.quantile(scores[clean], 0.9)
+    prior = few.transform(trajectories).prior
+    assert (prior.argmax(axis=1) == true).mean() > (given == true).mean() + 0.1
+
+
+def test_rows_are_judged_in_batches(clusters, monkeypatch):
+    trajectories, _, given = clusters
+    stage = TrajectoryKNNPrior(query="leave-one-out", voting="soft")
+    expected = stage.fit_transform(trajectories, given).prior
+    for module in ("_clean_set", "_scores"):
+        monkeypatch.setattr(f"skdygen.priors.{module}._ROWS_AT_ONCE", 7)
+    found = stage.fit_transform(trajectories, given).prior
+    assert_allclose(found, expected, atol=1e-5)
+
+
 def test_contamination(clusters, caplog):
     trajectories, true, given = clusters
     with caplog.at_level(logging.INFO, logger="skdygen"):
