@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from functools import partial
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -11,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skdygen import DyGenClassifier, Trajectories, make_paper_classifier
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
+from skdygen.dynamics._language_model import spread_epochs
 from skdygen.priors import (
     ConsensusPrior,
     TrajectoryKNNPrior,
@@ -248,11 +250,14 @@ def _second_round(task):
     )
 
 
-def _only_epoch(epoch):
+def _only_epochs(choose):
+    """Keep the epochs that `choose` gives for a number of epochs."""
+
     def view(trajectories):
+        epochs = choose(trajectories.n_epochs)
         return Trajectories(
-            trajectories.embeddings[:, :, [epoch]],
-            trajectories.probabilities[:, :, [epoch]],
+            trajectories.embeddings[:, :, epochs],
+            trajectories.probabilities[:, :, epochs],
             trajectories.classes,
             initial=trajectories.initial,
         )
@@ -275,8 +280,11 @@ def _initial_only(trajectories):
 
 
 ABLATIONS = {
-    "first epoch only": _ablation(view=_only_epoch(0)),
-    "last epoch only": _ablation(view=_only_epoch(-1)),
+    "first epoch only": _ablation(view=_only_epochs(lambda n_epochs: [0])),
+    "last epoch only": _ablation(view=_only_epochs(lambda n_epochs: [n_epochs - 1])),
+    "two of the epochs": _ablation(view=_only_epochs(partial(spread_epochs, 2))),
+    "three of the epochs": _ablation(view=_only_epochs(partial(spread_epochs, 3))),
+    "recorded while training": _ablation(fit={"recording": "training"}),
     "without the initial embedding": _ablation(view=_without_initial),
     "stage 1 not co-regularised": _ablation(fit={"regularization": 0.0}),
     "stage 3 not co-regularised": _ablation(denoiser__regularization=0.0),
@@ -326,6 +334,25 @@ ABLATIONS = {
     "prior without denoiser": _prior_alone,
     "refit instead of denoiser": _refit,
     "second round on corrected labels": _second_round,
+}
+
+
+def _plain_layers(n_layers):
+    def method(task):
+        fit = task.fit(trainable_layers=n_layers, **PLAIN)
+        return Outcome(fit.classes, fit.predicted, fit.seconds)
+
+    return method
+
+
+# How much of the model is trained, where the regime says three layers.
+LAYERS = {
+    f"{name}, {n_layers} layers": method
+    for n_layers in (0, 1, 2, 4, "all")
+    for name, method in (
+        ("plain", _plain_layers(n_layers)),
+        ("default", _ablation(fit={"trainable_layers": n_layers})),
+    )
 }
 
 

@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._testing import ignore_warnings
 
 from .data import SETTINGS
-from .methods import ABLATIONS, METHODS
+from .methods import ABLATIONS, LAYERS, METHODS
 from .scores import score_outcome
 from .task import REGIMES, Task
 
@@ -41,11 +41,12 @@ def main(arguments=None):
     options = parse(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    available = METHODS | {f"ablation: {k}": v for k, v in ABLATIONS.items()}
-    if options.methods is None:
-        names = [f"ablation: {k}" for k in ABLATIONS] if options.ablations else METHODS
-    else:
-        names = options.methods
+    ablations = {f"ablation: {name}": method for name, method in ABLATIONS.items()}
+    available = METHODS | ablations | LAYERS
+    names = options.methods
+    if names is None:
+        groups = {"ablations": ablations, "layers": LAYERS, None: METHODS}
+        names = groups[options.group]
     done, parameters = finished(options.output), REGIMES[options.regime]
     for seed in options.seeds:
         for setting in options.settings:
@@ -77,9 +78,13 @@ def parse(arguments):
     )  # fmt: skip
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--methods", nargs="+", help="by name; default: all rivals")
-    parser.add_argument(
-        "--ablations", action="store_true", help="run all ablations instead"
-    )
+    for group, text in (
+        ("ablations", "run all ablations instead"),
+        ("layers", "run plain and default with other numbers of trained layers"),
+    ):
+        parser.add_argument(
+            f"--{group}", dest="group", action="store_const", const=group, help=text
+        )
     parser.add_argument("--output", type=Path, default=HERE / "results" / "cells.jsonl")
     parser.add_argument("--cache", type=Path, default=HERE / "cache")
     return parser.parse_args(arguments)

@@ -227,7 +227,9 @@ class LanguageModelDynamics(BaseDynamics):
                 len(X), int((codes < 0).sum()),
             )  # fmt: skip
             record_in_training = record and self.recording == "training"
-            self.trajectory_epochs_ = _spread(self.trajectory_epochs, self.n_epochs)
+            self.trajectory_epochs_ = spread_epochs(
+                self.trajectory_epochs, self.n_epochs
+            )
             self.snapshots_ = []
             trajectories = recorder = None
             unobserved = np.arange(len(X))
@@ -369,7 +371,7 @@ def _distinct(texts):
     return list(positions), np.array([positions[text] for text in texts])
 
 
-def _spread(n_kept, n_epochs):
+def spread_epochs(n_kept, n_epochs):
     """Give epochs to keep, spread evenly over the training and ending with the last."""
     if n_kept is None or n_kept >= n_epochs:
         return list(range(n_epochs))
