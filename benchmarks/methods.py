@@ -345,10 +345,10 @@ def _plain_layers(n_layers):
     return method
 
 
-# How much of the model is trained, where the regime says three layers.
+# How much of the model is trained; three layers is the regime's.
 LAYERS = {
     f"{name}, {n_layers} layers": method
-    for n_layers in (0, 1, 2, 4, "all")
+    for n_layers in (0, 1, 2, 3, 4, "all")
     for name, method in (
         ("plain", _plain_layers(n_layers)),
         ("default", _ablation(fit={"trainable_layers": n_layers})),

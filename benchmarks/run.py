@@ -139,9 +139,7 @@ def run_cell(task, name, method):
         "seconds_now": time.perf_counter() - start,
         "peak_memory_megabytes": peak.megabytes,
         "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count())),
-        "commit": _commit(),
-        "versions": {name: version(name) for name in PACKAGES},
-        "machine": f"{_processor()}, {os.cpu_count()} cores",
+        **describe_machine(),
     }
 
 
@@ -168,6 +166,15 @@ class PeakMemory(threading.Thread):
     def __exit__(self, *error):
         self._stop_now.set()
         self.join()
+
+
+def describe_machine():
+    """Give commit, versions and processor, to stand in a row of results."""
+    return {
+        "commit": _commit(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "machine": f"{_processor()}, {os.cpu_count()} cores",
+    }
 
 
 def _commit():

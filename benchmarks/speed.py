@@ -1,0 +1,306 @@
+"""Time this package beside what it replaces, on this machine, in one run.
+
+Every comparison runs its contenders in turn, several rounds of them; what counts is the
+median of the ratios of a round. Rows are added to a file; `benchmarks.performance`
+makes docs/performance.md of them.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+)
+
+from skdygen import DyGenClassifier
+from skdygen.datasets import make_label_noise, make_texts
+from skdygen.denoisers import DirichletVAE
+from skdygen.dynamics import LanguageModelDynamics
+from skdygen.dynamics._models import find_model, load_sentence_transformer
+from skdygen.priors import ConsensusPrior
+from skdygen.utils._torch import autocast, autocast_dtype
+
+from .published import fit_published
+from .run import describe_machine
+
+HERE = Path(__file__).parent
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+LAYERS = (0, 1, 2, 3, 4, "all")
+
+
+def main(arguments=None):
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.speed", description=__doc__
+    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--n-texts", type=int, default=500)
+    parser.add_argument("--n-epochs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--output", type=Path, default=HERE / "results" / "performance" / "speed.jsonl"
+    )
+    options = parser.parse_args(arguments)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    for part in options.parts:
+        contenders = PARTS[part](options.n_texts, options.n_epochs)
+        rounds = []
+        for i in range(options.rounds):
+            names = list(contenders)[:: 1 if i % 2 == 0 else -1]
+            rounds.append({name: measure(contenders[name]) for name in names})
+            print(part, {k: round(v, 2) for k, v in rounds[-1].items()}, flush=True)
+        row = {
+            "part": part,
+            "rounds": rounds,
+            "n_texts": options.n_texts,
+            "n_epochs": options.n_epochs,
+            "threads": torch.get_num_threads(),
+        }
+        with options.output.open("a") as file:
+            file.write(json.dumps(row | describe_machine()) + "\n")
+
+
+def measure(contender):
+    """Seconds that a call takes, or what it says of itself if that is a number."""
+    start = time.perf_counter()
+    found = contender()
+    seconds = time.perf_counter() - start
+    return found if isinstance(found, float) else seconds
+
+
+def make_data(n_texts, seed=0):
+    """Make texts of one to five messages, and labels 30 % of which are wrong."""
+    rng = np.random.RandomState(seed)
+    n_messages = 1 + np.minimum(rng.geometric(0.5, size=n_texts) - 1, 4)
+    messages, about = make_texts(int(n_messages.sum()), random_state=seed)
+    firsts = np.cumsum(n_messages) - n_messages
+    texts = [
+        " ".join(messages[first : first + n])
+        for first, n in zip(firsts, n_messages, strict=True)
+    ]
+    return texts, make_label_noise(about[firsts], "symmetric", 0.3, random_state=seed)
+
+
+# Each takes the numbers of texts and epochs and gives contenders: calls by name.
+
+
+def against_trainer(n_texts, n_epochs):
+    """Compare a fit of all layers with as many plain fine-tunes as it has branches."""
+    texts, labels = make_data(n_texts)
+    dynamics = LanguageModelDynamics(trainable_layers="all", n_epochs=n_epochs)
+
+    def trainer():
+        for seed in range(dynamics.n_branches):
+            fit_trainer(texts, labels, dynamics, seed)
+
+    return {
+        "DyGenClassifier, all layers": partial(_fit, dynamics, texts, labels),
+        "Trainer, once per branch": trainer,
+    }
+
+
+def against_published(n_texts, n_epochs):
+    """Compare the default with the published procedure, a third more texts unseen."""
+    texts, labels = make_data(n_texts)
+    others, _ = make_data(n_texts // 3, seed=1)
+    dynamics = LanguageModelDynamics(n_epochs=n_epochs)
+
+    def ours():
+        _fit(dynamics, texts, labels).predict_proba(others)
+
+    def published():
+        with torch.random.fork_rng():
+            fit_published(
+                MODEL, texts, labels, others,
+                n_branches=dynamics.n_branches, n_epochs=n_epochs,
+                batch_size=dynamics.batch_size, max_length=dynamics.max_length, seed=0,
+            )  # fmt: skip
+
+    return {"DyGenClassifier": ours, "published procedure": published}
+
+
+def shares(n_texts, n_epochs):
+    """Time the stages of a fit of all layers, and the same without recording."""
+    texts, labels = make_data(n_texts)
+    dynamics = LanguageModelDynamics(
+        trainable_layers="all", n_epochs=n_epochs, random_state=0
+    )
+    trajectories = dynamics.fit_transform(texts, labels)
+
+    def denoise():
+        prior = ConsensusPrior().fit_transform(trajectories, labels)
+        DirichletVAE(random_state=0).fit(prior, labels)
+
+    return {
+        "stage 1": partial(dynamics.fit_transform, texts, labels),
+        "stage 1 without recording": partial(dynamics.fit, texts, labels),
+        "stages 2 and 3": denoise,
+    }
+
+
+def arithmetic(n_texts, n_epochs):
+    """Compare the training's operations per second with those of a matrix product.
+
+    Counted are the products with the weights that are trained, forward and backward.
+    """
+    texts, labels = make_data(n_texts)
+    dynamics = LanguageModelDynamics(
+        trainable_layers="all", n_epochs=n_epochs, random_state=0
+    ).fit(texts, labels)
+    backbone, branches = dynamics._networks
+    n_tokens = int(backbone.encode(texts).lengths.sum())
+    n_weights = sum(
+        p.numel()
+        for name, p in branches.trained_parameters().items()
+        if p.ndim == 2 and "embeddings" not in name and "pooler" not in name
+    )
+    n_operations = 6 * n_weights * n_tokens * n_epochs
+
+    def training():
+        return n_operations / measure(partial(dynamics.fit, texts, labels)) / 1e9
+
+    def product():
+        left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
+        if dynamics.precision_ == "bf16":
+            left, right = left.bfloat16(), right.bfloat16()
+        left @ right
+        fastest = min(measure(lambda: torch.mm(left, right)) for _ in range(20))
+        return 2 * 2048**3 / fastest / 1e9
+
+    return {"training, 10^9 operations/s": training, "matrix product": product}
+
+
+def prediction(n_texts, n_epochs):
+    """Compare predictions with one pass of sentence-transformers over the texts."""
+    texts, labels = make_data(n_texts)
+    new, _ = make_data(n_texts, seed=1)
+    clf = _fit(LanguageModelDynamics(n_epochs=n_epochs), texts, labels)
+    final = LanguageModelDynamics(n_branches=1, n_epochs=1, trainable_layers="all")
+    final.fit(texts[:64], labels[:64])
+    model = load_sentence_transformer(MODEL, max_length=clf.dynamics_.max_length)
+    return {
+        "SentenceTransformer.encode": partial(model.encode, new),
+        "the same in the precision of ours": partial(_encode, model, new),
+        "predict": partial(clf.predict, new),
+        "predict by a final_estimator": partial(final.predict, new),
+    }
+
+
+def search(n_texts, n_epochs):
+    """Compare a search over 12 points with the fits that it cannot do without."""
+    texts, labels = make_data(n_texts)
+    dynamics = LanguageModelDynamics(n_epochs=n_epochs)
+    grid = {
+        "prior__score": ["relative", "paper"],
+        "denoiser__prior_strength": [2.0, 10.0],
+        "denoiser__prior_weight": [0.0, 0.5, 0.9],
+    }
+    folds = StratifiedKFold(3)
+
+    def searched():
+        with tempfile.TemporaryDirectory() as folder:
+            clf = DyGenClassifier(dynamics, memory=folder, random_state=0)
+            GridSearchCV(clf, grid, cv=folds, refit=False).fit(texts, labels)
+
+    def needed():
+        for train, _ in folds.split(texts, labels):
+            chosen = [texts[i] for i in train]
+            recorded = dynamics.fit_transform(chosen, labels[train])
+            for score in grid["prior__score"]:
+                prior = ConsensusPrior(score=score)
+                trajectories = prior.fit_transform(recorded, labels[train])
+                for strength in grid["denoiser__prior_strength"]:
+                    for weight in grid["denoiser__prior_weight"]:
+                        DirichletVAE(
+                            prior_strength=strength, prior_weight=weight, random_state=0
+                        ).fit(trajectories, labels[train])
+
+    return {"GridSearchCV": searched, "3 fine-tunes, 36 denoisers": needed}
+
+
+def layers(n_texts, n_epochs):
+    """Time a fit by how many layers are trained."""
+    texts, labels = make_data(n_texts)
+    return {
+        str(n_layers): partial(
+            _fit,
+            LanguageModelDynamics(trainable_layers=n_layers, n_epochs=n_epochs),
+            texts,
+            labels,
+        )
+        for n_layers in LAYERS
+    }
+
+
+def fit_trainer(texts, labels, dynamics, seed):
+    """Fine-tune once as users of transformers do, in float32."""
+    _, codes = np.unique(labels, return_inverse=True)
+    source, _ = find_model(MODEL)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokens = tokenizer(texts, truncation=True, max_length=dynamics.max_length)
+    data = [
+        {"input_ids": ids, "attention_mask": mask, "labels": int(code)}
+        for ids, mask, code in zip(
+            tokens["input_ids"], tokens["attention_mask"], codes, strict=True
+        )
+    ]
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
+        arguments = TrainingArguments(
+            folder,
+            num_train_epochs=dynamics.n_epochs,
+            per_device_train_batch_size=dynamics.batch_size,
+            learning_rate=dynamics.learning_rate,
+            train_sampling_strategy="group_by_length",
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=not torch.cuda.is_available(),
+            seed=seed,
+        )
+        Trainer(
+            AutoModelForSequenceClassification.from_pretrained(
+                source, num_labels=codes.max() + 1
+            ),
+            arguments,
+            train_dataset=data,
+            data_collator=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8),
+        ).train()
+
+
+def _fit(dynamics, texts, labels):
+    return DyGenClassifier(dynamics, random_state=0).fit(texts, labels)
+
+
+def _encode(model, texts):
+    device = model.device
+    with autocast(autocast_dtype("auto", device), device):
+        model.encode(texts)
+
+
+PARTS = {
+    "trainer": against_trainer,
+    "published": against_published,
+    "shares": shares,
+    "arithmetic": arithmetic,
+    "prediction": prediction,
+    "search": search,
+    "layers": layers,
+}
+
+
+if __name__ == "__main__":
+    main()
