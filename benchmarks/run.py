@@ -144,18 +144,25 @@ def run_cell(task, name, method):
 
 
 class PeakMemory(threading.Thread):
-    """Watch the resident memory of this process, in megabytes."""
+    """Watch the resident memory of this process, in megabytes.
+
+    What is private leaves out pages of mapped files, which the system takes back when
+    it needs them.
+    """
 
     def __init__(self):
         super().__init__(daemon=True)
-        self.megabytes = 0.0
+        self.megabytes = self.private_megabytes = 0.0
         self._stop_now = threading.Event()
 
     def run(self):
         """Look at it twenty times a second."""
         process = psutil.Process()
         while True:
-            self.megabytes = max(self.megabytes, process.memory_info().rss / 1e6)
+            memory = process.memory_info()
+            private = memory.rss - getattr(memory, "shared", 0)
+            self.megabytes = max(self.megabytes, memory.rss / 1e6)
+            self.private_megabytes = max(self.private_megabytes, private / 1e6)
             if self._stop_now.wait(0.05):
                 return
 
