@@ -141,7 +141,7 @@ def summary(cells, regime):
     """Table of all methods: how much better than plain, how often, at which cost."""
     means = by_setting(cells, regime, "test_accuracy")
     if means.empty:
-        return _markdown([])
+        return markdown([])
     differences, intervals = difference_to(means, "plain")
     ranks = means[[*RIVALS, "default"]].rank(axis=1, ascending=False).mean()
     chosen = cells[cells["regime"] == regime]
@@ -173,7 +173,7 @@ def summary(cells, regime):
                 "peak MB": f"{cost['peak_memory_megabytes'].median():.0f}",
             }
         )
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def headline(cells):
@@ -198,14 +198,14 @@ def headline(cells):
             for title, value in values.items()
         }
         rows.append({"method": f"**{name}**" if name == "default" else name} | cells_of)
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def per_setting(cells, regime):
     """Table of test accuracy, mean and standard deviation over the seeds."""
     means = by_setting(cells, regime, "test_accuracy")
     if means.empty:
-        return _markdown([])
+        return markdown([])
     chosen = cells[(cells["regime"] == regime) & cells["method"].isin(means)]
     spread = chosen.pivot_table(
         index="setting", columns="method", values="test_accuracy", aggfunc="std"
@@ -222,7 +222,7 @@ def per_setting(cells, regime):
                 cell += f" ± {spread.loc[setting, name]:.3f}"
             row[name] = cell
         rows.append(row)
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def labels(cells, regime):
@@ -251,14 +251,14 @@ def labels(cells, regime):
         ):
             row[title] = _number(mean[score].mean()) if score in mean else ""
         rows.append(row)
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def labels_per_setting(cells, regime):
     """Table of the default's labels, setting by setting."""
     chosen = cells[(cells["regime"] == regime)]
     if chosen.empty:
-        return _markdown([])
+        return markdown([])
     ours = chosen[chosen["method"] == "default"].groupby("setting")
     mean = ours.mean(numeric_only=True)
     cleanlab = chosen[chosen["method"] == "cleanlab"].groupby("setting")
@@ -277,7 +277,7 @@ def labels_per_setting(cells, regime):
         for setting in SETTINGS
         if setting in mean.index
     ]
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def targets(cells):
@@ -287,7 +287,7 @@ def targets(cells):
         if len(by_setting(cells, regime, "test_accuracy")):
             rows += _accuracy_targets(cells, regime, least)
             rows += _label_targets(cells, regime)
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def _accuracy_targets(cells, regime, least):
@@ -329,7 +329,7 @@ def ablations(cells, regime="frozen"):
     chosen, names = _paired_with_ablations(cells)
     means = by_setting(chosen, regime, "test_accuracy", names)
     if means.empty:
-        return _markdown([])
+        return markdown([])
     differences, intervals = difference_to(means, "default")
     found = by_setting(chosen, regime, "most_probable_accuracy", names)
     auroc = by_setting(chosen, regime, "auroc", names)
@@ -355,7 +355,7 @@ def ablations(cells, regime="frozen"):
             row["most probable label"] = f"{labels_too:+.1f}"
             row["AUROC"] = f"{(auroc[name] - auroc['default']).mean():+.3f}"
         rows.append(row)
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def _paired_with_ablations(cells):
@@ -373,7 +373,8 @@ def setup(cells, regime):
 
 def setup_ablations(cells):
     """Sentence on what the ablations were run with."""
-    return _setup(cells[~cells["method"].isin(METHODS)])
+    is_ablation = cells["method"].str.startswith("ablation: ")
+    return _setup(cells[is_ablation & (cells["regime"] == "frozen")])
 
 
 def _setup(cells):
@@ -417,7 +418,7 @@ def draw_differences(cells, regime, path):
     axes.set_xlabel("test accuracy minus that of plain fine-tuning, points")
     axes.set_ylim(-0.6, len(names) + 0.6)
     axes.legend(loc="upper right", ncols=3, fontsize=8, frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_ablations(cells, path, regime="frozen"):
@@ -437,10 +438,11 @@ def draw_ablations(cells, path, regime="frozen"):
     axes.axvline(0, color="0.3", lw=0.8)
     axes.set_yticks(range(len(names)), [n.removeprefix("ablation: ") for n in names])
     axes.set_xlabel("test accuracy minus that of the default, points")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _save(figure, path):
+def save_figure(figure, path):
+    """Write a figure without the date, so that equal results give equal files."""
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
@@ -465,7 +467,8 @@ def _number(value, form=".3f"):
     return "" if pd.isna(value) else f"{value:{form}}"
 
 
-def _markdown(rows):
+def markdown(rows):
+    """Write a table, from a list of dicts with the same keys."""
     if not rows:
         return "Not run yet."
     columns = list(rows[0])

@@ -1,0 +1,293 @@
+"""Write docs/performance.md and its figures from the files of results.
+
+The text is that of `performance.md` beside this file; lines such as ``<!-- growth -->``
+are replaced by tables.
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from .data import REAL
+from .methods import LAYERS
+from .report import by_setting, load_cells, markdown, save_figure
+
+HERE = Path(__file__).parent
+# Part, numerator, denominator, target and whether it is a ceiling.
+RATIOS = (
+    ("trainer", "DyGenClassifier, all layers", "Trainer, once per branch", 0.5, True),
+    ("published", "published procedure", "DyGenClassifier", 8, False),
+    ("prediction", "predict", "SentenceTransformer.encode", 4, True),
+    (
+        "prediction",
+        "predict by a final_estimator",
+        "SentenceTransformer.encode",
+        1.1,
+        True,
+    ),
+    ("search", "GridSearchCV", "3 fine-tunes, 36 denoisers", 1.3, True),
+    ("arithmetic", "training, 10^9 operations/s", "matrix product", 0.4, False),
+)
+
+
+def main(arguments=None):
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.performance", description=__doc__
+    )
+    parser.add_argument(
+        "--results", type=Path, default=HERE / "results", help="folder of results"
+    )
+    parser.add_argument("--docs", type=Path, default=HERE.parent / "docs")
+    options = parser.parse_args(arguments)
+    folder = options.results / "performance"
+    speed, scaling = read(folder / "speed.jsonl"), read(folder / "scaling.jsonl")
+    speed = {row["part"]: row for row in speed}  # the last of each part counts
+    curve = layer_curve(load_cells(options.results), speed)
+    parts = {
+        "ratios": markdown([*ratios(speed), *shares(speed)]),
+        "layers": markdown(layer_rows(curve)),
+        "growth": markdown(growth(scaling)),
+        "memory": memory(scaling),
+        "neighbors": markdown(neighbors(scaling)),
+        "setup": setup([*speed.values(), *scaling]),
+    }
+    text = re.sub(
+        r"<!-- (\w+) -->",
+        lambda found: parts[found[1]],
+        (HERE / "performance.md").read_text(),
+    )
+    (options.docs / "performance.md").write_text(text)
+    images = options.docs / "images"
+    images.mkdir(exist_ok=True)
+    plt.rcParams["svg.hashsalt"] = "skdygen"  # equal results, equal files
+    draw_growth(scaling, images / "performance_growth.svg")
+    draw_layers(curve, images / "performance_layers.svg")
+
+
+def read(path):
+    """Read a file of JSON lines."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def ratios(speed):
+    """Rows of the comparisons: median seconds, and median ratio of a round."""
+    for part, left, right, target, at_most in RATIOS:
+        if part not in speed:
+            continue
+        rounds = pd.DataFrame(speed[part]["rounds"])
+        ratio = (rounds[left] / rounds[right]).median()
+        yield _row(left, right, rounds, ratio, target, at_most)
+
+
+def shares(speed):
+    """Rows of what recording and denoising take of a fit of all layers."""
+    if "shares" not in speed:
+        return
+    rounds = pd.DataFrame(speed["shares"]["rounds"])
+    rounds["the whole fit"] = rounds["stage 1"] + rounds["stages 2 and 3"]
+    rounds["recording"] = rounds["stage 1"] - rounds["stage 1 without recording"]
+    for name, target in (("recording", 0.1), ("stages 2 and 3", 0.05)):
+        ratio = (rounds[name] / rounds["the whole fit"]).median()
+        yield _row(name, "the whole fit", rounds, ratio, target, True)
+
+
+def _row(left, right, rounds, ratio, target, at_most):
+    reached = ratio <= target if at_most else ratio >= target
+    return {
+        "": left,
+        "median": f"{rounds[left].median():.1f}",
+        "against": right,
+        "its median": f"{rounds[right].median():.1f}",
+        "ratio": f"{ratio:.2f}",
+        "target": f"{'at most' if at_most else 'at least'} {target:g}",
+        " ": "reached" if reached else "missed",
+    }
+
+
+def layer_curve(cells, speed):
+    """Accuracy on real mistakes and seconds of a fit by the number of trained layers.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        Output of `load_cells`.
+    speed : dict of str to dict
+        The rows of `benchmarks.speed` by part.
+
+    Returns
+    -------
+    curve : DataFrame
+        One row for each number of layers, with the columns plain, default, worst
+        (setting, default minus plain) and seconds.
+    """
+    accuracy = by_setting(cells, "finetuned", "test_accuracy", list(LAYERS))
+    accuracy = accuracy[accuracy.index.isin(REAL)]
+    seconds = {}
+    if "layers" in speed:
+        seconds = pd.DataFrame(speed["layers"]["rounds"]).median().to_dict()
+    rows = {}
+    for name in LAYERS:
+        method, _, n_layers = name.removesuffix(" layers").partition(", ")
+        if name not in accuracy:
+            continue
+        row = rows.setdefault(n_layers, {"seconds": seconds.get(n_layers, np.nan)})
+        row[method] = accuracy[name].mean()
+        row["n_settings"] = len(accuracy)
+        if method == "default":
+            gain = accuracy[name] - accuracy[f"plain, {n_layers} layers"]
+            row["worst"] = 100 * gain.min()
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def layer_rows(curve):
+    """Rows of the table of `layer_curve`."""
+    return [
+        {
+            "`trainable_layers`": n_layers,
+            "plain": f"{row['plain']:.3f}",
+            "default": f"{row['default']:.3f}",
+            "default minus plain, worst setting": f"{row['worst']:+.1f}",
+            "seconds of a fit": f"{row['seconds']:.0f}",
+        }
+        for n_layers, row in curve.iterrows()
+    ]
+
+
+def growth(scaling):
+    """Rows on stages 2 and 3 by the number of texts."""
+    found = _growth(scaling)
+    rows = []
+    for n_texts, row in found.iterrows():
+        rows.append(
+            {
+                "texts": f"{n_texts:,}",
+                "seconds": f"{row['seconds']:.0f}",
+                "seconds per 1,000": f"{1000 * row['seconds'] / n_texts:.2f}",
+                "peak private memory, MB": f"{row['peak_private_megabytes']:.0f}",
+                "right labels, given": f"{row['given_accuracy']:.3f}",
+                "most probable": f"{row['accuracy']:.3f}",
+            }
+        )
+    return rows
+
+
+def _growth(scaling):
+    chosen = pd.DataFrame([r for r in scaling if r["part"] == "stages 2 and 3"])
+    if chosen.empty:
+        return chosen
+    return chosen.groupby("n_texts").last().sort_index()
+
+
+def exponent(found):
+    """Slope of log seconds over log texts, by least squares."""
+    return np.polyfit(np.log(found.index.astype(float)), np.log(found["seconds"]), 1)[0]
+
+
+def memory(scaling):
+    """Sentence on the memory of stage 1."""
+    peaks = {
+        row["n_texts"]: row["peak_private_megabytes"]
+        for row in scaling
+        if row["part"] == "stage 1"
+    }
+    if len(peaks) < 2:
+        return "Not run yet."
+    few, many = min(peaks), max(peaks)
+    return (
+        f"Stage 1 on {many:,} texts took {peaks[many]:.0f} MB of private memory at its "
+        f"peak, on {few} texts {peaks[few]:.0f} MB: {peaks[many] - peaks[few]:.0f} MB "
+        f"more (target: at most 1074)."
+    )
+
+
+def neighbors(scaling):
+    """Rows on the neighbours of some clean texts, of all, and approximate ones."""
+    chosen = [row for row in scaling if row["part"] == "neighbors"][-1:]
+    return [
+        {
+            "texts": f"{row['n_texts']:,}",
+            "neighbours": name,
+            "seconds": f"{row[f'seconds, {name}']:.1f}",
+            "votes that are right": f"{row[f'accuracy, {name}']:.3f}",
+            "recall": f"{row['recall, approximate']:.3f}"
+            if name == "approximate"
+            else "",
+        }
+        for row in chosen
+        for name in ("some", "all", "approximate")
+    ]
+
+
+def setup(rows):
+    """Sentence on where this was measured, from the results themselves."""
+    machines = sorted({row["machine"] for row in rows})
+    commits = sorted({row["commit"] for row in rows})
+    threads = sorted({str(row["threads"]) for row in rows})
+    versions = ", ".join(f"{k} {v}" for k, v in rows[-1]["versions"].items())
+    sizes = ", ".join(
+        f"{row['part']}: {row['n_texts']} texts, {row['n_epochs']} epochs, "
+        f"{len(row['rounds'])} rounds"
+        for row in rows
+        if "rounds" in row
+    )
+    return (
+        f"{'; '.join(machines)}; {', '.join(threads)} threads; {versions}; commits "
+        f"{', '.join(commits)}. {sizes}."
+    )
+
+
+def draw_growth(scaling, path):
+    """Draw time and memory of stages 2 and 3 over the number of texts."""
+    found = _growth(scaling)
+    if len(found) < 2:
+        return
+    figure, axes = plt.subplots(1, 2, figsize=(7, 2.8), layout="constrained")
+    axes[0].loglog(found.index, found["seconds"], "o-", color="#0072b2")
+    axes[0].set_ylabel("seconds")
+    axes[0].set_title(f"grows as n to the {exponent(found):.2f}", fontsize=9)
+    axes[1].semilogx(
+        found.index, found["peak_private_megabytes"] / 1000, "o-", color="#0072b2"
+    )
+    axes[1].set_ylabel("peak private memory, GB")
+    axes[1].set_ylim(0)
+    for axis in axes:
+        axis.set_xlabel("texts")
+        axis.grid(alpha=0.3)
+    save_figure(figure, path)
+
+
+def draw_layers(curve, path):
+    """Draw accuracy over cost, a point for each number of trained layers."""
+    if curve.empty or curve["seconds"].isna().all():
+        return
+    figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
+    axes.plot(curve["seconds"], curve["default"], "D-", color="#0072b2")
+    axes.plot(curve["seconds"], curve["plain"], "o--", color="0.45")
+    for n_layers, row in curve.iterrows():
+        axes.annotate(
+            n_layers, (row["seconds"], row["default"]), xytext=(0, 6),
+            textcoords="offset points", ha="center", fontsize=8,
+        )  # fmt: skip
+    last = curve.iloc[-1]
+    for name in ("default", "plain"):
+        axes.annotate(
+            name, (last["seconds"], last[name]), xytext=(6, -3),
+            textcoords="offset points", fontsize=8,
+        )  # fmt: skip
+    axes.set_xlabel("seconds of a fit (numbers: layers trained)")
+    axes.set_ylabel("test accuracy, real mistakes")
+    axes.margins(x=0.15, y=0.2)
+    save_figure(figure, path)
+
+
+if __name__ == "__main__":
+    main()
