@@ -36,8 +36,9 @@ class Network(nn.Module):
 
 
 def fit_published(
-    name, texts, labels, others, *, n_branches, n_epochs, batch_size, max_length, seed
-):
+    name, texts, labels, others, *, n_branches, n_epochs, batch_size, max_length, seed,
+    learning_rate=5e-5,
+):  # fmt: skip
     """Fine-tune, record everything after every epoch, and denoise.
 
     Parameters
@@ -54,6 +55,8 @@ def fit_published(
         As in `LanguageModelDynamics`.
     seed : int
         Random state.
+    learning_rate : float, default=5e-5
+        Of AdamW.
 
     Returns
     -------
@@ -61,7 +64,7 @@ def fit_published(
         Of the validation and test texts.
     """
     classes, codes = np.unique(labels, return_inverse=True)
-    torch.manual_seed(seed)
+    torch.manual_seed(seed)  # a script of one's own; callers keep their random state
     networks = [Network(name, len(classes)) for _ in range(n_branches)]
     tokens = networks[0].tokenizer(
         [*texts, *others], padding="max_length", truncation=True,
@@ -69,7 +72,7 @@ def fit_published(
     )  # fmt: skip
     targets = torch.from_numpy(codes)
     parameters = [p for network in networks for p in network.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=5e-5)
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate)
     rng = np.random.RandomState(seed)
 
     moments = []
