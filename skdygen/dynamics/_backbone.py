@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 _TEXTS_AT_ONCE = 1024
 _LENGTH_MULTIPLE = 8  # few distinct shapes: kernels are chosen, or built, per shape
 _PROBE_TOLERANCE = 2e-2
+_TYPES = {True: torch.float32, False: torch.int64}
 
 
 class Inputs:
@@ -57,7 +58,7 @@ class Inputs:
                 field = field[rows]
             features[name] = torch.from_numpy(field)
         return self.constants | {
-            name: (tensor.float() if tensor.is_floating_point() else tensor).to(device)
+            name: tensor.to(device, _TYPES[tensor.is_floating_point()])
             for name, tensor in features.items()
         }
 
@@ -181,7 +182,7 @@ class Backbone:
         return Inputs(
             {
                 name: Ragged(
-                    np.concatenate(values).astype(np.int64),
+                    np.concatenate(values).astype(np.int32),  # made long by the batch
                     lengths,
                     fill=pad_id if name == "input_ids" else 0,
                 )

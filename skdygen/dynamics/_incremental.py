@@ -36,7 +36,7 @@ class IncrementalDynamics(BaseDynamics):
         Number of passes over the samples.
     bootstrap : bool, default=False
         Whether each branch is trained on a sample drawn with replacement.
-    max_nbytes : int, str or None, default="1G"
+    max_nbytes : int, str or None, default="256M"
         Size above which trajectories are memory-mapped from a temporary file, in
         bytes or as "100M". None keeps them in memory.
     temp_folder : str or None, default=None
@@ -94,7 +94,7 @@ prior=False)
         n_branches=2,
         n_epochs=5,
         bootstrap=False,
-        max_nbytes="1G",
+        max_nbytes="256M",
         temp_folder=None,
         missing_label=None,
         random_state=None,

@@ -5,6 +5,7 @@ from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
+from sklearn.random_projection import GaussianRandomProjection
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from tqdm.auto import tqdm
@@ -86,7 +87,11 @@ class LanguageModelDynamics(BaseDynamics):
         computes it natively and a small check of it passes.
     device : str, default="auto"
         Where to compute, such as "cpu" or "cuda:1". "auto" leaves it to accelerate.
-    max_nbytes : int, str or None, default="1G"
+    n_components : int or None, default=None
+        Width that the recorded embeddings are projected to, by a Gaussian random
+        projection that nearly keeps distances; the same one for all branches and
+        epochs. None records them as they are.
+    max_nbytes : int, str or None, default="256M"
         Size above which trajectories and cached hidden states are memory-mapped from
         a temporary file, in bytes or as "100M". None keeps them in memory.
     temp_folder : str or None, default=None
@@ -109,8 +114,10 @@ class LanguageModelDynamics(BaseDynamics):
         Trained weights after each of them, half precision, in the safetensors format.
     precision_ : {"bf16", "fp32"}
         Precision that was used.
+    projection_ : GaussianRandomProjection or None
+        What recorded embeddings have been projected by.
     n_features_out_ : int
-        Width of the embedding of one branch.
+        Width of the recorded embedding of one branch.
 
     See Also
     --------
@@ -147,6 +154,7 @@ class LanguageModelDynamics(BaseDynamics):
         "max_grad_norm": [Interval(Real, 0, None, closed="neither")],
         "precision": [StrOptions({"auto", "bf16", "fp32"})],
         "device": [str],
+        "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "max_nbytes": [Interval(Integral, 0, None, closed="left"), str, None],
         "temp_folder": [str, None],
         "missing_label": "no_validation",
@@ -176,7 +184,8 @@ class LanguageModelDynamics(BaseDynamics):
         max_grad_norm=1.0,
         precision="auto",
         device="auto",
-        max_nbytes="1G",
+        n_components=None,
+        max_nbytes="256M",
         temp_folder=None,
         missing_label=None,
         random_state=None,
@@ -201,6 +210,7 @@ class LanguageModelDynamics(BaseDynamics):
         self.max_grad_norm = max_grad_norm
         self.precision = precision
         self.device = device
+        self.n_components = n_components
         self.max_nbytes = max_nbytes
         self.temp_folder = temp_folder
         self.missing_label = missing_label
@@ -214,12 +224,13 @@ class LanguageModelDynamics(BaseDynamics):
         from ._training import train
 
         rng = same_everywhere(check_random_state(self.random_state))
-        with torch_seed(rng.randint(np.iinfo(np.int32).max)):
+        seed = rng.randint(np.iinfo(np.int32).max)
+        with torch_seed(seed):
             backbone, branches = self._networks = self._build_networks()
             draw_apart()
             inputs = backbone.encode(X)
             self.precision_ = "fp32" if backbone.dtype is None else "bf16"
-            self.n_features_out_ = branches.n_features
+            self._fit_projection(branches.n_features, seed)
             logger.info(
                 "fine-tuning %d branches of %s on %s in %s: %d texts, %d of them "
                 "without a label",
@@ -236,7 +247,9 @@ class LanguageModelDynamics(BaseDynamics):
             if record:
                 trajectories = self._allocate(backbone, branches, len(X))
                 backbone.embed(inputs, trajectories.initial)
-                recorder = Recorder(trajectories, self.trajectory_epochs_)
+                recorder = Recorder(
+                    trajectories, self.trajectory_epochs_, self.projection_
+                )
                 if record_in_training:
                     unobserved = np.flatnonzero(codes < 0)
             epochs = train(
@@ -268,6 +281,20 @@ class LanguageModelDynamics(BaseDynamics):
                         recorder.finish(epoch, unobserved, backbone, branches, inputs)
         return trajectories
 
+    def _fit_projection(self, n_features, seed):
+        self.projection_, self.n_features_out_ = None, n_features
+        if self.n_components is None:
+            return
+        if self.n_components >= n_features:
+            raise ValueError(
+                f"n_components={self.n_components}, but the embeddings are no wider "
+                f"than {n_features}; use a smaller number, or None."
+            )
+        self.projection_ = GaussianRandomProjection(
+            self.n_components, random_state=seed
+        ).fit(np.empty((1, n_features), dtype=np.float32))
+        self.n_features_out_ = self.n_components
+
     def _loss(self, logits, targets, epoch):
         from ..utils._warmup import warmup_epochs
         from ._training import coregularized_loss
@@ -285,7 +312,7 @@ class LanguageModelDynamics(BaseDynamics):
         inputs = backbone.encode(X)
         trajectories = self._allocate(backbone, branches, len(X))
         backbone.embed(inputs, trajectories.initial)
-        recorder = Recorder(trajectories, self.trajectory_epochs_)
+        recorder = Recorder(trajectories, self.trajectory_epochs_, self.projection_)
         progress = tqdm(
             zip(self.trajectory_epochs_, self.snapshots_, strict=True),
             total=len(self.snapshots_), desc="replaying", disable=not self.verbose,
@@ -352,7 +379,7 @@ class LanguageModelDynamics(BaseDynamics):
         shape = (n_samples, len(branches.branches), len(self.trajectory_epochs_))
         storage = {"max_nbytes": self.max_nbytes, "temp_folder": self.temp_folder}
         return Trajectories(
-            allocate((*shape, branches.n_features), np.float16, **storage),
+            allocate((*shape, self.n_features_out_), np.float16, **storage),
             allocate((*shape, len(self.classes_)), np.float32, **storage),
             self.classes_,
             initial=allocate((n_samples, backbone.n_features), np.float16, **storage),

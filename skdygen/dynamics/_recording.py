@@ -17,11 +17,14 @@ class Recorder:
         Written to.
     epochs : list of int
         The epochs that are recorded, in the order in which they stand there.
+    projection : transformer or None
+        Applied to the embedding of each branch.
     """
 
-    def __init__(self, trajectories, epochs):
+    def __init__(self, trajectories, epochs, projection=None):
         self.trajectories = trajectories
         self.epochs = epochs
+        self.projection = projection
         self._is_own = np.zeros(len(trajectories), dtype=bool)
 
     def observe(self, epoch, rows, embeddings, logits):
@@ -41,7 +44,11 @@ class Recorder:
         if epoch not in self.epochs:
             return
         position = self.epochs.index(epoch)
-        self.trajectories.embeddings[:, :, position][rows] = as_array(embeddings)
+        seen = as_array(embeddings)
+        if self.projection is not None:
+            flat = seen.reshape(-1, seen.shape[-1])
+            seen = self.projection.transform(flat).reshape(*seen.shape[:-1], -1)
+        self.trajectories.embeddings[:, :, position][rows] = seen
         self.trajectories.probabilities[:, :, position][rows] = probabilities(logits)
         self._is_own[rows] = True
 

@@ -213,6 +213,7 @@ def test_loss_that_is_not_finite(tiny_model, word_texts):
         ({"n_branches": 0}, "'n_branches' parameter"),
         ({"trainable_layers": "some"}, "'trainable_layers' parameter"),
         ({"trainable_layers": -1}, "'trainable_layers' parameter"),
+        ({"n_components": 32}, "the embeddings are no wider than 32"),
         ({"trajectory_epochs": 0}, "'trajectory_epochs' parameter"),
         ({"recording": "no"}, "'recording' parameter"),
         ({"max_tokens": 0}, "'max_tokens' parameter"),
@@ -335,3 +336,27 @@ def test_the_table_of_word_embeddings_is_shared_and_not_kept(tiny_model, word_te
         one.get_input_embeddings().weight.detach(),
         original.get_input_embeddings().weight.detach(),
     )
+
+
+def test_recorded_embeddings_can_be_projected(tiny_model, word_texts):
+    texts, _, noisy = word_texts
+    whole = make_dynamics(tiny_model)
+    expected = whole.fit_transform(texts, noisy)
+    dynamics = clone(whole).set_params(n_components=16)
+    recorded = dynamics.fit_transform(texts, noisy)
+    assert recorded.embeddings.shape == (120, 2, 3, 16)
+    assert dynamics.n_features_out_ == 16
+    assert_allclose(recorded.initial, expected.initial)
+    replayed = pickle.loads(pickle.dumps(dynamics)).transform(texts)
+    assert_allclose(replayed.embeddings, recorded.embeddings, atol=1e-2)
+    # The training is the same, and distances nearly stay.
+    assert dynamics.snapshots_ == whole.snapshots_
+    pairs = np.random.RandomState(0).randint(120, size=(2, 200))
+
+    def distances(embeddings):
+        last = embeddings[:, 0, -1].astype(float)
+        return np.linalg.norm(last[pairs[0]] - last[pairs[1]], axis=1)
+
+    original, found = distances(expected.embeddings), distances(recorded.embeddings)
+    assert np.corrcoef(found, original)[0, 1] > 0.9
+    assert np.median(found / original.clip(1e-9)) == pytest.approx(1, abs=0.3)

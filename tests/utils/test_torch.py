@@ -13,19 +13,29 @@ def test_precision_that_is_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("is_native", "is_right", "expected"),
+    ("is_native", "is_right", "is_faster", "expected"),
     [
-        (True, True, torch.bfloat16),
-        (True, False, None),
-        (False, True, None),
+        (True, True, True, torch.bfloat16),
+        (True, True, False, None),
+        (True, False, True, None),
+        (False, True, True, None),
     ],
 )
-def test_automatic_precision(is_native, is_right, expected, monkeypatch):
+def test_automatic_precision(is_native, is_right, is_faster, expected, monkeypatch):
     _torch._computes_bfloat16.cache_clear()
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: is_native)
     monkeypatch.setattr(
         torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False
     )
+    product = torch.mm
+
+    def slow(left, right):
+        is_slow = left.dtype == (torch.float32 if is_faster else torch.bfloat16)
+        for _ in range(20 if is_slow else 1):
+            found = product(left, right)
+        return found
+
+    monkeypatch.setattr(torch, "mm", slow)
     if not is_right:
         matmul = torch.Tensor.__matmul__
 
