@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from .data import REAL
-from .methods import LAYERS
-from .report import by_setting, load_cells, markdown, save_figure
+from .methods import LAYERS, RECORDINGS
+from .report import by_setting, difference_to, load_cells, markdown, save_figure
+from .task import REGIMES
 
 HERE = Path(__file__).parent
 # Part, numerator, denominator, target and whether it is a ceiling.
@@ -51,10 +52,12 @@ def main(arguments=None):
     folder = options.results / "performance"
     speed, scaling = read(folder / "speed.jsonl"), read(folder / "scaling.jsonl")
     speed = {row["part"]: row for row in speed}  # the last of each part counts
-    curve = layer_curve(load_cells(options.results), speed)
+    cells = load_cells(options.results)
+    curve = layer_curve(cells, speed)
     parts = {
         "ratios": markdown([*ratios(speed), *shares(speed)]),
         "layers": markdown(layer_rows(curve)),
+        "recordings": markdown(list(recordings(cells))),
         "growth": markdown(growth(scaling)),
         "memory": memory(scaling),
         "neighbors": markdown(neighbors(scaling)),
@@ -160,6 +163,34 @@ def layer_rows(curve):
         }
         for n_layers, row in curve.iterrows()
     ]
+
+
+def recordings(cells):
+    """Rows on what is recorded: accuracy of all, and differences to every epoch."""
+    for regime in REGIMES:
+        scores = {
+            score: by_setting(cells, regime, score, list(RECORDINGS))
+            for score in ("test_accuracy", "most_probable_accuracy", "auroc")
+        }
+        means = scores["test_accuracy"]
+        if means.empty or list(means) != list(RECORDINGS):
+            continue
+        differences, intervals = difference_to(means, "every epoch")
+        for name in RECORDINGS:
+            change = {
+                score: (of_score[name] - of_score["every epoch"]).mean()
+                for score, of_score in scores.items()
+            }
+            lower, upper = intervals[name]
+            yield {
+                "regime": f"{regime} ({len(means)} settings)",
+                "recorded": name,
+                "test accuracy (95 %)": f"{100 * change['test_accuracy']:+.1f} "
+                f"({lower:+.1f} to {upper:+.1f})",
+                "worst": f"{differences[name].min():+.1f}",
+                "most probable label": f"{100 * change['most_probable_accuracy']:+.1f}",
+                "AUROC": f"{change['auroc']:+.3f}",
+            }
 
 
 def growth(scaling):

@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._testing import ignore_warnings
 
 from .data import SETTINGS
-from .methods import ABLATIONS, LAYERS, METHODS
+from .methods import ABLATIONS, LAYERS, METHODS, RECORDINGS
 from .scores import score_outcome
 from .task import REGIMES, Task
 
@@ -42,11 +42,15 @@ def main(arguments=None):
     os.environ["HF_HUB_OFFLINE"] = "1"
     options.output.parent.mkdir(parents=True, exist_ok=True)
     ablations = {f"ablation: {name}": method for name, method in ABLATIONS.items()}
-    available = METHODS | ablations | LAYERS
+    available = METHODS | ablations | LAYERS | RECORDINGS
     names = options.methods
     if names is None:
-        groups = {"ablations": ablations, "layers": LAYERS, None: METHODS}
-        names = groups[options.group]
+        names = {
+            None: METHODS,
+            "ablations": ablations,
+            "layers": LAYERS,
+            "recordings": RECORDINGS,
+        }[options.group]
     done, parameters = finished(options.output), REGIMES[options.regime]
     for seed in options.seeds:
         for setting in options.settings:
@@ -80,7 +84,8 @@ def parse(arguments):
     parser.add_argument("--methods", nargs="+", help="by name; default: all rivals")
     for group, text in (
         ("ablations", "run all ablations instead"),
-        ("layers", "run plain and default with other numbers of trained layers"),
+        ("layers", "run plain and default by the number of trained layers instead"),
+        ("recordings", "run what is recorded of the training instead"),
     ):
         parser.add_argument(
             f"--{group}", dest="group", action="store_const", const=group, help=text
