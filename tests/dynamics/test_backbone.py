@@ -95,6 +95,17 @@ def test_families_of_models_can_be_cut(family, tmp_path):
     assert_allclose(embed(backbone), expected, atol=5e-3)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_is_all_but_the_table_of_word_embeddings(family, tmp_path):
+    backbone = make_backbone(save_tiny_model(tmp_path, config=FAMILIES[family]), "all")
+    one, two = backbone.trained_part(), backbone.trained_part()
+    frozen = [p for p in one.parameters() if not p.requires_grad]
+    assert [tuple(p.shape) for p in frozen] == [(50, 32)]
+    assert frozen[0] is one[0].model.get_input_embeddings().weight
+    for left, right in zip(one.parameters(), two.parameters(), strict=True):
+        assert (left is right) == (not left.requires_grad)
+
+
 def test_a_model_that_cannot_be_cut_is_computed_whole(tiny_model, monkeypatch, caplog):
     def refuse(self):
         raise AttributeError("no embeddings here")
