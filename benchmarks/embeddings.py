@@ -6,7 +6,7 @@ import numpy as np
 
 from skdygen.dynamics import LanguageModelDynamics
 from skdygen.dynamics._backbone import Inputs
-from skdygen.utils._torch import torch_seed
+from skdygen.utils._torch import choose_precision, torch_seed
 
 
 class FrozenStore(dict):
@@ -62,6 +62,7 @@ def encode(texts):
     """Embed texts by the frozen default model, (n_samples, n_features) float16."""
     dynamics = LanguageModelDynamics(trainable_layers=0)
     dynamics.classes_ = np.arange(2)  # for the size of heads that are not used
+    dynamics.precision_ = choose_precision("auto", dynamics._device())
     with torch_seed(0):  # heads are drawn
         backbone, _ = dynamics._build_networks()
     return backbone.encode(texts).fields["sentence_embedding"].astype(np.float16)

@@ -130,6 +130,7 @@ def neighbors(n_samples, folder):
     from pynndescent import PyNNDescentTransformer
 
     trajectories, true, given = make_trajectories(n_samples, folder)
+    PyNNDescentTransformer().fit_transform(trajectories.initial[:500].astype(float))
     settings = {"contamination": 0.5, "query": "leave-one-out", "voting": "soft"}
     found = {}
     for name, params in (

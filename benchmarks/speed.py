@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from transformers import (
     AutoModelForSequenceClassification,
@@ -30,7 +31,7 @@ from skdygen.denoisers import DirichletVAE
 from skdygen.dynamics import LanguageModelDynamics
 from skdygen.dynamics._models import find_model, load_sentence_transformer
 from skdygen.priors import ConsensusPrior
-from skdygen.utils._torch import autocast, autocast_dtype
+from skdygen.utils._torch import autocast, autocast_dtype, choose_precision
 
 from .published import fit_published
 from .run import describe_machine
@@ -53,6 +54,8 @@ def main(arguments=None):
         "--output", type=Path, default=HERE / "results" / "performance" / "speed.jsonl"
     )
     options = parser.parse_args(arguments)
+    if torch.cuda.is_available():
+        parser.error("processors are compared; hide GPUs by CUDA_VISIBLE_DEVICES=''")
     os.environ["HF_HUB_OFFLINE"] = "1"
     options.output.parent.mkdir(parents=True, exist_ok=True)
     for part in options.parts:
@@ -106,8 +109,10 @@ def against_trainer(n_texts, n_epochs):
         for seed in range(dynamics.n_branches):
             fit_trainer(texts, labels, dynamics, seed)
 
+    in_float32 = clone(dynamics).set_params(precision="fp32")
     return {
         "DyGenClassifier, all layers": partial(_fit, dynamics, texts, labels),
+        "the same in float32": partial(_fit, in_float32, texts, labels),
         "Trainer, once per branch": trainer,
     }
 
@@ -193,7 +198,7 @@ def prediction(n_texts, n_epochs):
     model = load_sentence_transformer(MODEL, max_length=clf.dynamics_.max_length)
     return {
         "SentenceTransformer.encode": partial(model.encode, new),
-        "the same in the precision of ours": partial(_encode, model, new),
+        "encode in our precision": partial(_encode, model, new),
         "predict": partial(clf.predict, new),
         "predict by a final_estimator": partial(final.predict, new),
     }
@@ -268,7 +273,7 @@ def fit_trainer(texts, labels, dynamics, seed):
             logging_strategy="no",
             report_to="none",
             disable_tqdm=True,
-            use_cpu=not torch.cuda.is_available(),
+            use_cpu=True,
             seed=seed,
         )
         Trainer(
@@ -286,8 +291,8 @@ def _fit(dynamics, texts, labels):
 
 
 def _encode(model, texts):
-    device = model.device
-    with autocast(autocast_dtype("auto", device), device):
+    precision = choose_precision("auto", model.device)
+    with autocast(autocast_dtype(precision), model.device):
         model.encode(texts)
 
 

@@ -114,8 +114,8 @@ class BaseDynamics(
         Returns
         -------
         trajectories : Trajectories of n_samples texts
-            Embedding and class probabilities after every epoch, for every text, with
-            a label or without.
+            Embedding and class probabilities at every recorded epoch, for every text,
+            with a label or without.
         """
         return self._validate_and_fit(X, y, record=True)
 
@@ -139,7 +139,7 @@ class BaseDynamics(
         Returns
         -------
         trajectories : Trajectories of n_samples texts
-            Embedding and class probabilities by the model of every epoch.
+            Embedding and class probabilities by the model of every recorded epoch.
         """
         check_is_fitted(self)
         return self._replay(self._check_X(X))

@@ -472,6 +472,8 @@ def test_search_in_several_processes(tiny_model, word_texts, tmp_path, backend, 
     grid = {"denoiser__prior_strength": [1.0, 5.0]}
     environment = dict(os.environ)
     search = GridSearchCV(clf, grid, cv=2, error_score="raise").fit(texts, noisy)
+    # Two folds and the whole: the first two stages of each; and a replay per fold.
+    assert len(list(tmp_path.rglob("output.pkl"))) == 8
     assert os.environ == environment
     assert "TOKENIZERS_PARALLELISM" not in capfd.readouterr().err
     with parallel_config("sequential"):

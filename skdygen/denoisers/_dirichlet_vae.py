@@ -36,8 +36,8 @@ class DirichletVAE(BaseDenoiser):
     ----------
     n_epochs : "auto" or int, default="auto"
         Number of passes over the texts. "auto" takes the paper's 10, as many as make
-        500 steps where the texts are few, and no more than make 20,000 where they are
-        many.
+        500 steps where the texts are few, and as many as make about 20,000, or two,
+        where they are many.
     learning_rate : float, default=3e-3
         Learning rate of Adam.
     batch_size : int, default=64
@@ -140,7 +140,8 @@ class DirichletVAE(BaseDenoiser):
         if self.n_epochs == "auto":
             n_steps_per_epoch = math.ceil(len(labelled) / self.batch_size)
             least = math.ceil(_LEAST_STEPS / n_steps_per_epoch)
-            most = max(1, _MOST_STEPS // n_steps_per_epoch)
+            # The branches are not pulled together in the first epoch.
+            most = max(2, _MOST_STEPS // n_steps_per_epoch)
             self.n_epochs_ = min(max(10, least), most)
         rng = check_random_state(self.random_state)
         with torch_seed(rng.randint(np.iinfo(np.int32).max)):

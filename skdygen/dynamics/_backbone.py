@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from ..utils._storage import allocate, batches
 from ..utils._torch import autocast
-from ._ragged import Ragged
+from ._ragged import Ragged, padded_length
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,28 @@ class Inputs:
 
     def __len__(self):
         return len(self.lengths)
+
+    def cut(self, rows, batch_size, max_tokens=None):
+        """Yield some texts in batches.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_rows,)
+            Positions of the texts, those of like length next to each other.
+        batch_size : int
+            Number of texts of a batch, at most.
+        max_tokens : int or None, default=None
+            Number of tokens of a batch, padding included, at most; one text may have
+            more. Texts that are no sequences of tokens have none.
+        """
+        has_tokens = any(isinstance(field, Ragged) for field in self.fields.values())
+        for part in batches(len(rows), batch_size):
+            batch, n_rows = rows[part], batch_size
+            if max_tokens is not None and has_tokens:
+                longest = padded_length(self.lengths[batch], _LENGTH_MULTIPLE)
+                n_rows = max(1, max_tokens // longest)
+            for few in batches(len(batch), n_rows):
+                yield batch[few]
 
     def batch(self, rows, device):
         """Return the inputs of some texts as tensors on a device, with their mask."""
@@ -78,6 +100,8 @@ class Backbone:
         Type of its matrix products, for `torch.autocast`.
     batch_size : int
         Number of texts computed together.
+    max_tokens : int or None, default=None
+        Number of tokens, padding included, above which there are fewer.
     max_nbytes, temp_folder
         When and where hidden states are memory-mapped, see `allocate`.
     verbose : int
@@ -90,14 +114,15 @@ class Backbone:
     """
 
     def __init__(
-        self, model, trainable_layers, *, device, dtype, batch_size, max_nbytes=None,
-        temp_folder=None, verbose=0,
+        self, model, trainable_layers, *, device, dtype, batch_size, max_tokens=None,
+        max_nbytes=None, temp_folder=None, verbose=0,
     ):  # fmt: skip
         self.model = model.to(device)
         self.trainable_layers = trainable_layers
         self.device = device
         self.dtype = dtype
         self.batch_size = batch_size
+        self.max_tokens = max_tokens
         self.max_nbytes = max_nbytes
         self.temp_folder = temp_folder
         self.verbose = verbose
@@ -176,13 +201,14 @@ class Backbone:
                 if not torch.is_tensor(values):
                     constants[name] = values
                 elif name != "attention_mask":
-                    flat.setdefault(name, []).append(values[mask].numpy())
+                    # Half the memory; a batch makes them long again.
+                    flat.setdefault(name, []).append(values[mask].int().numpy())
         lengths = np.concatenate(lengths)
         pad_id = self.model.tokenizer.pad_token_id or 0
         return Inputs(
             {
                 name: Ragged(
-                    np.concatenate(values).astype(np.int32),  # made long by the batch
+                    np.concatenate(values),
                     lengths,
                     fill=pad_id if name == "input_ids" else 0,
                 )
@@ -199,9 +225,9 @@ class Backbone:
             total=len(order), desc="encoding", unit="text", disable=not self.verbose
         )
         with progress, torch.no_grad(), autocast(self.dtype, self.device):
-            for part in batches(len(order), self.batch_size):
-                yield order[part], inputs.batch(order[part], self.device)
-                progress.update(len(order[part]))
+            for batch in inputs.cut(order, self.batch_size, self.max_tokens):
+                yield batch, inputs.batch(batch, self.device)
+                progress.update(len(batch))
 
     def _embed(self, tokens):
         embeddings = np.empty((len(tokens), self.n_features), dtype=np.float32)

@@ -59,8 +59,9 @@ class LanguageModelDynamics(BaseDynamics):
     batch_size : int, default=32
         Number of texts per step.
     max_tokens : int or None, default=None
-        Number of tokens per step, padding included, above which a batch is cut in
-        two although it has no more than `batch_size` texts. None: no limit.
+        Number of tokens per step, padding included, above which a batch is cut smaller
+        although it has no more than `batch_size` texts; four times as many where no
+        gradients are needed. A single text may have more. None: no limit.
     max_length : int or None, default=128
         Number of tokens that texts are cut to. None takes the model's own limit.
     trainable_layers : "all" or int, default="all"
@@ -84,7 +85,7 @@ class LanguageModelDynamics(BaseDynamics):
         Norm that gradients are clipped to.
     precision : {"auto", "bf16", "fp32"}, default="auto"
         Precision of the matrix products. "auto" takes bfloat16 where the device
-        computes it natively and a small check of it passes.
+        computes it natively and, on a processor, a short trial finds it faster.
     device : str, default="auto"
         Where to compute, such as "cpu" or "cuda:1". "auto" leaves it to accelerate.
     n_components : int or None, default=None
@@ -218,19 +219,21 @@ class LanguageModelDynamics(BaseDynamics):
         self.verbose = verbose
 
     def _fit(self, X, codes, *, record):
-        from ..utils._processes import draw_apart, same_everywhere
-        from ..utils._torch import torch_seed
+        from ..utils._processes import draw_apart, same_everywhere, same_random_state
+        from ..utils._torch import choose_precision, torch_seed
         from ._recording import Recorder
         from ._training import train
 
-        rng = same_everywhere(check_random_state(self.random_state))
+        rng = same_random_state(check_random_state(self.random_state))
+        # Chosen once, by the main process: a replay computes as the fit did.
+        chosen = choose_precision(self.precision, self._device())
+        self.precision_ = same_everywhere(chosen)
         seed = rng.randint(np.iinfo(np.int32).max)
         with torch_seed(seed):
             backbone, branches = self._networks = self._build_networks()
             draw_apart()
-            inputs = backbone.encode(X)
-            self.precision_ = "fp32" if backbone.dtype is None else "bf16"
             self._fit_projection(branches.n_features, seed)
+            inputs = backbone.encode(X)
             logger.info(
                 "fine-tuning %d branches of %s on %s in %s: %d texts, %d of them "
                 "without a label",
@@ -292,7 +295,7 @@ class LanguageModelDynamics(BaseDynamics):
             )
         self.projection_ = GaussianRandomProjection(
             self.n_components, random_state=seed
-        ).fit(np.empty((1, n_features), dtype=np.float32))
+        ).fit(np.zeros((1, n_features), dtype=np.float32))
         self.n_features_out_ = self.n_components
 
     def _loss(self, logits, targets, epoch):
@@ -337,21 +340,26 @@ class LanguageModelDynamics(BaseDynamics):
         run(backbone, branches, backbone.encode(X), np.arange(len(X)), observe)
         return found[rows]
 
+    def _device(self):
+        from ..utils._processes import state
+
+        return state().device if self.device == "auto" else self.device
+
     def _build_networks(self):
         """Return the part of the model that stays, and the branches to be trained."""
-        from ..utils._processes import state
         from ..utils._torch import autocast_dtype
         from ._backbone import Backbone
         from ._branches import Branch, Branches, HiddenLayer
         from ._models import load_sentence_transformer
 
-        device = state().device if self.device == "auto" else self.device
+        device = self._device()
         backbone = Backbone(
             load_sentence_transformer(self.model, max_length=self.max_length),
             self.trainable_layers,
             device=device,
-            dtype=autocast_dtype(self.precision, device),
+            dtype=autocast_dtype(self.precision_),
             batch_size=self.batch_size * _INFERENCE_BATCHES,
+            max_tokens=self.max_tokens and self.max_tokens * _INFERENCE_BATCHES,
             max_nbytes=self.max_nbytes,
             temp_folder=self.temp_folder,
             verbose=self.verbose,

@@ -5,6 +5,11 @@ import math
 import numpy as np
 
 
+def padded_length(lengths, multiple):
+    """Length that sequences are padded to: the longest, up to the next multiple."""
+    return max(1, math.ceil(lengths.max() / multiple)) * multiple
+
+
 class Ragged:
     """Sequences of unequal length, one after the other in one flat array.
 
@@ -45,8 +50,7 @@ class Ragged:
             True where a sequence has an item.
         """
         lengths = self.lengths[rows]
-        longest = max(1, math.ceil(lengths.max() / multiple)) * multiple
-        steps = np.arange(longest)
+        steps = np.arange(padded_length(lengths, multiple))
         mask = steps < lengths[:, None]
         return np.where(mask, self.starts[rows][:, None] + steps, 0), mask
 

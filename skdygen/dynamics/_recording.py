@@ -4,7 +4,6 @@ import numpy as np
 import torch
 
 from ..utils._processes import merge, own_rows
-from ..utils._storage import batches
 from ..utils._torch import autocast
 
 
@@ -17,7 +16,7 @@ class Recorder:
         Written to.
     epochs : list of int
         The epochs that are recorded, in the order in which they stand there.
-    projection : transformer or None
+    projection : GaussianRandomProjection or None
         Applied to the embedding of each branch.
     """
 
@@ -46,8 +45,7 @@ class Recorder:
         position = self.epochs.index(epoch)
         seen = as_array(embeddings)
         if self.projection is not None:
-            flat = seen.reshape(-1, seen.shape[-1])
-            seen = self.projection.transform(flat).reshape(*seen.shape[:-1], -1)
+            seen = seen @ self.projection.components_.T
         self.trajectories.embeddings[:, :, position][rows] = seen
         self.trajectories.probabilities[:, :, position][rows] = probabilities(logits)
         self._is_own[rows] = True
@@ -97,10 +95,10 @@ def run(backbone, branches, inputs, rows, observe):
     """
     branches.eval()
     order = rows[np.argsort(-inputs.lengths[rows], kind="stable")]
-    for part in batches(len(order), backbone.batch_size):
+    for batch in inputs.cut(order, backbone.batch_size, backbone.max_tokens):
         with autocast(backbone.dtype, backbone.device):
-            embeddings, logits = branches(inputs.batch(order[part], backbone.device))
-        observe(order[part], embeddings, logits)
+            embeddings, logits = branches(inputs.batch(batch, backbone.device))
+        observe(batch, embeddings, logits)
 
 
 def as_array(values):

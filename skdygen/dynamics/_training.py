@@ -63,11 +63,16 @@ def train(
     """
     labelled = np.flatnonzero(targets >= 0)
     targets = torch.from_numpy(targets).to(device)
-    lengths = inputs.lengths[labelled]
-    orders = [
-        length_grouped_batches(lengths, batch_size, rng, max_tokens=max_tokens)
-        for _ in range(n_epochs)
-    ]
+    orders = []
+    for _ in range(n_epochs):
+        drawn = length_grouped_batches(inputs.lengths[labelled], batch_size, rng)
+        orders.append(
+            [
+                rows
+                for batch in drawn
+                for rows in inputs.cut(labelled[batch], batch_size, max_tokens)
+            ]
+        )
     n_steps = sum(map(len, orders))
 
     parameters = branches.trained_parameters()
@@ -93,8 +98,8 @@ def train(
         for epoch, order in enumerate(orders):
             branches.train()
             epoch_loss = torch.zeros((), device=device)
-            for rows in (labelled[batch] for batch in order):
-                rows, weight = own_share(rows)
+            for batch in order:
+                rows, weight = own_share(batch)
                 features = inputs.batch(rows, device)
                 with autocast(dtype, device):
                     embeddings, logits = network(features)
@@ -150,7 +155,7 @@ def coregularized_loss(logits, targets, regularization):
     return loss
 
 
-def length_grouped_batches(lengths, batch_size, rng, *, max_tokens=None):
+def length_grouped_batches(lengths, batch_size, rng):
     """Draw batches of texts of like length, all in a random order.
 
     Parameters
@@ -161,8 +166,6 @@ def length_grouped_batches(lengths, batch_size, rng, *, max_tokens=None):
         Number of texts in a batch; the last one drawn may be smaller.
     rng : RandomState
         Source of the order.
-    max_tokens : int or None, default=None
-        Number of tokens, padding included, above which a batch is cut smaller.
 
     Returns
     -------
@@ -174,11 +177,7 @@ def length_grouped_batches(lengths, batch_size, rng, *, max_tokens=None):
     for pool in batches(len(order), batch_size * _BATCHES_SORTED_TOGETHER):
         pooled = order[pool]
         pooled = pooled[np.argsort(lengths[pooled], kind="stable")]
-        for part in batches(len(pooled), batch_size):
-            batch, n_rows = pooled[part], batch_size
-            if max_tokens is not None:
-                n_rows = max(1, max_tokens // max(1, lengths[batch].max()))
-            drawn += [batch[few] for few in batches(len(batch), n_rows)]
+        drawn += [pooled[part] for part in batches(len(pooled), batch_size)]
     return [drawn[i] for i in rng.permutation(len(drawn))]
 
 

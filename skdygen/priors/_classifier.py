@@ -34,8 +34,8 @@ class ClassifierPrior(BaseCleanSetPrior):
         no wrong label has touched (of the first epoch where they were not recorded),
         or those after an epoch; negative numbers count from the last.
     max_samples : int or None, default=10_000
-        Number of clean texts that are learnt from; of more, some are taken evenly.
-        None takes all.
+        Number of clean texts that are learnt from; of more, some of each class are,
+        evenly along their scores. None takes all.
     missing_label : object, default=None
         The value in `y` that means "no label"; NaN stands for all null values.
 
@@ -48,7 +48,8 @@ class ClassifierPrior(BaseCleanSetPrior):
     contamination_ : float
         The share of labels that was left out.
     clean_indices_ : ndarray of shape (n_clean,)
-        Positions of the texts taken for clean, sorted.
+        Positions of the texts taken for clean, or of those of them that are learnt
+        from, sorted.
     clean_codes_ : ndarray of shape (n_clean,)
         Their given classes, as positions in the classes.
     estimator_ : classifier or None

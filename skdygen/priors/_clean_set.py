@@ -69,9 +69,10 @@ class BaseCleanSetPrior(BasePrior):
         return prior
 
     def _select(self, codes, labelled):
-        """Return the positions of texts with the lowest scores, at most `max_samples`.
+        """Return the positions of the texts with the lowest scores, or of some of them.
 
-        Of more, some are taken evenly, not the lowest: those would be the easy ones.
+        Of more than `max_samples` some of each class are taken, evenly along the
+        scores, since those with the lowest would be the easy ones.
         """
         groups = [labelled]
         if self.selection == "class":
@@ -89,7 +90,11 @@ class BaseCleanSetPrior(BasePrior):
             )
         if self.max_samples is None or len(kept) <= self.max_samples:
             return kept
-        return kept[np.linspace(0, len(kept) - 1, self.max_samples).astype(int)]
+        kept = kept[np.lexsort((self.noise_scores_[kept], codes[kept]))]
+        _, firsts = np.unique(codes[kept], return_index=True)  # no class is lost
+        n_others = max(0, self.max_samples - len(firsts))
+        others = np.linspace(0, len(kept) - 1, n_others).astype(int)
+        return np.sort(kept[np.union1d(firsts, others)])
 
     def _space(self, trajectories, rows):
         """Embeddings of one epoch, all branches side by side, (n_rows, n_features).

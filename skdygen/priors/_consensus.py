@@ -44,7 +44,7 @@ class ConsensusPrior(_BaseComposition, BasePrior):
         Number of neighbours for the priors above that ask them.
     max_samples : int or None, default=10_000
         Number of clean texts that each of the priors above learns from; of more, some
-        are taken evenly. None takes all.
+        of each class are, evenly along their scores. None takes all.
     missing_label : object, default=None
         The value in `y` that means "no label"; NaN stands for all null values.
 

@@ -42,17 +42,18 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         Whether the prior is all on the class with most votes, or shared out as the
         votes are.
     epoch : int or "initial", default=-1
-        The epoch in whose embeddings neighbours are looked for; negative numbers
-        count from the last. The paper's is 0, the first; "initial" is before it, or
-        the first where nothing from before was recorded.
+        The recorded epoch in whose embeddings neighbours are looked for; negative
+        numbers count from the last. The paper's is 0, the first; "initial" is before
+        it, or the first where nothing from before was recorded.
     neighbors : transformer, default=None
         A transformer that gives a sparse matrix of distances, such as
         `sklearn.neighbors.RadiusNeighborsTransformer(mode="distance")` or
         `pynndescent.PyNNDescentTransformer()`; of the neighbours it finds the nearest
         `n_neighbors` vote. None takes `sklearn.neighbors.KNeighborsTransformer`.
     max_samples : int or None, default=10_000
-        Number of clean texts who are asked; of more, some are taken evenly, so that
-        time grows no faster than the number of texts. None asks all.
+        Number of clean texts that are asked; of more, some of each class are, evenly
+        along their scores, so that time grows no faster than the number of texts. None
+        asks all.
     missing_label : object, default=None
         The value in `y` that means "no label"; NaN stands for all null values.
 
@@ -65,7 +66,8 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
     contamination_ : float
         The share of wrong labels that was estimated or given.
     clean_indices_ : ndarray of shape (n_clean,)
-        Positions of the texts taken for clean, sorted.
+        Positions of the texts taken for clean, or of those of them that are asked,
+        sorted.
     clean_codes_ : ndarray of shape (n_clean,)
         Their given classes, as positions in the classes.
     neighbors_ : transformer

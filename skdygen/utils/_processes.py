@@ -24,7 +24,14 @@ def state():
     return PartialState(cpu=several and not torch.cuda.is_available())
 
 
-def same_everywhere(rng):
+def same_everywhere(value):
+    """Return what the main process has, which can be any object."""
+    if state().num_processes == 1:
+        return value
+    return broadcast_object_list([value])[0]
+
+
+def same_random_state(rng):
     """Return a random state that all processes have in common.
 
     Parameters
@@ -40,7 +47,7 @@ def same_everywhere(rng):
     if state().num_processes == 1:
         return rng
     common = np.random.RandomState()
-    common.set_state(broadcast_object_list([rng.get_state()])[0])
+    common.set_state(same_everywhere(rng.get_state()))
     return common
 
 

@@ -21,8 +21,8 @@ def torch_seed(seed):
         yield
 
 
-def autocast_dtype(precision, device):
-    """Resolve a `precision` parameter to the type of the matrix products.
+def choose_precision(precision, device):
+    """Resolve a `precision` parameter.
 
     Parameters
     ----------
@@ -34,11 +34,16 @@ def autocast_dtype(precision, device):
 
     Returns
     -------
-    dtype : torch.dtype or None
-        The type for `torch.autocast`; None for plain float32.
+    precision : {"bf16", "fp32"}
+        The precision of the matrix products.
     """
     if precision == "auto":
-        precision = "bf16" if _computes_bfloat16(torch.device(device).type) else "fp32"
+        return "bf16" if _computes_bfloat16(torch.device(device).type) else "fp32"
+    return precision
+
+
+def autocast_dtype(precision):
+    """Return the type for `torch.autocast`: bfloat16, or None for plain float32."""
     return torch.bfloat16 if precision == "bf16" else None
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skdygen.dynamics._backbone import Inputs
 from skdygen.dynamics._ragged import Ragged
 from skdygen.dynamics._training import coregularized_loss, length_grouped_batches
 from skdygen.utils._warmup import warmup_epochs
@@ -61,15 +62,19 @@ def test_batches_are_of_like_length():
 
 
 def test_batches_of_few_tokens():
-    lengths = np.random.RandomState(0).randint(1, 100, size=1000)
-    rng = np.random.RandomState(0)
-    drawn = length_grouped_batches(lengths, 10, rng, max_tokens=80)
-    assert_array_equal(np.sort(np.concatenate(drawn)), np.arange(1000))
-    tokens = np.array([len(batch) * lengths[batch].max() for batch in drawn])
-    n_rows = np.array([len(batch) for batch in drawn])
+    lengths = np.sort(np.random.RandomState(0).randint(1, 100, size=1000))
+    ids = np.arange(lengths.sum(), dtype=np.int32)
+    inputs = Inputs({"input_ids": Ragged(ids, lengths)}, lengths)
+    drawn = list(inputs.cut(np.arange(1000), 10, max_tokens=80))
+    assert_array_equal(np.concatenate(drawn), np.arange(1000))
+    shapes = [tuple(inputs.batch(b, "cpu")["input_ids"].shape) for b in drawn]
+    n_rows = np.array([n for n, _ in shapes])
+    tokens = np.array([n * length for n, length in shapes])
     assert (tokens[n_rows > 1] <= 80).all()  # one text may be longer
-    assert n_rows.max() == 10
-    assert n_rows.min() == 1
+    assert (n_rows.min(), n_rows.max()) == (1, 10)
+    # What is no sequence of tokens has none.
+    rows = Inputs({"sentence_embedding": np.ones((30, 4))}, np.ones(30, dtype=int))
+    assert [len(b) for b in rows.cut(np.arange(30), 10, max_tokens=1)] == [10, 10, 10]
 
 
 @pytest.mark.parametrize(

@@ -2,23 +2,29 @@ import pytest
 import torch
 
 from skdygen.utils import _torch
-from skdygen.utils._torch import autocast, autocast_dtype, torch_seed
+from skdygen.utils._torch import (
+    autocast,
+    autocast_dtype,
+    choose_precision,
+    torch_seed,
+)
 
 CPU = torch.device("cpu")
 
 
 def test_precision_that_is_asked_for():
-    assert autocast_dtype("fp32", CPU) is None
-    assert autocast_dtype("bf16", CPU) is torch.bfloat16
+    for precision, dtype in (("fp32", None), ("bf16", torch.bfloat16)):
+        assert choose_precision(precision, CPU) == precision
+        assert autocast_dtype(precision) is dtype
 
 
 @pytest.mark.parametrize(
     ("is_native", "is_right", "is_faster", "expected"),
     [
-        (True, True, True, torch.bfloat16),
-        (True, True, False, None),
-        (True, False, True, None),
-        (False, True, True, None),
+        (True, True, True, "bf16"),
+        (True, True, False, "fp32"),
+        (True, False, True, "fp32"),
+        (False, True, True, "fp32"),
     ],
 )
 def test_automatic_precision(is_native, is_right, is_faster, expected, monkeypatch):
@@ -27,15 +33,7 @@ def test_automatic_precision(is_native, is_right, is_faster, expected, monkeypat
     monkeypatch.setattr(
         torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False
     )
-    product = torch.mm
-
-    def slow(left, right):
-        is_slow = left.dtype == (torch.float32 if is_faster else torch.bfloat16)
-        for _ in range(20 if is_slow else 1):
-            found = product(left, right)
-        return found
-
-    monkeypatch.setattr(torch, "mm", slow)
+    monkeypatch.setattr(_torch, "_bfloat16_is_faster", lambda: is_faster)
     if not is_right:
         matmul = torch.Tensor.__matmul__
 
@@ -44,8 +42,20 @@ def test_automatic_precision(is_native, is_right, is_faster, expected, monkeypat
             return product + 1 if product.dtype == torch.bfloat16 else product
 
         monkeypatch.setattr(torch.Tensor, "__matmul__", wrong)
-    assert autocast_dtype("auto", CPU) is expected
+    assert choose_precision("auto", CPU) == expected
     _torch._computes_bfloat16.cache_clear()
+
+
+@pytest.mark.parametrize("seconds", [{"bf16": 1, "fp32": 2}, {"bf16": 2, "fp32": 1}])
+def test_bfloat16_is_taken_where_it_is_faster(seconds, monkeypatch):
+    now = [0.0]
+
+    def product(left, right):
+        now[0] += seconds["bf16" if left.dtype == torch.bfloat16 else "fp32"]
+
+    monkeypatch.setattr(torch, "mm", product)
+    monkeypatch.setattr(_torch.time, "perf_counter", lambda: now[0])
+    assert _torch._bfloat16_is_faster() == (seconds["bf16"] < seconds["fp32"])
 
 
 def test_autocast():
