@@ -63,11 +63,16 @@ def main(arguments=None):
     speed = {row["part"]: row for row in speed}  # the last of each part counts
     cells = load_cells(options.results)
     curve = layer_curve(cells, speed)
+    images = options.docs / "images"
+    images.mkdir(exist_ok=True)
+    plt.rcParams["svg.hashsalt"] = "skdygen"  # equal results, equal files
     parts = {
         "ratios": markdown([*ratios(speed), *shares(speed)]),
-        "layers": markdown(layer_rows(curve)),
+        "layers": markdown(layer_rows(curve))
+        + draw_layers(curve, images / "performance_layers.svg"),
         "recordings": markdown(list(recordings(cells))),
-        "growth": markdown(growth(scaling)),
+        "growth": markdown(growth(scaling))
+        + draw_growth(scaling, images / "performance_growth.svg"),
         "memory": memory(scaling),
         "neighbors": markdown(neighbors(scaling)),
         "setup": setup([*speed.values(), *scaling]),
@@ -78,11 +83,6 @@ def main(arguments=None):
         (HERE / "performance.md").read_text(),
     )
     (options.docs / "performance.md").write_text(text)
-    images = options.docs / "images"
-    images.mkdir(exist_ok=True)
-    plt.rcParams["svg.hashsalt"] = "skdygen"  # equal results, equal files
-    draw_growth(scaling, images / "performance_growth.svg")
-    draw_layers(curve, images / "performance_layers.svg")
 
 
 def read(path):
@@ -291,10 +291,10 @@ def setup(rows):
 
 
 def draw_growth(scaling, path):
-    """Draw time and memory of stages 2 and 3 over the number of texts."""
+    """Draw time and memory of stages 2 and 3, and give the line that shows it."""
     found = _growth(scaling)
     if len(found) < 2:
-        return
+        return ""
     figure, axes = plt.subplots(1, 2, figsize=(7, 2.8), layout="constrained")
     axes[0].loglog(found.index, found["seconds"], "o-", color="#0072b2")
     axes[0].set_ylabel("seconds")
@@ -308,12 +308,13 @@ def draw_growth(scaling, path):
         axis.set_xlabel("texts")
         axis.grid(alpha=0.3)
     save_figure(figure, path)
+    return f"\n\n![Time and memory of stages 2 and 3](images/{path.name})"
 
 
 def draw_layers(curve, path):
-    """Draw accuracy over cost, a point for each number of trained layers."""
+    """Draw accuracy over cost by trained layers, and give the line that shows it."""
     if curve.empty or curve["seconds"].isna().all():
-        return
+        return ""
     figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
     axes.plot(curve["seconds"], curve["default"], "D-", color="#0072b2")
     for n_layers, row in curve.iterrows():
@@ -325,6 +326,7 @@ def draw_layers(curve, path):
     axes.set_ylabel("test accuracy, real mistakes")
     axes.margins(x=0.15, y=0.2)
     save_figure(figure, path)
+    return f"\n\n![Accuracy over cost](images/{path.name})"
 
 
 if __name__ == "__main__":
