@@ -22,16 +22,18 @@ def rounds(part, *seconds):
 
 def test_ratios_are_medians_of_rounds():
     ours, theirs = "DyGenClassifier, all layers", "Trainer, once per branch"
+    in_float32 = "the same in float32"
     trainer = rounds(
         "trainer",
-        {ours: 1.0, theirs: 4.0},
-        {ours: 3.0, theirs: 5.0},
-        {ours: 9.0, theirs: 10.0},
+        {ours: 1.0, in_float32: 4.0, theirs: 4.0},
+        {ours: 3.0, in_float32: 4.0, theirs: 5.0},
+        {ours: 9.0, in_float32: 5.0, theirs: 10.0},
     )
-    (row,) = performance.ratios({"trainer": trainer})
+    row, without_target = performance.ratios({"trainer": trainer})
     assert row["ratio"] == "0.60"
     assert (row["median"], row["its median"]) == ("3.0", "5.0")
     assert row[" "] == "missed"
+    assert (without_target["ratio"], without_target["target"]) == ("0.80", "")
     whole = {"stage 1": 9.5, "stage 1 without recording": 8.5, "stages 2 and 3": 0.5}
     recording, denoising = performance.shares({"shares": rounds("shares", whole)})
     assert (recording["ratio"], recording[" "]) == ("0.10", "reached")
