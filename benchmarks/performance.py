@@ -181,13 +181,13 @@ def layer_rows(curve):
 def recordings(cells):
     """Rows on what is recorded: accuracy of all, and differences to every epoch."""
     for regime in REGIMES:
+        means = by_setting(cells, regime, "test_accuracy", list(RECORDINGS))
+        if means.empty or list(means) != list(RECORDINGS):
+            continue
         scores = {
             score: by_setting(cells, regime, score, list(RECORDINGS))
             for score in ("test_accuracy", "most_probable_accuracy", "auroc")
         }
-        means = scores["test_accuracy"]
-        if means.empty or list(means) != list(RECORDINGS):
-            continue
         differences, intervals = difference_to(means, "every epoch")
         for name in RECORDINGS:
             change = {

@@ -11,7 +11,7 @@ if importlib.util.find_spec("cleanlab") is None:
     pytest.skip("the benchmark needs cleanlab", allow_module_level=True)
 
 from benchmarks import performance, scaling, speed
-from benchmarks.methods import LAYERS
+from benchmarks.methods import LAYERS, RECORDINGS
 from benchmarks.published import fit_published
 from skdygen.utils._torch import torch_seed
 
@@ -89,11 +89,28 @@ def test_measure_and_report(tmp_path):
         }
         for name in LAYERS
     ]
+    cells += [
+        {
+            "setting": "trec_wrench",
+            "regime": "frozen",
+            "seed": 0,
+            "method": name,
+            "scores": {
+                "test_accuracy": 0.5 + 0.01 * i,
+                "most_probable_accuracy": 0.6,
+                "auroc": 0.7,
+            },
+        }
+        for i, name in enumerate(RECORDINGS)
+    ]
     (results / "cells.jsonl").write_text("\n".join(map(json.dumps, cells)))
     performance.main(["--results", str(results), "--docs", str(docs)])
     page = (docs / "performance.md").read_text()
     assert "<!--" not in page
     assert "| all | 0.500 | 0.600 | +10.0 |" in page
     assert "| 400 |" in page
+    assert (
+        "| three of the epochs | +1.0 (+1.0 to +1.0) | +1.0 | +0.0 | +0.000 |" in page
+    )
     for name in ("growth", "layers"):
         assert (docs / "images" / f"performance_{name}.svg").exists()
