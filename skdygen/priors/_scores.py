@@ -32,10 +32,9 @@ def noise_scores(trajectories, codes, score):
     scores = np.full(len(codes), np.nan)
     labelled = np.flatnonzero(codes >= 0)
     if score == "margin":
-        for part in batches(len(labelled), _ROWS_AT_ONCE):
-            rows = labelled[part]
-            found = margin_score(trajectories.probabilities[rows], codes[rows])
-            scores[rows] = found.mean(axis=1)
+        scores[labelled] = _score_rows(
+            margin_score, lambda rows: trajectories.probabilities[rows], codes
+        )
         return scores
     function = {"paper": paper_score, "relative": relative_score}[score]
     scores[labelled] = _score_distances(function, trajectories.embeddings, codes)
@@ -112,14 +111,20 @@ def margin_score(probabilities, codes):
 
 
 def _score_distances(function, embeddings, codes):
-    """Mean score over the branches of the texts with a label, batch by batch."""
+    """Score the texts with a label by their distances to the class centroids."""
     centroids = class_centroids(embeddings, codes, codes.max() + 1)
+    return _score_rows(
+        function, lambda rows: centroid_distances(embeddings[rows], centroids), codes
+    )
+
+
+def _score_rows(function, values_of, codes):
+    """Mean score over the branches of the texts with a label, batch by batch."""
     labelled = np.flatnonzero(codes >= 0)
     scores = np.empty(len(labelled))
     for part in batches(len(labelled), _ROWS_AT_ONCE):
         rows = labelled[part]
-        distances = centroid_distances(embeddings[rows], centroids)
-        scores[part] = function(distances, codes[rows]).mean(axis=1)
+        scores[part] = function(values_of(rows), codes[rows]).mean(axis=1)
     return scores
 
 
