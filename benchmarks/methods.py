@@ -20,7 +20,7 @@ from skdygen.priors import (
 )
 
 from .rivals import ApproximateVAE, fit_cleanlab, fit_co_teaching
-from .task import PLAIN
+from .task import PLAIN, TRAINED_LAYERS
 
 SCORED = ("development", "test")
 
@@ -281,7 +281,7 @@ def _initial_only(trajectories):
 
 ABLATIONS = {
     "first epoch only": _ablation(view=_only_epochs(lambda n_epochs: [0])),
-    "last epoch only": _ablation(view=_only_epochs(lambda n_epochs: [n_epochs - 1])),
+    "last epoch only": _ablation(view=_only_epochs(partial(spread_epochs, 1))),
     "without the initial embedding": _ablation(view=_without_initial),
     "stage 1 not co-regularised": _ablation(fit={"regularization": 0.0}),
     "stage 3 not co-regularised": _ablation(denoiser__regularization=0.0),
@@ -356,7 +356,7 @@ def _plain_layers(n_layers):
 # How much of the model is trained; three layers is the regime's.
 LAYERS = {
     f"{name}, {n_layers} layers": method
-    for n_layers in (0, 1, 2, 3, 4, "all")
+    for n_layers in TRAINED_LAYERS
     for name, method in (
         ("plain", _plain_layers(n_layers)),
         ("default", _ablation(fit={"trainable_layers": n_layers})),

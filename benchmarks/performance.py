@@ -5,7 +5,6 @@ are replaced by tables.
 """
 
 import argparse
-import json
 import re
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pandas as pd
 from .data import REAL
 from .methods import LAYERS, RECORDINGS
 from .report import by_setting, difference_to, load_cells, markdown, save_figure
+from .run import read_rows
 from .task import REGIMES
 
 HERE = Path(__file__).parent
@@ -59,7 +59,8 @@ def main(arguments=None):
     parser.add_argument("--docs", type=Path, default=HERE.parent / "docs")
     options = parser.parse_args(arguments)
     folder = options.results / "performance"
-    speed, scaling = read(folder / "speed.jsonl"), read(folder / "scaling.jsonl")
+    speed = read_rows(folder / "speed.jsonl")
+    scaling = read_rows(folder / "scaling.jsonl")
     speed = {row["part"]: row for row in speed}  # the last of each part counts
     cells = load_cells(options.results)
     curve = layer_curve(cells, speed)
@@ -83,11 +84,6 @@ def main(arguments=None):
         (HERE / "performance.md").read_text(),
     )
     (options.docs / "performance.md").write_text(text)
-
-
-def read(path):
-    """Read a file of JSON lines."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def ratios(speed):
@@ -157,7 +153,6 @@ def layer_curve(cells, speed):
             continue
         row = rows.setdefault(n_layers, {"seconds": seconds.get(n_layers, np.nan)})
         row[method] = accuracy[name].mean()
-        row["n_settings"] = len(accuracy)
         if method == "default":
             gain = accuracy[name] - accuracy[f"plain, {n_layers} layers"]
             row["worst"] = 100 * gain.min()

@@ -5,7 +5,6 @@ The text is that of `report.md` beside this file; lines such as ``<!-- summary f
 """
 
 import argparse
-import json
 import re
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pandas as pd
 
 from .data import REAL, SETTINGS
 from .methods import ABLATIONS, METHODS
+from .run import read_rows
 from .task import REGIMES
 
 HERE = Path(__file__).parent
@@ -73,9 +73,7 @@ def load_cells(folder):
     """
     rows = []
     for path in sorted(folder.glob("*.jsonl")):
-        for line in path.read_text().splitlines():
-            row = json.loads(line)
-            rows.append(row | row.pop("scores"))
+        rows += [row | row.pop("scores") for row in read_rows(path)]
     return pd.DataFrame(rows)
 
 

@@ -105,8 +105,12 @@ def finished(path):
     if not path.exists():
         return set()
     parts = ("setting", "regime", "seed", "method", "parameters")
-    rows = map(json.loads, path.read_text().splitlines())
-    return {cell_key(*(row[part] for part in parts)) for row in rows}
+    return {cell_key(*(row[part] for part in parts)) for row in read_rows(path)}
+
+
+def read_rows(path):
+    """Read a file of results."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def run_cell(task, name, method):

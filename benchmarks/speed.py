@@ -35,10 +35,10 @@ from skdygen.utils._torch import autocast, autocast_dtype, choose_precision
 
 from .published import fit_published
 from .run import describe_machine
+from .task import TRAINED_LAYERS
 
 HERE = Path(__file__).parent
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-LAYERS = (0, 1, 2, 3, 4, "all")
 
 
 def main(arguments=None):
@@ -246,7 +246,7 @@ def layers(n_texts, n_epochs):
             texts,
             labels,
         )
-        for n_layers in LAYERS
+        for n_layers in TRAINED_LAYERS
     }
 
 

@@ -33,6 +33,7 @@ REGIMES = {
         "dynamics": {"trainable_layers": 3, "n_epochs": 5, "max_length": 64},
     },
 }
+TRAINED_LAYERS = (0, 1, 2, 3, 4, "all")  # compared, where a regime has one of them
 PLAIN = {"n_branches": 1, "regularization": 0.0}
 
 

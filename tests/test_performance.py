@@ -13,6 +13,7 @@ if importlib.util.find_spec("cleanlab") is None:
 from benchmarks import performance, scaling, speed
 from benchmarks.methods import LAYERS, RECORDINGS
 from benchmarks.published import fit_published
+from benchmarks.run import read_rows
 from skdygen.utils._torch import torch_seed
 
 
@@ -75,7 +76,7 @@ def test_measure_and_report(tmp_path):
     command = ["--sizes", "200", "400", "--temp-folder", str(tmp_path)]
     command += ["--output", str(folder / "scaling.jsonl")]
     scaling.main([*command, "--parts", "stages 2 and 3"])
-    rows = performance.read(folder / "scaling.jsonl")
+    rows = read_rows(folder / "scaling.jsonl")
     assert [row["n_texts"] for row in rows] == [200, 400]
     assert all(row["accuracy"] > 0.5 for row in rows)  # of ten classes
     assert all(row["peak_private_megabytes"] > 0 for row in rows)
