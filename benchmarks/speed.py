@@ -10,8 +10,10 @@ import json
 import os
 import tempfile
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -153,6 +155,21 @@ def shares(n_texts, n_epochs):
         "stage 1": partial(dynamics.fit_transform, texts, labels),
         "stage 1 without recording": partial(dynamics.fit, texts, labels),
         "stages 2 and 3": denoise,
+    }
+
+
+def dropout(n_texts, n_epochs):
+    """Time the training of all layers with this package's dropout and torch's."""
+    texts, labels = make_data(n_texts)
+    dynamics = LanguageModelDynamics(trainable_layers="all", n_epochs=n_epochs)
+
+    def by_torch():
+        with patch("skdygen.dynamics._training.fast_dropout", nullcontext):
+            dynamics.fit(texts, labels)
+
+    return {
+        "training": partial(dynamics.fit, texts, labels),
+        "the same with torch's dropout": by_torch,
     }
 
 
@@ -300,6 +317,7 @@ PARTS = {
     "trainer": against_trainer,
     "published": against_published,
     "shares": shares,
+    "dropout": dropout,
     "arithmetic": arithmetic,
     "prediction": prediction,
     "search": search,

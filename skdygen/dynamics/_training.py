@@ -11,6 +11,7 @@ from transformers import get_linear_schedule_with_warmup
 from ..utils._processes import distribute, mean_everywhere, own_share
 from ..utils._storage import batches
 from ..utils._torch import autocast
+from ._dropout import fast_dropout
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def train(
             for batch in order:
                 rows, weight = own_share(batch)
                 features = inputs.batch(rows, device)
-                with autocast(dtype, device):
+                with autocast(dtype, device), fast_dropout(device):
                     embeddings, logits = network(features)
                 batch_loss = weight * loss(logits.float(), targets[rows], epoch)
                 batch_loss.backward()

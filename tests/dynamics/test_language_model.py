@@ -31,12 +31,14 @@ def make_dynamics(tiny_model, **params):
 
 @pytest.mark.parametrize("trainable_layers", LAYERS)
 def test_learns_and_records(tiny_model, trainable_layers):
-    texts, labels = make_word_texts(120)
-    dynamics = make_dynamics(tiny_model, trainable_layers=trainable_layers, n_epochs=6)
+    texts, labels = make_word_texts(240)
+    dynamics = make_dynamics(
+        tiny_model, trainable_layers=trainable_layers, n_epochs=6, learning_rate=5e-3
+    )
     trajectories = dynamics.fit_transform(texts, labels)
     width = 16 if trainable_layers == 0 else 32
-    assert trajectories.embeddings.shape == (120, 2, 6, width)
-    assert trajectories.probabilities.shape == (120, 2, 6, 2)
+    assert trajectories.embeddings.shape == (240, 2, 6, width)
+    assert trajectories.probabilities.shape == (240, 2, 6, 2)
     assert trajectories.classes.tolist() == ["animal", "fruit"]
     assert_allclose(trajectories.probabilities.sum(axis=-1), 1, atol=1e-5)
     new_texts, new_labels = make_word_texts(60, seed=1)
@@ -294,11 +296,11 @@ def test_kept_epochs_are_spread_and_end_with_the_last(
 
 @pytest.mark.parametrize("trainable_layers", LAYERS)
 def test_recording_while_training(tiny_model, trainable_layers):
-    texts, labels = make_word_texts(80, classes=("animal", "fruit", "tool"))
+    texts, labels = make_word_texts(240, classes=("animal", "fruit", "tool"))
     partly = np.where(labels == "tool", "none", labels)
     dynamics = make_dynamics(
         tiny_model, trainable_layers=trainable_layers, missing_label="none",
-        recording="training", n_epochs=6, trajectory_epochs=2,
+        recording="training", n_epochs=6, trajectory_epochs=2, learning_rate=5e-3,
     )  # fmt: skip
     watched = dynamics.fit_transform(texts, partly)
     assert np.isfinite(watched.embeddings.astype(float)).all()
