@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 
 from .data import REAL, SETTINGS
-from .methods import ABLATIONS, METHODS
+from .methods import ABLATIONS, METHODS, REFERENCE
 from .run import read_rows
 from .task import REGIMES
 
 HERE = Path(__file__).parent
 CEILINGS = ("dygen-paper, true rate (oracle)", "gold labels (ceiling)")
+ABLATED = [REFERENCE, *(f"ablation: {name}" for name in ABLATIONS)]
 RIVALS = [name for name in METHODS if name not in (*CEILINGS, "default")]
 _DRAWS = 10_000
 
@@ -94,15 +95,17 @@ def by_setting(cells, regime, score, methods=None):
     Returns
     -------
     means : DataFrame
-        Only settings that every method has run on, in the order of `SETTINGS`.
+        Only of settings and seeds that every method has run on; settings in the order
+        of `SETTINGS`.
     """
     methods = list(METHODS) if methods is None else methods
     chosen = cells[(cells["regime"] == regime) & cells["method"].isin(methods)]
-    means = chosen.pivot_table(
-        index="setting", columns="method", values=score, sort=False
+    values = chosen.pivot_table(
+        index=["setting", "seed"], columns="method", values=score, sort=False
     )
+    means = values.dropna().groupby("setting").mean()
     means = means[[name for name in methods if name in means]]
-    return means.loc[[name for name in SETTINGS if name in means.index]].dropna()
+    return means.loc[[name for name in SETTINGS if name in means.index]]
 
 
 def difference_to(means, reference):
@@ -323,20 +326,19 @@ def _label_targets(cells, regime):
 
 
 def ablations(cells, regime="frozen"):
-    """Table of ours with one part changed, as differences to ours."""
-    chosen, names = _paired_with_ablations(cells)
-    means = by_setting(chosen, regime, "test_accuracy", names)
+    """Table of ours with one part changed, as differences to `REFERENCE`."""
+    means = by_setting(cells, regime, "test_accuracy", ABLATED)
     if means.empty:
         return markdown([])
-    differences, intervals = difference_to(means, "default")
-    found = by_setting(chosen, regime, "most_probable_accuracy", names)
-    auroc = by_setting(chosen, regime, "auroc", names)
+    differences, intervals = difference_to(means, REFERENCE)
+    found = by_setting(cells, regime, "most_probable_accuracy", ABLATED)
+    auroc = by_setting(cells, regime, "auroc", ABLATED)
     rows = []
     for name in means:
         points = differences[name]
         lower, upper = intervals[name]
         row = {"changed": name.removeprefix("ablation: ")}
-        if name == "default":
+        if name == REFERENCE:
             row["changed"] = "nothing (accuracies)"
             row["real"] = f"{means[name][is_real(means)].mean():.3f}"
             row["made"] = f"{means[name][~is_real(means)].mean():.3f}"
@@ -349,19 +351,11 @@ def ablations(cells, regime="frozen"):
             row["made"] = f"{points[~is_real(means)].mean():+.1f}"
             row["all (95 %)"] = f"{points.mean():+.1f} ({lower:+.1f} to {upper:+.1f})"
             row["worst"] = f"{points.min():+.1f}"
-            labels_too = 100 * (found[name] - found["default"]).mean()
+            labels_too = 100 * (found[name] - found[REFERENCE]).mean()
             row["most probable label"] = f"{labels_too:+.1f}"
-            row["AUROC"] = f"{(auroc[name] - auroc['default']).mean():+.3f}"
+            row["AUROC"] = f"{(auroc[name] - auroc[REFERENCE]).mean():+.3f}"
         rows.append(row)
     return markdown(rows)
-
-
-def _paired_with_ablations(cells):
-    """Cells of the default and its ablations, of the seeds that the latter have."""
-    names = ["default", *[f"ablation: {name}" for name in ABLATIONS]]
-    chosen = cells[cells["method"].isin(names)]
-    seeds = chosen[chosen["method"] != "default"]["seed"].unique()
-    return chosen[chosen["seed"].isin(seeds)], names
 
 
 def setup(cells, regime):
@@ -421,13 +415,12 @@ def draw_differences(cells, regime, path):
 
 def draw_ablations(cells, path, regime="frozen"):
     """Draw what changing one part costs or gains."""
-    chosen, names = _paired_with_ablations(cells)
-    means = by_setting(chosen, regime, "test_accuracy", names)
+    means = by_setting(cells, regime, "test_accuracy", ABLATED)
     if means.empty or len(means.columns) == 1:
         return
-    differences, intervals = difference_to(means, "default")
+    differences, intervals = difference_to(means, REFERENCE)
     # Chance level would hide all others.
-    names = [n for n in differences if n not in ("default", "ablation: uniform prior")]
+    names = [n for n in differences if n not in (REFERENCE, "ablation: uniform prior")]
     names = names[::-1]
     figure, axes = plt.subplots(figsize=(7, 6.5), layout="constrained")
     for y, name in enumerate(names):
@@ -435,7 +428,7 @@ def draw_ablations(cells, path, regime="frozen"):
         axes.plot(differences[name].mean(), y, "D", color="#0072b2")
     axes.axvline(0, color="0.3", lw=0.8)
     axes.set_yticks(range(len(names)), [n.removeprefix("ablation: ") for n in names])
-    axes.set_xlabel("test accuracy minus that of the default, points")
+    axes.set_xlabel("test accuracy minus that with nothing changed, points")
     save_figure(figure, path)
 
 

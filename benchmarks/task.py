@@ -169,7 +169,7 @@ class Task:
 
 def fit_dynamics(splits, make, labels, replay, params):
     """Fit a first stage; see `Task.fit`."""
-    dynamics = make(**params)
+    dynamics = make(**{"trajectory_epochs": None} | params)  # methods choose of them
     train = splits["train"]
     start = time.perf_counter()
     recorded = dynamics.fit_transform(train.texts, getattr(train, labels))

@@ -54,6 +54,7 @@ def make_paper_classifier(
             n_epochs=10,
             learning_rate=learning_rate,
             head_learning_rate=None,
+            trajectory_epochs=None,
             batch_size=32,
             trainable_layers="all",
             regularization=5.0,

@@ -48,9 +48,11 @@ class LanguageModelDynamics(BaseDynamics):
     head_learning_rate : float or None, default=1e-3
         Peak learning rate of the class heads, and of the hidden layer if
         `trainable_layers` is 0. None takes `learning_rate`.
-    trajectory_epochs : int or None, default=None
+    trajectory_epochs : int or None, default=2
         Number of epochs that are recorded and whose weights are kept, spread evenly
-        over the training; the last is always among them. None takes every epoch.
+        over the training; the last is always among them. None takes every epoch, as
+        the paper does, and costs a pass over all texts more for each, when it is fitted
+        and when it predicts.
     recording : {"evaluation", "training"}, default="evaluation"
         How dynamics are recorded: "evaluation" by one more pass over the texts, without
         dropout, after an epoch; or, for nothing, what the network says of each text
@@ -171,7 +173,7 @@ class LanguageModelDynamics(BaseDynamics):
         n_epochs=5,
         learning_rate=5e-5,
         head_learning_rate=1e-3,
-        trajectory_epochs=None,
+        trajectory_epochs=2,
         recording="evaluation",
         batch_size=32,
         max_tokens=None,
