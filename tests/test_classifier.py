@@ -39,7 +39,7 @@ def make_tiny(tiny_model, **params):
         tiny_model,
         n_epochs=3,
         batch_size=16,
-        learning_rate=1e-2,
+        learning_rate=5e-3,
         head_learning_rate=1e-2,
         precision="fp32",
     )

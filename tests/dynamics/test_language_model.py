@@ -19,6 +19,7 @@ LAYERS = [0, 1, "all"]
 def make_dynamics(tiny_model, **params):
     settings = {
         "n_epochs": 3,
+        "trajectory_epochs": None,
         "batch_size": 16,
         "learning_rate": 1e-2,
         "head_learning_rate": 1e-2,
