@@ -349,6 +349,9 @@ RECORDINGS = {
     "two of the epochs": _ablation(view=_only_epochs(partial(spread_epochs, 2))),
     "last of the epochs": _ablation(view=_only_epochs(partial(spread_epochs, 1))),
     "every epoch, while training": _ablation(fit={"recording": "training"}),
+    "two of the epochs, while training": _ablation(
+        view=_only_epochs(partial(spread_epochs, 2)), fit={"recording": "training"}
+    ),
 }
 
 
