@@ -226,7 +226,7 @@ def search(n_texts, n_epochs):
     texts, labels = make_data(n_texts)
     dynamics = LanguageModelDynamics(n_epochs=n_epochs)
     grid = {
-        "prior__score": ["relative", "paper"],
+        "prior__criterion": ["relative", "paper"],
         "denoiser__prior_strength": [2.0, 10.0],
         "denoiser__prior_weight": [0.0, 0.5, 0.9],
     }
@@ -241,8 +241,8 @@ def search(n_texts, n_epochs):
         for train, _ in folds.split(texts, labels):
             chosen = [texts[i] for i in train]
             recorded = dynamics.fit_transform(chosen, labels[train])
-            for score in grid["prior__score"]:
-                prior = ConsensusPrior(score=score)
+            for criterion in grid["prior__criterion"]:
+                prior = ConsensusPrior(criterion=criterion)
                 trajectories = prior.fit_transform(recorded, labels[train])
                 for strength in grid["denoiser__prior_strength"]:
                     for weight in grid["denoiser__prior_weight"]:

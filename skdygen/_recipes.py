@@ -44,7 +44,7 @@ def make_paper_classifier(
     Examples
     --------
     >>> from skdygen import make_paper_classifier
-    >>> make_paper_classifier(contamination=0.2).prior.score
+    >>> make_paper_classifier(contamination=0.2).prior.criterion
     'paper'
     """
     classifier = DyGenClassifier(
@@ -61,7 +61,7 @@ def make_paper_classifier(
             warmup=0.1,
         ),
         prior=TrajectoryKNNPrior(
-            score="paper",
+            criterion="paper",
             contamination=contamination,
             selection="global",
             n_neighbors=10,

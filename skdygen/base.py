@@ -75,7 +75,15 @@ class BaseDynamics(
         """Class probabilities after the last epoch, (n_samples, n_classes)."""
 
     def _check_X(self, X):
+        """Validate `X` by itself."""
         return check_texts(X)
+
+    def _remember_X(self, X):
+        """Remember of a valid `X` what `_check_seen` compares with."""
+
+    def _check_seen(self, X):
+        """Validate `X` after a fit."""
+        return self._check_X(X)
 
     def _validate_params(self):
         super()._validate_params()
@@ -120,13 +128,14 @@ class BaseDynamics(
         return self._validate_and_fit(X, y, record=True)
 
     def _validate_and_fit(self, X, y, *, record):
-        X = self._check_X(X)
+        checked = self._check_X(X)
         classes, codes = encode_labels(
-            y, missing_label=self.missing_label, n_samples=_num_samples(X)
+            y, missing_label=self.missing_label, n_samples=_num_samples(checked)
         )
         with fitting(self):
+            self._remember_X(X)
             self.classes_ = classes
-            return self._fit(X, codes, record=record)
+            return self._fit(checked, codes, record=record)
 
     def transform(self, X):
         """Replay the training for texts that may be new.
@@ -142,7 +151,7 @@ class BaseDynamics(
             Embedding and class probabilities by the model of every recorded epoch.
         """
         check_is_fitted(self)
-        return self._replay(self._check_X(X))
+        return self._replay(self._check_seen(X))
 
     def predict_proba(self, X):
         """Give the class probabilities of the plain model after its last epoch.
@@ -158,7 +167,7 @@ class BaseDynamics(
             Mean over the branches; columns in the order of `classes_`.
         """
         check_is_fitted(self)
-        return self._predict_proba(self._check_X(X))
+        return self._predict_proba(self._check_seen(X))
 
     def predict(self, X):
         """Give the classes that the plain model predicts after its last epoch.
@@ -173,10 +182,13 @@ class BaseDynamics(
         y : ndarray of shape (n_samples,)
             The most probable class of each text.
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        check_is_fitted(self)
+        found = self._predict_proba(self._check_seen(X))
+        return self.classes_[found.argmax(axis=1)]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
         tags.target_tags.required = True
@@ -345,7 +357,8 @@ class BaseDenoiser(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         y : ndarray of shape (n_samples,)
             The most probable class of each text.
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        found = self._marginal(_check_seen(self, X))
+        return self.classes_[found.argmax(axis=1)]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -34,14 +34,14 @@ def make_word_texts(n_samples, classes=("animal", "fruit"), seed=0):
     return texts, labels
 
 
-def save_tiny_model(folder, *, n_layers=2, config=None, seed=0):
+def save_tiny_model(folder, *, n_layers=2, config=None, words=(), seed=0):
     """Save a random sentence-transformers model with a word-level tokeniser."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import modules
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import AutoModel, BertConfig, PreTrainedTokenizerFast
 
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *FILLER]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words, *FILLER]
     words += [word for group in WORDS.values() for word in group]
     tokenizer = Tokenizer(
         models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]")
@@ -56,7 +56,7 @@ def save_tiny_model(folder, *, n_layers=2, config=None, seed=0):
         unk_token="[UNK]",
         cls_token="[CLS]",
         sep_token="[SEP]",
-        model_max_length=32,
+        model_max_length=64,
     )
     if config is None:
         config = BertConfig(

@@ -347,7 +347,7 @@ def test_swapped_stages(word_texts):
     texts, labels, noisy = word_texts
     for stages in (
         {"prior": UniformPrior(), "denoiser": TransitionMatrixDenoiser()},
-        {"prior": TrajectoryKNNPrior(score="paper", selection="class")},
+        {"prior": TrajectoryKNNPrior(criterion="paper", selection="class")},
     ):
         clf = make_fast(**stages).fit(texts, noisy)
         assert clf.score(texts, labels) > 0.8
@@ -394,10 +394,13 @@ def test_final_estimator_when_a_class_lost_all_its_labels(word_texts, monkeypatc
 
 def test_nested_parameters_of_default_stages():
     clf = DyGenClassifier().set_params(
-        dynamics__n_epochs=3, prior__score="paper", denoiser=None, denoiser__n_epochs=2
+        dynamics__n_epochs=3,
+        prior__criterion="paper",
+        denoiser=None,
+        denoiser__n_epochs=2,
     )
     assert clf.dynamics.n_epochs == 3
-    assert clf.prior.score == "paper"
+    assert clf.prior.criterion == "paper"
     assert clf.denoiser.n_epochs == 2
     assert DyGenClassifier().dynamics is None
     with pytest.raises(ValueError, match="Invalid parameter 'n_epoch'"):
@@ -423,7 +426,7 @@ def test_grid_search_fine_tunes_once_per_fold(
 
 
 GRID = {
-    "prior__score": ["paper", "relative"],
+    "prior__criterion": ["paper", "relative"],
     "prior__contamination": [0.3, 0.5],
     "denoiser__prior_strength": [1.0, 5.0, 10.0],
 }
@@ -556,7 +559,11 @@ def test_paper_recipe():
     assert dynamics.learning_rate == 5e-5
     assert dynamics.head_learning_rate is None
     assert dynamics.regularization == 5
-    assert (prior.score, prior.selection, prior.n_neighbors) == ("paper", "global", 10)
+    assert (prior.criterion, prior.selection, prior.n_neighbors) == (
+        "paper",
+        "global",
+        10,
+    )
     assert (prior.query, prior.voting, prior.epoch) == ("include-self", "hard", 0)
     assert prior.contamination == 0.3
     assert (denoiser.n_epochs, denoiser.prior_strength) == (10, 5)

@@ -10,6 +10,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import SGDClassifier
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import validate_data
 
 from .._trajectories import Trajectories
 from ..base import BaseDynamics
@@ -110,9 +111,21 @@ prior=False)
         self.random_state = random_state
 
     def _check_X(self, X):
-        if self.vectorizer == "passthrough":
-            return check_array(X, accept_sparse="csr")
+        if self._reads_features():
+            return check_array(X, accept_sparse="csr", estimator=self, input_name="X")
         return super()._check_X(X)
+
+    def _remember_X(self, X):
+        if self._reads_features():
+            validate_data(self, X, skip_check_array=True)
+
+    def _check_seen(self, X):
+        if self._reads_features():
+            return validate_data(self, X, accept_sparse="csr", reset=False)
+        return super()._check_seen(X)
+
+    def _reads_features(self):
+        return isinstance(self.vectorizer, str)  # "passthrough"
 
     def _fit(self, X, codes, *, record):
         rng = check_random_state(self.random_state)
@@ -125,7 +138,7 @@ prior=False)
         return self._trajectories(features) if record else None
 
     def _fit_vectorizer(self, X):
-        if self.vectorizer == "passthrough":
+        if self._reads_features():
             self.vectorizer_ = None
             return X
         self.vectorizer_ = (
@@ -179,6 +192,14 @@ prior=False)
                 embeddings[:, branch, epoch] = scores
                 probabilities[:, branch, epoch] = p
         return Trajectories(embeddings, probabilities, self.classes_)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        reads_features = self._reads_features()
+        tags.input_tags.string = not reads_features
+        tags.input_tags.two_d_array = reads_features
+        tags.input_tags.sparse = reads_features
+        return tags
 
 
 def _outputs(estimator, features):

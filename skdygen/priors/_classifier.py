@@ -22,7 +22,7 @@ class ClassifierPrior(BaseCleanSetPrior):
     estimator : classifier with `predict_proba`, default=None
         None takes logistic regression on standardised features, every class with the
         same weight whatever its share among the clean texts.
-    score : {"paper", "relative", "margin"}, default="relative"
+    criterion : {"paper", "relative", "margin"}, default="relative"
         The noise score, see `TrajectoryKNNPrior`.
     contamination : "auto" or float in [0, 1), default=0.5
         Share of labels that are left out; "auto" estimates the share of wrong ones.
@@ -82,7 +82,7 @@ class ClassifierPrior(BaseCleanSetPrior):
         self,
         estimator=None,
         *,
-        score="relative",
+        criterion="relative",
         contamination=0.5,
         selection="global",
         epoch="initial",
@@ -90,7 +90,7 @@ class ClassifierPrior(BaseCleanSetPrior):
         missing_label=None,
     ):
         self.estimator = estimator
-        self.score = score
+        self.criterion = criterion
         self.contamination = contamination
         self.selection = selection
         self.epoch = epoch

@@ -24,7 +24,7 @@ class BaseCleanSetPrior(BasePrior):
     """
 
     _parameter_constraints = {
-        "score": [StrOptions(set(SCORES))],
+        "criterion": [StrOptions(set(SCORES))],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
         "selection": [StrOptions({"global", "class"})],
         "epoch": [Integral, StrOptions({"initial"})],
@@ -45,7 +45,7 @@ class BaseCleanSetPrior(BasePrior):
 
     def _fit_prior(self, trajectories, codes, scores=None):
         if scores is None:
-            scores = noise_scores(trajectories, codes, self.score)
+            scores = noise_scores(trajectories, codes, self.criterion)
         self.noise_scores_ = scores
         labelled = np.flatnonzero(codes >= 0)
         if self.contamination == "auto":

@@ -34,7 +34,7 @@ class ConsensusPrior(_BaseComposition, BasePrior):
     ----------
     priors : list of (str, prior) tuples, default=None
         The priors and their names; None takes those above.
-    score : {"paper", "relative", "margin"}, default="relative"
+    criterion : {"paper", "relative", "margin"}, default="relative"
         Noise score of the priors above, see `TrajectoryKNNPrior`.
     contamination : "auto" or float in [0, 1), default=0.5
         Share of the labels that the priors above leave out. It may well be larger than
@@ -82,7 +82,7 @@ class ConsensusPrior(_BaseComposition, BasePrior):
 
     _parameter_constraints = {
         "priors": [list, None],
-        "score": BaseCleanSetPrior._parameter_constraints["score"],
+        "criterion": BaseCleanSetPrior._parameter_constraints["criterion"],
         "contamination": BaseCleanSetPrior._parameter_constraints["contamination"],
         "n_neighbors": TrajectoryKNNPrior._parameter_constraints["n_neighbors"],
         "max_samples": BaseCleanSetPrior._parameter_constraints["max_samples"],
@@ -93,14 +93,14 @@ class ConsensusPrior(_BaseComposition, BasePrior):
         self,
         priors=None,
         *,
-        score="relative",
+        criterion="relative",
         contamination=0.5,
         n_neighbors=10,
         max_samples=10_000,
         missing_label=None,
     ):
         self.priors = priors
-        self.score = score
+        self.criterion = criterion
         self.contamination = contamination
         self.n_neighbors = n_neighbors
         self.max_samples = max_samples
@@ -149,11 +149,11 @@ class ConsensusPrior(_BaseComposition, BasePrior):
             fitted = clone(prior)
             _remember_trajectories(fitted, trajectories)
             if isinstance(fitted, BaseCleanSetPrior):
-                if fitted.score not in scores:  # priors with the same share it
-                    scores[fitted.score] = noise_scores(
-                        trajectories, codes, fitted.score
+                if fitted.criterion not in scores:  # priors with the same share it
+                    scores[fitted.criterion] = noise_scores(
+                        trajectories, codes, fitted.criterion
                     )
-                found = fitted._fit_prior(trajectories, codes, scores[fitted.score])
+                found = fitted._fit_prior(trajectories, codes, scores[fitted.criterion])
             else:
                 found = fitted._fit_prior(trajectories, codes)
             every.append(found)
@@ -171,7 +171,7 @@ class ConsensusPrior(_BaseComposition, BasePrior):
     def _default_priors(self):
         shared = {
             name: getattr(self, name)
-            for name in ("score", "contamination", "max_samples")
+            for name in ("criterion", "contamination", "max_samples")
         }
         near = {"query": "leave-one-out", "voting": "soft", "selection": "class"}
         near["n_neighbors"] = self.n_neighbors

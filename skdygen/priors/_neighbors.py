@@ -20,7 +20,7 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
 
     Parameters
     ----------
-    score : {"paper", "relative", "margin"}, default="relative"
+    criterion : {"paper", "relative", "margin"}, default="relative"
         The noise score. "paper": mean plus standard deviation, over the epochs, of
         the distance to the centroid of the given class [1]_. "relative": mean of that
         distance less the distance to the nearest other centroid; the same in the
@@ -104,7 +104,7 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
 
     def __init__(
         self,
-        score="relative",
+        criterion="relative",
         contamination="auto",
         *,
         selection="global",
@@ -116,7 +116,7 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         max_samples=10_000,
         missing_label=None,
     ):
-        self.score = score
+        self.criterion = criterion
         self.contamination = contamination
         self.selection = selection
         self.n_neighbors = n_neighbors

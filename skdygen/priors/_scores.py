@@ -10,7 +10,7 @@ _ROWS_AT_ONCE = 4096
 SCORES = ("paper", "relative", "margin")
 
 
-def noise_scores(trajectories, codes, score):
+def noise_scores(trajectories, codes, criterion):
     """Score the given labels of a set of texts.
 
     Parameters
@@ -19,7 +19,7 @@ def noise_scores(trajectories, codes, score):
         Their training dynamics.
     codes : ndarray of shape (n_samples,)
         Given classes as 0..n_classes-1; -1 where there is none.
-    score : {"paper", "relative", "margin"}
+    criterion : {"paper", "relative", "margin"}
         See `paper_score`, `relative_score` and `margin_score`.
 
     Returns
@@ -31,14 +31,14 @@ def noise_scores(trajectories, codes, score):
     """
     scores = np.full(len(codes), np.nan)
     labelled = np.flatnonzero(codes >= 0)
-    if score == "margin":
+    if criterion == "margin":
         scores[labelled] = _score_rows(
             margin_score, lambda rows: trajectories.probabilities[rows], codes
         )
         return scores
-    function = {"paper": paper_score, "relative": relative_score}[score]
+    function = {"paper": paper_score, "relative": relative_score}[criterion]
     scores[labelled] = _score_distances(function, trajectories.embeddings, codes)
-    if score == "relative" and trajectories.initial is not None:
+    if criterion == "relative" and trajectories.initial is not None:
         initial = trajectories.initial[:, None, None]
         scores[labelled] = _scaled(scores[labelled]) + _scaled(
             _score_distances(function, initial, codes)

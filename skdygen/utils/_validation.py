@@ -4,6 +4,7 @@ import numbers
 from contextlib import contextmanager
 
 import numpy as np
+from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 
@@ -162,6 +163,13 @@ def _to_list(X):
 
 def _label_column(y, name):
     """Return `y` as a 1-d array that keeps the labels' own types."""
+    if y is None:
+        raise ValueError(
+            f"This estimator requires {name} to be passed, but the target {name} is "
+            f"None: pass one label per text."
+        )
+    if hasattr(y, "__array__") and not hasattr(y, "__len__"):
+        y = np.asarray(y)
     if isinstance(y, (str, bytes)) or not hasattr(y, "__len__"):
         raise ValueError(
             f"{name} is a {type(y).__name__}, but one label per text is expected."
@@ -173,7 +181,7 @@ def _label_column(y, name):
         return column
     column = np.asarray(y)
     if column.ndim == 2 and column.shape[1] == 1:
-        column = column[:, 0]
+        column = column_or_1d(column, warn=True)
     if column.ndim != 1:
         raise ValueError(
             f"{name} has shape {column.shape}, but one label per text is expected; "
@@ -220,6 +228,11 @@ def _unify_objects(given, rows, name):
 
 
 def _check_discrete(given, name):
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise ValueError(
+            f"{name} contains infinity, but classes are expected: strings, integers or "
+            f"booleans."
+        )
     try:
         check_classification_targets(given)
     except ValueError as error:

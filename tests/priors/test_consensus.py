@@ -67,9 +67,9 @@ def test_default_without_an_initial_embedding(clusters):
 
 def test_parameters_of_the_default_reach_its_priors(clusters):
     trajectories, _, given = clusters
-    consensus = ConsensusPrior(score="margin", contamination=0.25, n_neighbors=3)
+    consensus = ConsensusPrior(criterion="margin", contamination=0.25, n_neighbors=3)
     fitted = consensus.fit(trajectories, given).priors_
-    assert {prior.score for prior in fitted} == {"margin"}
+    assert {prior.criterion for prior in fitted} == {"margin"}
     assert {prior.contamination_ for prior in fitted} == {0.25}
     assert fitted[-1].n_neighbors == 3
 
@@ -115,7 +115,7 @@ def test_search_over_named_priors():
         ([ClassifierPrior()], TypeError, r"priors\[0\] must be a \(name, prior\)"),
         ([("a", DirichletVAE())], TypeError, r"priors\[0\].*'a'.*DirichletVAE"),
         ([("a__b", ClassifierPrior())], ValueError, "'a__b'"),
-        ([("score", ClassifierPrior())], ValueError, "'score'"),
+        ([("criterion", ClassifierPrior())], ValueError, "'criterion'"),
         ([("a", ClassifierPrior()), ("a", ClassifierPrior())], ValueError, "different"),
         ([("a", ClassifierPrior(selection="x"))], ValueError, "'selection'"),
     ],
@@ -141,7 +141,9 @@ def test_one_class_left_among_the_clean(clusters):
     likely = trajectories.probabilities[..., 1].mean(axis=(1, 2))
     given = np.zeros(240, dtype=int)
     given[likely.argsort()[:2]] = 1  # the least plausible go first
-    prior = ClassifierPrior(score="margin", contamination=0.9).fit(trajectories, given)
+    prior = ClassifierPrior(criterion="margin", contamination=0.9).fit(
+        trajectories, given
+    )
     assert prior.estimator_ is None
     assert_allclose(prior.transform(trajectories).prior[:, 0], 1)
 
@@ -154,7 +156,9 @@ def test_where_the_classifier_reads(clusters):
         initial=trajectories.initial[::-1],
     )
     for epoch, same in [("initial", False), (0, True), (-1, True)]:
-        prior = ClassifierPrior(epoch=epoch, score="margin").fit(trajectories, given)
+        prior = ClassifierPrior(epoch=epoch, criterion="margin").fit(
+            trajectories, given
+        )
         found = prior.transform(moved).prior
         assert np.allclose(found, prior.transform(trajectories).prior) is same
     with pytest.raises(ValueError, match="epoch=3, but the trajectories have 3"):

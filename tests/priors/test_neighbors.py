@@ -66,7 +66,7 @@ def test_prior_against_loops(clusters, query, epoch):
 
 def test_clean_texts_keep_their_label_unless_left_out(clusters):
     trajectories, _, given = clusters
-    stage = TrajectoryKNNPrior(score="paper", contamination=0.1)
+    stage = TrajectoryKNNPrior(criterion="paper", contamination=0.1)
     prior = stage.fit_transform(trajectories, given).prior
     clean = stage.clean_indices_
     assert_array_equal(prior[clean].argmax(axis=1), given[clean])
@@ -152,10 +152,12 @@ def test_contamination(clusters, caplog):
     ).contamination_ == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("score", ["paper", "relative", "margin"])
-def test_prior_is_better_than_the_labels(clusters, score):
+@pytest.mark.parametrize("criterion", ["paper", "relative", "margin"])
+def test_prior_is_better_than_the_labels(clusters, criterion):
     trajectories, true, given = clusters
-    prior = TrajectoryKNNPrior(score=score).fit_transform(trajectories, given).prior
+    prior = (
+        TrajectoryKNNPrior(criterion=criterion).fit_transform(trajectories, given).prior
+    )
     assert (prior.argmax(axis=1) == true).mean() > (given == true).mean() + 0.1
 
 
@@ -199,8 +201,12 @@ def test_a_class_that_nobody_was_given(clusters):
     trajectories, _, given = clusters
     rows = np.flatnonzero(given != 1)
     part = trajectories[rows]
-    for score in ("paper", "relative", "margin"):
-        prior = TrajectoryKNNPrior(score=score).fit_transform(part, given[rows]).prior
+    for criterion in ("paper", "relative", "margin"):
+        prior = (
+            TrajectoryKNNPrior(criterion=criterion)
+            .fit_transform(part, given[rows])
+            .prior
+        )
         assert prior.shape == (len(rows), 3)
         assert (prior[:, 1] == 0).all()
 
@@ -220,7 +226,7 @@ def test_very_few_texts():
     [
         ({"contamination": 1.5}, "'contamination' parameter"),
         ({"contamination": "much"}, "'contamination' parameter"),
-        ({"score": "own"}, "'score' parameter"),
+        ({"criterion": "own"}, "'criterion' parameter"),
         ({"n_neighbors": 0}, "'n_neighbors' parameter"),
         ({"epoch": 3}, "epoch=3, but the trajectories have 3 epochs"),
     ],

@@ -55,8 +55,8 @@ def test_scores_against_loops(function, slow):
             assert_allclose(found[i, m], slow(i, m))
 
 
-@pytest.mark.parametrize("score", ["paper", "relative", "margin"])
-def test_a_text_in_the_wrong_cluster_has_the_highest_score(score):
+@pytest.mark.parametrize("criterion", ["paper", "relative", "margin"])
+def test_a_text_in_the_wrong_cluster_has_the_highest_score(criterion):
     rng = np.random.RandomState(0)
     true = np.repeat([0, 1, 2], 20)
     centers = 5 * np.eye(3, 4)[true]
@@ -66,7 +66,7 @@ def test_a_text_in_the_wrong_cluster_has_the_highest_score(score):
     given = true.copy()
     given[[0, 25]] = 2
     given[50] = -1
-    scores = noise_scores(Trajectories(embeddings, p), given, score)
+    scores = noise_scores(Trajectories(embeddings, p), given, criterion)
     assert np.isnan(scores[50])
     assert set(np.argsort(-np.nan_to_num(scores, nan=-np.inf))[:2]) == {0, 25}
 

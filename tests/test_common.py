@@ -1,0 +1,213 @@
+"""scikit-learn's own checks, each of them, on every estimator of the package.
+
+Estimators that read texts or trajectories do so through subclasses that are for tests
+only: numbers are rendered to texts, or turned into trajectories.
+"""
+
+import numpy as np
+import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skdygen import DyGenClassifier, Trajectories
+from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
+from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
+from skdygen.priors import (
+    ClassifierPrior,
+    ConsensusPrior,
+    TrajectoryKNNPrior,
+    UniformPrior,
+)
+from tests.conftest import save_tiny_model
+
+# A number becomes a word for each step of this ladder that it is above; the ladder
+# does not depend on any data.
+LADDER = np.linspace(-2, 2, 5)
+RUNGS = [f"x{column}s{step}" for column in range(20) for step in range(len(LADDER))]
+
+
+@pytest.fixture(autouse=True)
+def leaves_global_state_alone():
+    """Replace the fixture that compares: scikit-learn's checks draw from numpy's."""
+    state = np.random.get_state()
+    yield
+    np.random.set_state(state)
+
+
+def render(X):
+    """Turn rows of numbers into texts by a fixed rule."""
+    return [
+        " ".join(
+            f"x{column}s{step}"
+            for column, value in enumerate(row)
+            for step in np.flatnonzero(value > LADDER)
+        )
+        for row in X
+    ]
+
+
+class ReadsNumbers:
+    """Has an estimator read numbers; in front of its class.
+
+    `_numbers_of_fit` and `_numbers_of_others` turn them into what the class reads.
+    """
+
+    def fit(self, X, y):
+        self._fit_or_fit_transform(super().fit, X, y)
+        return self
+
+    def _fit_or_fit_transform(self, method, X, y):
+        if isinstance(X, Trajectories):  # one of them calls the other
+            return method(X, y)
+        found = method(self._numbers_of_fit(validate_data(self, X), y), y)
+        validate_data(self, X)  # a fit forgets what was known before
+        return found
+
+    def _numbers_of_fit(self, X, y):
+        return render(X)
+
+    def _numbers_of_others(self, X):
+        return render(X)
+
+    def _read(self, X):
+        check_is_fitted(self)
+        return self._numbers_of_others(validate_data(self, X, reset=False))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = False
+        tags.input_tags.two_d_array = True
+        return tags
+
+
+class Classifier(ReadsNumbers):
+    def predict(self, X):
+        return super().predict(self._read(X))
+
+    def predict_proba(self, X):
+        return super().predict_proba(self._read(X))
+
+
+class Transformer(ReadsNumbers):
+    def fit_transform(self, X, y):
+        return self._fit_or_fit_transform(super().fit_transform, X, y)
+
+    def transform(self, X):
+        return super().transform(self._read(X))
+
+
+class OnTrajectories:
+    """Turns numbers into trajectories, with a prior."""
+
+    def _numbers_of_fit(self, X, y):
+        self._before = make_pipeline(
+            IncrementalDynamics(vectorizer="passthrough", random_state=0),
+            ConsensusPrior(),
+        )
+        return self._before.fit_transform(X, y)
+
+    def _numbers_of_others(self, X):
+        return self._before.transform(X)
+
+
+class Prior(OnTrajectories, Transformer):
+    def fit_transform(self, X, y):
+        return super().fit_transform(X, y).prior
+
+    def transform(self, X):
+        return super().transform(X).prior
+
+
+class TextClassifier(Classifier, DyGenClassifier):
+    pass
+
+
+class TextIncrementalDynamics(Classifier, Transformer, IncrementalDynamics):
+    pass
+
+
+class TextLanguageModelDynamics(Classifier, Transformer, LanguageModelDynamics):
+    pass
+
+
+class NumberDirichletVAE(OnTrajectories, Classifier, DirichletVAE):
+    pass
+
+
+class NumberTransitionMatrix(OnTrajectories, Classifier, TransitionMatrixDenoiser):
+    pass
+
+
+class NumberUniformPrior(Prior, UniformPrior):
+    pass
+
+
+class NumberKNNPrior(Prior, TrajectoryKNNPrior):
+    pass
+
+
+class NumberClassifierPrior(Prior, ClassifierPrior):
+    pass
+
+
+class NumberConsensusPrior(Prior, ConsensusPrior):
+    pass
+
+
+def expected_failures(estimator):
+    """Give the checks that an estimator fails by design."""
+    if isinstance(estimator, ConsensusPrior):
+        reason = (
+            "as with TargetEncoder, fit_transform is not fit and transform: the label "
+            "of a sample has no part in its own prior"
+        )
+        return dict.fromkeys(
+            ("check_transformer_general", "check_transformer_data_not_an_array"), reason
+        )
+    return {}
+
+
+@parametrize_with_checks(
+    [
+        IncrementalDynamics(vectorizer="passthrough", random_state=0),
+        TextIncrementalDynamics(random_state=0),
+        TextClassifier(IncrementalDynamics(), random_state=0),
+        NumberUniformPrior(),
+        NumberKNNPrior(),
+        NumberClassifierPrior(),
+        NumberConsensusPrior(),
+        NumberTransitionMatrix(),
+        NumberDirichletVAE(random_state=0),
+    ],
+    expected_failed_checks=expected_failures,
+)
+def test_without_language_model(estimator, check):
+    check(estimator)
+
+
+def tiny(**params):
+    """Make dynamics of the model in the working directory."""
+    return {
+        "model": "model", "n_epochs": 3, "batch_size": 16, "learning_rate": 5e-3,
+        "head_learning_rate": 1e-2, "precision": "fp32", "random_state": 0,
+    } | params  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder_of_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rungs")
+    save_tiny_model(folder, words=RUNGS)
+    return folder
+
+
+@parametrize_with_checks(
+    [
+        TextLanguageModelDynamics(**tiny()),
+        TextLanguageModelDynamics(**tiny(trainable_layers=0, n_epochs=10)),
+        TextClassifier(LanguageModelDynamics(**tiny()), random_state=0),
+    ]
+)
+def test_with_language_model(estimator, check, folder_of_model, monkeypatch):
+    monkeypatch.chdir(folder_of_model)
+    check(estimator)
