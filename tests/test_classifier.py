@@ -10,7 +10,7 @@ import sklearn
 from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -165,7 +165,6 @@ def test_precomputed_dynamics_with_a_class_that_a_fold_lacks(word_texts):
         lambda y: np.array(y, dtype=object),
         pd.Series,
         lambda y: pd.Series(y, index=range(5, 125), dtype="category"),
-        lambda y: pd.DataFrame({"y": y}),
     ],
 )
 @pytest.mark.parametrize("names", [("animal", "fruit"), (-1, 3), (False, True)])
@@ -179,6 +178,15 @@ def test_labels_of_any_type(word_texts, make, names):
     assert clf.classes_.tolist() == list(names)
     for labels in (clf.predict(texts), clf.transduction_):
         assert {type(label) for label in labels.tolist()} == {type(names[0])}
+
+
+def test_a_column_of_labels_is_taken_with_a_warning(word_texts):
+    texts, _, noisy = word_texts
+    fast = make_fast(denoiser__n_epochs=2)
+    expected = fast.fit(texts, noisy).predict_proba(texts)
+    with pytest.warns(DataConversionWarning, match="column-vector y"):
+        clf = clone(fast).fit(texts, pd.DataFrame({"y": noisy}))
+    assert_array_equal(clf.predict_proba(texts), expected)
 
 
 def test_other_trajectories_than_those_fitted_on_are_refused(word_texts):

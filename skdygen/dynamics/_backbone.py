@@ -94,6 +94,7 @@ class Backbone:
         The model.
     trainable_layers : "all" or int
         "all", the number of transformer layers to train from the top, or 0.
+        Of a model with fewer layers, all are trained.
     device : torch.device
         Where to compute the part that is not trained.
     dtype : torch.dtype or None
@@ -110,7 +111,7 @@ class Backbone:
     Raises
     ------
     ValueError
-        If the model has fewer layers than are to be trained.
+        If the layers of the model are not found.
     """
 
     def __init__(
@@ -131,10 +132,8 @@ class Backbone:
         if trainable_layers not in ("all", 0):
             self._layer_path, layers = _find_layers(model[0].model)
             if trainable_layers > len(layers):
-                raise ValueError(
-                    f"trainable_layers={trainable_layers}, but the model has "
-                    f"{len(layers)} transformer layers; use a smaller number or 'all'."
-                )
+                logger.info("the model has %d layers; all are trained", len(layers))
+            self.trainable_layers = min(trainable_layers, len(layers))
             self.caches_layers = self._layer_cache_is_right()
 
     def encode(self, texts):

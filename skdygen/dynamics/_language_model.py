@@ -66,11 +66,12 @@ class LanguageModelDynamics(BaseDynamics):
         gradients are needed. A single text may have more. None: no limit.
     max_length : int or None, default=128
         Number of tokens that texts are cut to. None takes the model's own limit.
-    trainable_layers : "all" or int, default="all"
+    trainable_layers : "all" or int, default=3
         What is trained below the heads: "all" of the model but its table of word
-        embeddings, that many transformer layers from the top, or, with 0, no part of
-        it but one hidden layer on its frozen embeddings; the dynamics are then those
-        of the hidden layer. Layers that are not trained are computed once per text.
+        embeddings, that many transformer layers from the top (if it has so many), or,
+        with 0, no part of it but one hidden layer on its frozen embeddings; the
+        dynamics are then those of the hidden layer. Layers that are not trained are
+        computed once per text.
     hidden_size : int, default=128
         Width of the hidden layer; used if `trainable_layers` is 0.
     dropout : float, default=0.1
@@ -178,7 +179,7 @@ class LanguageModelDynamics(BaseDynamics):
         batch_size=32,
         max_tokens=None,
         max_length=128,
-        trainable_layers="all",
+        trainable_layers=3,
         hidden_size=128,
         dropout=0.1,
         regularization=5.0,

@@ -141,9 +141,11 @@ def test_copies_share_what_is_not_trained(tiny_model):
         assert (left is right) == (not left.requires_grad), name
 
 
-def test_too_many_layers(tiny_model):
-    with pytest.raises(ValueError, match="trainable_layers=3, but the model has 2"):
-        make_backbone(tiny_model, 3)
+def test_of_a_model_with_fewer_layers_all_are_trained(tiny_model, caplog):
+    with caplog.at_level("INFO", logger="skdygen"):
+        backbone = make_backbone(tiny_model, 3)
+    assert backbone.trainable_layers == 2
+    assert "the model has 2 layers; all are trained" in caplog.text
 
 
 def test_texts_are_cut_at_max_length(tiny_model):

@@ -130,5 +130,5 @@ def test_folder_without_a_model(tmp_path):
 
 def test_max_length_is_not_raised_above_the_model(tiny_model):
     model = _models.load_sentence_transformer(tiny_model, max_length=10_000)
-    assert model.max_seq_length == 32
+    assert model.max_seq_length == 64
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
