@@ -21,6 +21,7 @@ from sklearn.utils.validation import (
 )
 
 from ._correction import correct_labels, estimate_transition_matrix
+from ._persistence import FolderMixin
 from ._trajectories import check_trajectories
 from .base import BaseDenoiser, BaseDynamics
 from .denoisers import DirichletVAE
@@ -46,7 +47,7 @@ def _transform(dynamics, X):
     return dynamics.transform(X)
 
 
-class DyGenClassifier(ClassifierMixin, BaseEstimator):
+class DyGenClassifier(ClassifierMixin, FolderMixin, BaseEstimator):
     """Classify texts after learning from labels of which an unknown share is wrong.
 
     Three stages, each an estimator of its own, in a scikit-learn pipeline [1]_: a
@@ -243,7 +244,7 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def _fit(self, stages, X, y, codes):
-        self.pipeline_ = Pipeline(list(stages.items()), memory=self._memory())
+        self.pipeline_ = Pipeline(list(stages.items()), memory=self._folder())
         self.pipeline_.fit(X, y)
         for name, stage in self.pipeline_.named_steps.items():
             setattr(self, f"{name}_", stage)
@@ -296,9 +297,9 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
             stages[name] = stage.set_params(**inherited)
         return stages
 
-    def _memory(self):
+    def _folder(self):
         is_path = isinstance(self.memory, os.PathLike)
-        return check_memory(os.fspath(self.memory) if is_path else self.memory)
+        return os.fspath(self.memory) if is_path else self.memory
 
     def _check_X(self, X, dynamics):
         if dynamics is None:
@@ -346,7 +347,8 @@ class DyGenClassifier(ClassifierMixin, BaseEstimator):
     def _posterior(self, X):
         if not hasattr(self, "dynamics_"):
             return self.pipeline_.predict_proba(X)
-        X = self._memory().cache(_transform)(self.dynamics_, X)
+        transform = check_memory(self._folder()).cache(_transform)
+        X = transform(self.dynamics_, X)
         return self.pipeline_[1:].predict_proba(X)
 
     @available_if(_final_estimator_has_predict_proba)

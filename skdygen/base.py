@@ -15,6 +15,7 @@ from sklearn.base import (
 )
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from ._persistence import FolderMixin
 from ._trajectories import check_trajectories
 from .utils._storage import batches, check_max_nbytes
 from .utils._validation import check_texts, encode_labels, fitting
@@ -42,6 +43,7 @@ class BaseDynamics(
     ClassifierMixin,
     TransformerMixin,
     _Versioned,
+    FolderMixin,
     BaseEstimator,
     auto_wrap_output_keys=None,
     metaclass=ABCMeta,
@@ -198,6 +200,7 @@ class BaseDynamics(
 class BasePrior(
     TransformerMixin,
     _Versioned,
+    FolderMixin,
     BaseEstimator,
     auto_wrap_output_keys=None,
     metaclass=ABCMeta,
@@ -276,7 +279,7 @@ class BasePrior(
         return trajectories.with_prior(self._prior(trajectories))
 
 
-class BaseDenoiser(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseDenoiser(ClassifierMixin, FolderMixin, BaseEstimator, metaclass=ABCMeta):
     """Base of the third stage: `Trajectories` with a prior to the true labels.
 
     Subclasses define `_fit`, `_marginal` and `_conditional`, and have a parameter

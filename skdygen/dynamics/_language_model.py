@@ -100,6 +100,9 @@ class LanguageModelDynamics(BaseDynamics):
         a temporary file, in bytes or as "100M". None keeps them in memory.
     temp_folder : str or None, default=None
         Folder for these files; None takes the system's.
+    store_weights : bool, default=True
+        Whether the weights are kept after the fit. Without them `fit_transform` works,
+        but not `transform`, `predict_proba` and `predict`.
     missing_label : object, default=None
         The value in `y` that means "no label"; such texts have dynamics but no loss.
         NaN stands for all null values; None: every text must have a label.
@@ -114,8 +117,9 @@ class LanguageModelDynamics(BaseDynamics):
         The classes seen in `y`.
     trajectory_epochs_ : list of int
         The epochs that are recorded, counted from 0.
-    snapshots_ : list of bytes, as many
-        Trained weights after each of them, half precision, in the safetensors format.
+    snapshots_ : list of bytes, as many, or empty
+        Trained weights after each of them, half precision, in the safetensors format;
+        none if `store_weights` is False.
     precision_ : {"bf16", "fp32"}
         Precision that was used.
     projection_ : GaussianRandomProjection or None
@@ -161,6 +165,7 @@ class LanguageModelDynamics(BaseDynamics):
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "max_nbytes": [Interval(Integral, 0, None, closed="left"), str, None],
         "temp_folder": [str, None],
+        "store_weights": ["boolean"],
         "missing_label": "no_validation",
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -191,6 +196,7 @@ class LanguageModelDynamics(BaseDynamics):
         n_components=None,
         max_nbytes="256M",
         temp_folder=None,
+        store_weights=True,
         missing_label=None,
         random_state=None,
         verbose=0,
@@ -217,6 +223,7 @@ class LanguageModelDynamics(BaseDynamics):
         self.n_components = n_components
         self.max_nbytes = max_nbytes
         self.temp_folder = temp_folder
+        self.store_weights = store_weights
         self.missing_label = missing_label
         self.random_state = random_state
         self.verbose = verbose
@@ -285,6 +292,8 @@ class LanguageModelDynamics(BaseDynamics):
                     # Record with the weights as kept, so that a replay is the same.
                     with branches.restored(self.snapshots_[-1]):
                         recorder.finish(epoch, unobserved, backbone, branches, inputs)
+            if not self.store_weights:
+                self.snapshots_, self._networks = [], None
         return trajectories
 
     def _fit_projection(self, n_features, seed):
@@ -381,6 +390,11 @@ class LanguageModelDynamics(BaseDynamics):
     def _load_networks(self):
         from ..utils._torch import torch_seed
 
+        if not self.snapshots_:
+            raise AttributeError(
+                "the weights are not kept: store_weights=False. Fit again with "
+                "store_weights=True, or pass DyGenClassifier a final_estimator."
+            )
         if getattr(self, "_networks", None) is None:
             with torch_seed(0):  # the first weights are drawn, then replaced
                 self._networks = self._build_networks()

@@ -49,7 +49,8 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         A transformer that gives a sparse matrix of distances, such as
         `sklearn.neighbors.RadiusNeighborsTransformer(mode="distance")` or
         `pynndescent.PyNNDescentTransformer()`; of the neighbours it finds the nearest
-        `n_neighbors` vote. None takes `sklearn.neighbors.KNeighborsTransformer`.
+        `n_neighbors` vote. None takes
+        `sklearn.neighbors.KNeighborsTransformer(algorithm="brute")`.
     max_samples : int or None, default=10_000
         Number of clean texts that are asked; of more, some of each class are, evenly
         along their scores, so that time grows no faster than the number of texts. None
@@ -145,7 +146,9 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
             return clone(self.neighbors)
         # In distance mode it gives one neighbour more, for the text itself.
         n_neighbors = min(self.n_neighbors, len(self.clean_indices_) - 1)
-        return KNeighborsTransformer(mode="distance", n_neighbors=n_neighbors)
+        return KNeighborsTransformer(
+            mode="distance", n_neighbors=n_neighbors, algorithm="brute"
+        )
 
     def _without_self(self, distances, rows):
         """Remove the entries of clean texts with themselves."""

@@ -322,6 +322,34 @@ def test_recording_while_training(tiny_model, trainable_layers):
     assert (found == labels[~is_tool]).mean() > 0.9
 
 
+@pytest.mark.parametrize("trainable_layers", LAYERS)
+def test_size_of_a_fitted_model(tiny_model, word_texts, trainable_layers):
+    texts, _, noisy = word_texts
+    dynamics = make_dynamics(
+        tiny_model, trainable_layers=trainable_layers, trajectory_epochs=2
+    ).fit(texts, noisy)
+    _, branches = dynamics._networks
+    trained = sum(p.numel() for p in branches.trained_parameters().values())
+    everything = sum(p.numel() for p in branches.parameters())
+    assert trained < everything or trainable_layers == 0
+    # Two bytes for each trained weight and epoch, and names of the weights beside.
+    names = sum(200 * len(name) for name in branches.trained_parameters())
+    assert 2 * 2 * trained < len(pickle.dumps(dynamics)) < 2 * 2 * trained + names
+
+
+def test_without_weights(tiny_model, word_texts):
+    texts, _, noisy = word_texts
+    with_them = make_dynamics(tiny_model, trainable_layers=1)
+    without = clone(with_them).set_params(store_weights=False)
+    expected = with_them.fit_transform(texts, noisy)
+    recorded = without.fit_transform(texts, noisy)
+    assert_array_equal(recorded.embeddings, expected.embeddings)
+    assert len(pickle.dumps(without)) < 10_000 < len(pickle.dumps(with_them))
+    for method in (without.transform, without.predict, without.predict_proba):
+        with pytest.raises(AttributeError, match="store_weights=True"):
+            method(texts)
+
+
 def test_the_table_of_word_embeddings_is_shared_and_not_kept(tiny_model, word_texts):
     from safetensors.torch import load
 
