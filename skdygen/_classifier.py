@@ -295,6 +295,8 @@ class DyGenClassifier(ClassifierMixin, FolderMixin, BaseEstimator):
                 ):
                     inherited[key] = rng.randint(np.iinfo(np.int32).max)
             stages[name] = stage.set_params(**inherited)
+            if hasattr(stage, "set_output"):
+                stage.set_output(transform="default")  # no frame can go between them
         return stages
 
     def _folder(self):

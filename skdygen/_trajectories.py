@@ -257,7 +257,9 @@ def check_trajectories(X, *, name="X"):
         return X
     raise TypeError(
         f"{name} must be Trajectories, the output of a dynamics stage such as "
-        f"skdygen.dynamics.LanguageModelDynamics, but is a {type(X).__name__}."
+        f"skdygen.dynamics.LanguageModelDynamics, but is a {type(X).__name__}; where "
+        f"set_output or transform_output asks for frames, use "
+        f"set_output(transform='default') on the stages before."
     )
 
 

@@ -13,6 +13,7 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ._persistence import FolderMixin
@@ -39,13 +40,43 @@ class _Versioned:
         )
 
 
+class _FrameOutput:
+    """Lets `set_output` make frames of flattened trajectories."""
+
+    def get_feature_names_out(self, input_features=None):
+        """Name the columns of the flattened embeddings.
+
+        Parameters
+        ----------
+        input_features : None
+            Not used.
+
+        Returns
+        -------
+        names : ndarray of shape (n_branches * n_epochs * n_features,)
+            Such as "branch0_epoch1_feature17", all counted from 0; epochs among those
+            that are recorded.
+        """
+        check_is_fitted(self)
+        names = [
+            f"branch{branch}_epoch{epoch}_feature{feature}"
+            for branch, epoch, feature in np.ndindex(self.trajectory_shape_)
+        ]
+        return np.array(names, dtype=object)
+
+    def _give(self, trajectories):
+        """Give what scikit-learn can make a frame of, if it is to make one."""
+        wanted = _get_output_config("transform", self)["dense"]
+        return trajectories if wanted == "default" else np.asarray(trajectories)
+
+
 class BaseDynamics(
+    _FrameOutput,
     ClassifierMixin,
     TransformerMixin,
     _Versioned,
     FolderMixin,
     BaseEstimator,
-    auto_wrap_output_keys=None,
     metaclass=ABCMeta,
 ):
     """Base of the first stage: texts to `Trajectories`, and a classifier by itself.
@@ -65,7 +96,8 @@ class BaseDynamics(
     def _fit(self, X, codes, *, record):
         """Train on labels coded 0..n_classes-1 (-1: none); give the dynamics.
 
-        With ``record=False`` nobody will read them, and they may be None.
+        With ``record=False`` nobody will read them, and they may be None. Sets
+        `trajectory_shape_`, (n_branches, n_epochs, n_features).
         """
 
     @abstractmethod
@@ -127,7 +159,7 @@ class BaseDynamics(
             Embedding and class probabilities at every recorded epoch, for every text,
             with a label or without.
         """
-        return self._validate_and_fit(X, y, record=True)
+        return self._give(self._validate_and_fit(X, y, record=True))
 
     def _validate_and_fit(self, X, y, *, record):
         checked = self._check_X(X)
@@ -153,7 +185,7 @@ class BaseDynamics(
             Embedding and class probabilities by the model of every recorded epoch.
         """
         check_is_fitted(self)
-        return self._replay(self._check_seen(X))
+        return self._give(self._replay(self._check_seen(X)))
 
     def predict_proba(self, X):
         """Give the class probabilities of the plain model after its last epoch.
@@ -198,11 +230,11 @@ class BaseDynamics(
 
 
 class BasePrior(
+    _FrameOutput,
     TransformerMixin,
     _Versioned,
     FolderMixin,
     BaseEstimator,
-    auto_wrap_output_keys=None,
     metaclass=ABCMeta,
 ):
     """Base of the second stage: `Trajectories` to `Trajectories` with a prior.
@@ -260,7 +292,8 @@ class BasePrior(
         trajectories, codes = _check_fit(self, X, y)
         with fitting(self):
             _remember_trajectories(self, trajectories)
-            return trajectories.with_prior(self._fit_prior(trajectories, codes))
+            prior = self._fit_prior(trajectories, codes)
+        return self._give(trajectories.with_prior(prior))
 
     def transform(self, X):
         """Give texts that may be new their prior.
@@ -276,7 +309,7 @@ class BasePrior(
             Those given, with `prior`.
         """
         trajectories = _check_seen(self, X)
-        return trajectories.with_prior(self._prior(trajectories))
+        return self._give(trajectories.with_prior(self._prior(trajectories)))
 
 
 class BaseDenoiser(ClassifierMixin, FolderMixin, BaseEstimator, metaclass=ABCMeta):

@@ -135,6 +135,7 @@ prior=False)
             self._train_branch(features, codes, labelled, rng)
             for _ in range(self.n_branches)
         ]
+        self.trajectory_shape_ = (self.n_branches, self.n_epochs, len(self.classes_))
         return self._trajectories(features) if record else None
 
     def _fit_vectorizer(self, X):

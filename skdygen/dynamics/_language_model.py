@@ -254,6 +254,8 @@ class LanguageModelDynamics(BaseDynamics):
             self.trajectory_epochs_ = spread_epochs(
                 self.trajectory_epochs, self.n_epochs
             )
+            n_recorded = len(self.trajectory_epochs_)
+            self.trajectory_shape_ = (self.n_branches, n_recorded, self.n_features_out_)
             self.snapshots_ = []
             trajectories = recorder = None
             unobserved = np.arange(len(X))
