@@ -84,7 +84,9 @@ def fit_published(
             rows = torch.from_numpy(order[part])
             inputs = {key: value[rows] for key, value in tokens.items()}
             logits = torch.stack([network(inputs)[1] for network in networks])
-            loss = coregularized_loss(logits, targets[rows], 5.0 if epoch else 0.0)
+            loss = coregularized_loss(
+                logits, targets[rows], torch.ones(len(rows)), 5.0 if epoch else 0.0
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

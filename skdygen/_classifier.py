@@ -5,19 +5,17 @@ import os
 from numbers import Real
 
 import numpy as np
-from sklearn import get_config
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import (
     _num_samples,
     check_is_fitted,
     check_memory,
-    has_fit_parameter,
 )
 
 from ._correction import correct_labels, estimate_transition_matrix
@@ -28,6 +26,7 @@ from .denoisers import DirichletVAE
 from .dynamics import LanguageModelDynamics
 from .priors import ConsensusPrior
 from .utils._validation import encode_labels, fitting
+from .utils._weights import fit_weighted, weigh
 
 logger = logging.getLogger(__name__)
 
@@ -208,7 +207,7 @@ class DyGenClassifier(ClassifierMixin, FolderMixin, BaseEstimator):
 
     # Nested validation comes first: everything is checked before anything is trained.
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y):
+    def fit(self, X, y, sample_weight=None):
         """Learn from texts and labels that may be wrong.
 
         Parameters
@@ -217,6 +216,9 @@ class DyGenClassifier(ClassifierMixin, FolderMixin, BaseEstimator):
             Texts; `Trajectories` if `dynamics` is "precomputed".
         y : array-like of shape (n_samples,)
             Labels: strings, integers or booleans.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each label counts. One of weight 0 is as if it were missing; one
+            of weight 2 counts as two of weight 1 in every mean and loss.
 
         Returns
         -------
@@ -238,23 +240,26 @@ class DyGenClassifier(ClassifierMixin, FolderMixin, BaseEstimator):
             classes=getattr(X, "classes", None),  # those of precomputed dynamics
             n_samples=_num_samples(X),
         )
+        codes, weights = weigh(sample_weight, codes)
         with fitting(self):
             self.classes_ = classes
-            self._fit(stages, X, y, codes)
+            self._fit(stages, X, y, codes, weights, sample_weight)
         return self
 
-    def _fit(self, stages, X, y, codes):
+    def _fit(self, stages, X, y, codes, weights, sample_weight):
         self.pipeline_ = Pipeline(list(stages.items()), memory=self._folder())
-        self.pipeline_.fit(X, y)
+        # The stages get what this fit was given; there is nothing to request.
+        with config_context(enable_metadata_routing=False):
+            fit_weighted(self.pipeline_, X, y, sample_weight)
         for name, stage in self.pipeline_.named_steps.items():
             setattr(self, f"{name}_", stage)
 
         self.label_distributions_ = self.denoiser_.label_distributions_
         suggested = self.label_distributions_.argmax(axis=1)
-        self.noise_rate_ = float((suggested != codes)[codes >= 0].mean())
+        self.noise_rate_ = float(np.average(suggested != codes, weights=weights))
         logger.info("estimated share of wrong labels: %.3f", self.noise_rate_)
         self.noise_transition_matrix_ = estimate_transition_matrix(
-            self.label_distributions_, codes
+            self.label_distributions_, codes, weights
         )
         # Dynamics remember the given labels: better what was said without them.
         evidence = getattr(
@@ -263,14 +268,18 @@ class DyGenClassifier(ClassifierMixin, FolderMixin, BaseEstimator):
             self.denoiser_.marginal_distributions_,
         )
         corrected = correct_labels(
-            self.label_distributions_, evidence, codes, self.correction_threshold
+            self.label_distributions_,
+            evidence,
+            codes,
+            weights,
+            self.correction_threshold,
         )
         self.transduction_ = self.classes_[corrected]
         self._given_codes = codes
         n_changed = int(((corrected != codes) & (codes >= 0)).sum())
         logger.info("changed %d of %d given labels", n_changed, (codes >= 0).sum())
         if self.final_estimator is not None:
-            self._fit_final_estimator(X, corrected)
+            self._fit_final_estimator(X, corrected, sample_weight)
 
     def _make_stages(self):
         """Clone the stages and hand down what is set here and not there."""
@@ -310,22 +319,12 @@ class DyGenClassifier(ClassifierMixin, FolderMixin, BaseEstimator):
             return dynamics._check_X(X)
         return X  # a stage made of others, such as a Pipeline, knows what it takes
 
-    def _fit_final_estimator(self, X, corrected):
+    def _fit_final_estimator(self, X, corrected, sample_weight):
         estimator = clone(self.final_estimator)
-        weight = self.label_distributions_[np.arange(len(corrected)), corrected]
-        fit_params = {}
-        if get_config()["enable_metadata_routing"]:
-            routing = get_routing_for_object(estimator)
-            if routing.consumes("fit", ["sample_weight"]):
-                fit_params["sample_weight"] = weight
-        else:
-            last, prefix = estimator, ""
-            while isinstance(last, Pipeline):
-                name, last = last.steps[-1]
-                prefix += f"{name}__"
-            if has_fit_parameter(last, "sample_weight"):
-                fit_params[f"{prefix}sample_weight"] = weight
-        self.final_estimator_ = estimator.fit(X, self.transduction_, **fit_params)
+        weights = self.label_distributions_[np.arange(len(corrected)), corrected]
+        if sample_weight is not None:
+            weights = weights * np.asarray(sample_weight)
+        self.final_estimator_ = fit_weighted(estimator, X, self.transduction_, weights)
 
     def predict(self, X):
         """Give the most probable true class of texts.

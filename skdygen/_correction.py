@@ -3,11 +3,13 @@
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
+from .utils._weights import lowest
+
 _SUREST_SHARE = 0.25
 _ERROR_OF_SUREST = 0.05
 
 
-def correct_labels(label_distributions, evidence, codes, threshold):
+def correct_labels(label_distributions, evidence, codes, weights, threshold):
     """Replace given labels where there is reason to be sure.
 
     Parameters
@@ -18,6 +20,8 @@ def correct_labels(label_distributions, evidence, codes, threshold):
         Class probabilities that do not depend on the given label of the text itself.
     codes : ndarray of shape (n_samples,)
         Given classes; -1 where there is none.
+    weights : ndarray of shape (n_samples,)
+        How much each text counts, for "auto".
     threshold : "auto" or float
         The probability in `label_distributions` that another class must have; for
         "auto" see `is_more_likely_right`.
@@ -31,14 +35,16 @@ def correct_labels(label_distributions, evidence, codes, threshold):
     corrected = np.where(codes < 0, suggested, codes)
     labelled = codes >= 0
     if threshold == "auto":
-        is_sure = is_more_likely_right(evidence[labelled], codes[labelled])
+        is_sure = is_more_likely_right(
+            evidence[labelled], codes[labelled], weights[labelled]
+        )
     else:
         is_sure = label_distributions[labelled].max(axis=1) >= threshold
     corrected[labelled] = np.where(is_sure, suggested[labelled], codes[labelled])
     return corrected
 
 
-def is_more_likely_right(distributions, codes):
+def is_more_likely_right(distributions, codes, weights):
     """Tell where the most probable class is more likely right than the given one.
 
     Where the model errs it disagrees with right labels, and it errs less the more
@@ -59,6 +65,8 @@ def is_more_likely_right(distributions, codes):
         Class probabilities that do not depend on the given label of the text itself.
     codes : ndarray of shape (n_samples,)
         Given classes.
+    weights : ndarray of shape (n_samples,)
+        How much each text counts.
 
     Returns
     -------
@@ -67,17 +75,17 @@ def is_more_likely_right(distributions, codes):
     """
     confidence = distributions.max(axis=1)
     disagrees = distributions.argmax(axis=1) != codes
-    n_surest = max(1, round(_SUREST_SHARE * len(codes)))
-    surest = np.argsort(-confidence, kind="stable")[:n_surest]
-    disagreement = disagrees[surest].mean()
+    surest = lowest(-confidence, weights, _SUREST_SHARE)
+    disagreement = np.average(disagrees[surest], weights=weights[surest])
     if disagreement >= 0.5:  # then it is the model that cannot be believed
         return np.zeros(len(codes), dtype=bool)
     noise = disagreement - _ERROR_OF_SUREST
-    falling = IsotonicRegression(increasing=False).fit(confidence, disagrees)
+    falling = IsotonicRegression(increasing=False)
+    falling.fit(confidence, disagrees, sample_weight=weights)
     return falling.predict(confidence) <= 2 * noise
 
 
-def estimate_transition_matrix(label_distributions, codes):
+def estimate_transition_matrix(label_distributions, codes, weights):
     """Estimate how true classes turn into given ones, by counting.
 
     Posteriors of many classes are flat: their sums would see confusion everywhere. So
@@ -89,6 +97,8 @@ def estimate_transition_matrix(label_distributions, codes):
         Posterior over the true label.
     codes : ndarray of shape (n_samples,)
         Given classes; -1 where there is none.
+    weights : ndarray of shape (n_samples,)
+        How much each text counts.
 
     Returns
     -------
@@ -100,6 +110,7 @@ def estimate_transition_matrix(label_distributions, codes):
     counts = np.zeros((n_classes, n_classes))
     labelled = codes >= 0
     likely = label_distributions[labelled].argmax(axis=1)
-    np.add.at(counts, (likely, codes[labelled]), 1)
+    np.add.at(counts, (likely, codes[labelled]), weights[labelled])
     totals = counts.sum(axis=1, keepdims=True)
-    return np.where(totals > 0, counts / totals.clip(min=1), np.eye(n_classes))
+    shares = counts / np.where(totals > 0, totals, 1)
+    return np.where(totals > 0, shares, np.eye(n_classes))

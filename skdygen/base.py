@@ -20,6 +20,7 @@ from ._persistence import FolderMixin
 from ._trajectories import check_trajectories
 from .utils._storage import batches, check_max_nbytes
 from .utils._validation import check_texts, encode_labels, fitting
+from .utils._weights import weigh
 
 __all__ = ["BaseDenoiser", "BaseDynamics", "BasePrior"]
 
@@ -93,9 +94,10 @@ class BaseDynamics(
     _parameter_constraints = {}
 
     @abstractmethod
-    def _fit(self, X, codes, *, record):
+    def _fit(self, X, codes, weights, *, record):
         """Train on labels coded 0..n_classes-1 (-1: none); give the dynamics.
 
+        The weights are 0 where there is no label, and 1 elsewhere if none are given.
         With ``record=False`` nobody will read them, and they may be None. Sets
         `trajectory_shape_`, (n_branches, n_epochs, n_features).
         """
@@ -124,7 +126,7 @@ class BaseDynamics(
         check_max_nbytes(getattr(self, "max_nbytes", None))
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y):
+    def fit(self, X, y, sample_weight=None):
         """Train on texts and their labels.
 
         Parameters
@@ -133,17 +135,19 @@ class BaseDynamics(
             Texts.
         y : array-like of shape (n_samples,)
             Labels, right or wrong.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each label counts; one of weight 0 is as if it were missing.
 
         Returns
         -------
         self : object
             The fitted stage.
         """
-        self._validate_and_fit(X, y, record=False)
+        self._validate_and_fit(X, y, sample_weight, record=False)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_transform(self, X, y):
+    def fit_transform(self, X, y, sample_weight=None):
         """Train on texts and their labels, and give the dynamics recorded meanwhile.
 
         Parameters
@@ -152,6 +156,8 @@ class BaseDynamics(
             Texts.
         y : array-like of shape (n_samples,)
             Labels, right or wrong.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each label counts; one of weight 0 is as if it were missing.
 
         Returns
         -------
@@ -159,17 +165,18 @@ class BaseDynamics(
             Embedding and class probabilities at every recorded epoch, for every text,
             with a label or without.
         """
-        return self._give(self._validate_and_fit(X, y, record=True))
+        return self._give(self._validate_and_fit(X, y, sample_weight, record=True))
 
-    def _validate_and_fit(self, X, y, *, record):
+    def _validate_and_fit(self, X, y, sample_weight, *, record):
         checked = self._check_X(X)
         classes, codes = encode_labels(
             y, missing_label=self.missing_label, n_samples=_num_samples(checked)
         )
+        codes, weights = weigh(sample_weight, codes)
         with fitting(self):
             self._remember_X(X)
             self.classes_ = classes
-            return self._fit(checked, codes, record=record)
+            return self._fit(checked, codes, weights, record=record)
 
     def transform(self, X):
         """Replay the training for texts that may be new.
@@ -245,8 +252,8 @@ class BasePrior(
     _parameter_constraints = {}
 
     @abstractmethod
-    def _fit_prior(self, trajectories, codes):
-        """Learn from labels coded 0..n_classes-1 (-1: none).
+    def _fit_prior(self, trajectories, codes, weights):
+        """Learn from labels coded 0..n_classes-1 (-1: none), and their weights.
 
         Returns the prior of the training texts, (n_samples, n_classes).
         """
@@ -255,7 +262,7 @@ class BasePrior(
     def _prior(self, trajectories):
         """Prior of texts that were not learnt from, (n_samples, n_classes)."""
 
-    def fit(self, X, y):
+    def fit(self, X, y, sample_weight=None):
         """Learn from trajectories and labels.
 
         Parameters
@@ -264,17 +271,19 @@ class BasePrior(
             Output of a dynamics stage.
         y : array-like of shape (n_samples,)
             The labels that the dynamics were trained with.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each label counts; one of weight 0 is as if it were missing.
 
         Returns
         -------
         self : object
             The fitted stage.
         """
-        self.fit_transform(X, y)
+        self.fit_transform(X, y, sample_weight)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_transform(self, X, y):
+    def fit_transform(self, X, y, sample_weight=None):
         """Learn from trajectories and labels, and give these texts their prior.
 
         Parameters
@@ -283,16 +292,18 @@ class BasePrior(
             Output of a dynamics stage.
         y : array-like of shape (n_samples,)
             The labels that the dynamics were trained with.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each label counts; one of weight 0 is as if it were missing.
 
         Returns
         -------
         trajectories : Trajectories of n_samples texts
             Those given, with `prior`.
         """
-        trajectories, codes = _check_fit(self, X, y)
+        trajectories, codes, weights = _check_fit(self, X, y, sample_weight)
         with fitting(self):
             _remember_trajectories(self, trajectories)
-            prior = self._fit_prior(trajectories, codes)
+            prior = self._fit_prior(trajectories, codes, weights)
         return self._give(trajectories.with_prior(prior))
 
     def transform(self, X):
@@ -322,8 +333,8 @@ class BaseDenoiser(ClassifierMixin, FolderMixin, BaseEstimator, metaclass=ABCMet
     _parameter_constraints = {}
 
     @abstractmethod
-    def _fit(self, trajectories, codes):
-        """Learn from labels coded 0..n_classes-1 (-1: none)."""
+    def _fit(self, trajectories, codes, weights):
+        """Learn from labels coded 0..n_classes-1 (-1: none), and their weights."""
 
     @abstractmethod
     def _marginal(self, trajectories):
@@ -334,7 +345,7 @@ class BaseDenoiser(ClassifierMixin, FolderMixin, BaseEstimator, metaclass=ABCMet
         """p(y | y~, x) of texts with a given label, (n_samples, n_classes)."""
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y):
+    def fit(self, X, y, sample_weight=None):
         """Learn how the given labels came from the true ones.
 
         Parameters
@@ -343,6 +354,8 @@ class BaseDenoiser(ClassifierMixin, FolderMixin, BaseEstimator, metaclass=ABCMet
             With a prior.
         y : array-like of shape (n_samples,)
             The labels that the dynamics were trained with.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each label counts; one of weight 0 is as if it were missing.
 
         Returns
         -------
@@ -351,10 +364,10 @@ class BaseDenoiser(ClassifierMixin, FolderMixin, BaseEstimator, metaclass=ABCMet
             training text given its label, and `marginal_distributions_`, without
             regard to it, both (n_samples, n_classes).
         """
-        trajectories, codes = _check_fit(self, X, y)
+        trajectories, codes, weights = _check_fit(self, X, y, sample_weight)
         with fitting(self):
             _remember_trajectories(self, trajectories)
-            self._fit(trajectories, codes)
+            self._fit(trajectories, codes, weights)
             self.marginal_distributions_ = self._marginal(trajectories)
             self.label_distributions_ = self.marginal_distributions_.copy()
             labelled = np.flatnonzero(codes >= 0)
@@ -402,7 +415,7 @@ class BaseDenoiser(ClassifierMixin, FolderMixin, BaseEstimator, metaclass=ABCMet
         return tags
 
 
-def _check_fit(estimator, X, y):
+def _check_fit(estimator, X, y, sample_weight):
     trajectories = check_trajectories(X)
     _, codes = encode_labels(
         y,
@@ -410,7 +423,7 @@ def _check_fit(estimator, X, y):
         classes=trajectories.classes,
         n_samples=len(trajectories),
     )
-    return trajectories, codes
+    return trajectories, *weigh(sample_weight, codes)
 
 
 def _remember_trajectories(estimator, trajectories):

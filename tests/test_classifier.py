@@ -390,7 +390,8 @@ def test_final_estimator(word_texts, weighted, monkeypatch):
 def test_final_estimator_when_a_class_lost_all_its_labels(word_texts, monkeypatch):
     texts, _, noisy = word_texts
     monkeypatch.setattr(
-        "skdygen._classifier.correct_labels", lambda p, m, codes, t: codes.clip(max=1)
+        "skdygen._classifier.correct_labels",
+        lambda p, evidence, codes, *others: codes.clip(max=1),
     )
     three = np.where(np.arange(120) % 5 == 0, "tool", noisy)
     final = make_pipeline(TfidfVectorizer(), LogisticRegression())

@@ -35,14 +35,14 @@ def make_model(n_samples, noise, error, seed=0):
 )
 def test_wrong_labels_are_corrected(noise, error, gain):
     p, true, given = make_model(4000, noise, error)
-    corrected = correct_labels(p, p, given, "auto")
+    corrected = correct_labels(p, p, given, np.ones(len(p)), "auto")
     assert (corrected == true).mean() > (given == true).mean() + gain
 
 
 @pytest.mark.parametrize("error", [0.05, 0.2, 0.35])
 def test_right_labels_are_left_alone(error):
     p, true, _ = make_model(4000, 0.0, error)
-    corrected = correct_labels(p, p, true, "auto")
+    corrected = correct_labels(p, p, true, np.ones(len(p)), "auto")
     assert (corrected == true).mean() == 1
 
 
@@ -50,12 +50,12 @@ def test_a_model_as_good_as_chance_is_not_believed():
     rng = np.random.RandomState(0)
     p = rng.dirichlet(np.full(6, 0.3), size=600)
     given = rng.randint(6, size=600)
-    assert_array_equal(correct_labels(p, p, given, "auto"), given)
+    assert_array_equal(correct_labels(p, p, given, np.ones(len(p)), "auto"), given)
 
 
 def test_the_less_confident_are_left_alone():
     p, _true, given = make_model(4000, 0.1, 1.0)
-    is_sure = is_more_likely_right(p, given)
+    is_sure = is_more_likely_right(p, given, np.ones(len(p)))
     confidence = p.max(axis=1)
     assert 0 < is_sure.mean() < 1
     assert confidence[is_sure].min() >= confidence[~is_sure].max()
@@ -64,10 +64,10 @@ def test_the_less_confident_are_left_alone():
 def test_float_threshold():
     p = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]])
     given = np.array([1, 1, 0, -1])
-    assert_array_equal(correct_labels(p, p, given, 0.85), [0, 1, 0, 1])
-    assert_array_equal(correct_labels(p, p, given, 0.75), [0, 1, 1, 1])
-    assert_array_equal(correct_labels(p, p, given, 0.0), [0, 0, 1, 1])
-    assert_array_equal(correct_labels(p, p, given, 1.0), [1, 1, 0, 1])
+    assert_array_equal(correct_labels(p, p, given, np.ones(len(p)), 0.85), [0, 1, 0, 1])
+    assert_array_equal(correct_labels(p, p, given, np.ones(len(p)), 0.75), [0, 1, 1, 1])
+    assert_array_equal(correct_labels(p, p, given, np.ones(len(p)), 0.0), [0, 0, 1, 1])
+    assert_array_equal(correct_labels(p, p, given, np.ones(len(p)), 1.0), [1, 1, 0, 1])
 
 
 def test_transition_matrix():
@@ -76,7 +76,7 @@ def test_transition_matrix():
     true = rng.randint(2, size=20000)
     given = np.array([rng.choice(2, p=matrix[k]) for k in true])
     given[:100] = -1
-    found = estimate_transition_matrix(np.eye(2)[true], given)
+    found = estimate_transition_matrix(np.eye(2)[true], given, np.ones(20000))
     assert_allclose(found, matrix, atol=0.02)
     assert_allclose(found.sum(axis=1), 1)
 
@@ -84,5 +84,6 @@ def test_transition_matrix():
 def test_transitions_of_flat_posteriors_and_of_a_class_never_suggested():
     likely = np.arange(40) % 2
     flat = np.full((40, 20), 1.0) + np.eye(20)[likely]
-    found = estimate_transition_matrix(flat / flat.sum(axis=1, keepdims=True), likely)
+    flat /= flat.sum(axis=1, keepdims=True)
+    found = estimate_transition_matrix(flat, likely, np.ones(40))
     assert_array_equal(found, np.eye(20))

@@ -124,14 +124,14 @@ class DirichletVAE(BaseDenoiser):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _fit(self, trajectories, codes):
+    def _fit(self, trajectories, codes, weights):
         from ..utils._torch import torch_seed
         from ..utils._warmup import warmup_epochs
         from ._modules import train_vae
 
         _check_prior(trajectories)
         labelled = np.flatnonzero(codes >= 0)
-        shift, scale = _moments(trajectories.embeddings, labelled)
+        shift, scale = _moments(trajectories.embeddings, labelled, weights[labelled])
 
         def read_features(rows):
             return _features(trajectories.embeddings[labelled[rows]], shift, scale)
@@ -154,6 +154,7 @@ class DirichletVAE(BaseDenoiser):
                 vae,
                 read_features,
                 codes[labelled],
+                weights[labelled],
                 self.prior_concentrations(trajectories.prior[labelled]),
                 n_epochs=self.n_epochs_,
                 n_warmup_epochs=warmup_epochs(self.warmup, self.n_epochs_),
@@ -301,8 +302,8 @@ def _features(embeddings, shift, scale):
     return torch.from_numpy(w.astype(np.float32))
 
 
-def _moments(embeddings, rows):
-    """Mean and scale of each feature, (n_branches, n_epochs * n_features), batchwise.
+def _moments(embeddings, rows, weights):
+    """Weighted mean and scale of features, (n_branches, n_epochs * n_features).
 
     The scale is the root mean variance of all features of a branch and epoch: their
     proportions, which the distances between texts live in, stay as they are.
@@ -312,10 +313,10 @@ def _moments(embeddings, rows):
     total_of_squares = np.zeros_like(total)
     for part in batches(len(rows), _ROWS_AT_ONCE):
         w = _by_branch(embeddings[rows[part]]).astype(np.float64)
-        total += w.sum(axis=1)
-        total_of_squares += (w**2).sum(axis=1)
-    mean = total / len(rows)
-    variance = (total_of_squares / len(rows) - mean**2).clip(min=0)
+        total += weights[part] @ w
+        total_of_squares += weights[part] @ w**2
+    mean = total / weights.sum()
+    variance = (total_of_squares / weights.sum() - mean**2).clip(min=0)
     variance = variance.reshape(n_branches, n_epochs, n_features).mean(-1)
     variance = np.where(variance > 0, variance, 1.0)
     return mean, np.sqrt(variance).repeat(n_features, axis=1)

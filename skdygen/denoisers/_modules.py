@@ -81,7 +81,7 @@ class ConditionalVAE(nn.Module):
         return Dirichlet(alpha, validate_args=False).rsample()
 
 
-def vae_loss(alpha, logits, given, alpha_prior, regularization):
+def vae_loss(alpha, logits, given, weights, alpha_prior, regularization):
     """Negative evidence lower bound of all branches, pulled towards their mean.
 
     Parameters
@@ -92,6 +92,8 @@ def vae_loss(alpha, logits, given, alpha_prior, regularization):
         Of the decoded given labels.
     given : Tensor of shape (n_rows, n_classes)
         Given labels, one-hot.
+    weights : Tensor of shape (n_rows,)
+        Factors of the terms of each row.
     alpha_prior : Tensor of shape (n_rows, n_classes)
         Concentrations of the prior.
     regularization : float
@@ -110,18 +112,18 @@ def vae_loss(alpha, logits, given, alpha_prior, regularization):
         Dirichlet(alpha, validate_args=False),
         Dirichlet(alpha_prior, validate_args=False),
     )
-    loss = (reconstruction + divergence).mean()
+    loss = (weights * (reconstruction + divergence)).mean()
     if regularization and len(alpha) > 1:
         a = (alpha - 1) / (alpha - 1).sum(-1, keepdim=True)
         a_mean = a.mean(0)
         pull = (a_mean * (a_mean.log() - a.log())).sum(-1)
-        loss = loss + regularization * pull.mean()
+        loss = loss + regularization * (weights * pull).mean()
     return loss
 
 
 def train_vae(
-    vae, read_features, codes, alpha_prior, *, n_epochs, n_warmup_epochs, batch_size,
-    learning_rate, regularization, rng, verbose,
+    vae, read_features, codes, weights, alpha_prior, *, n_epochs, n_warmup_epochs,
+    batch_size, learning_rate, regularization, rng, verbose,
 ):  # fmt: skip
     """Train the auto-encoder in place.
 
@@ -133,6 +135,8 @@ def train_vae(
         Gives the trajectories of some rows, (n_branches, n_rows, n_features).
     codes : ndarray of shape (n_samples,)
         Given classes as 0..n_classes-1.
+    weights : ndarray of shape (n_samples,)
+        How much each text counts, in proportion to each other.
     alpha_prior : ndarray of shape (n_samples, n_classes)
         Concentrations of the prior.
     n_epochs, batch_size, learning_rate, regularization
@@ -150,6 +154,7 @@ def train_vae(
         If the loss is not finite.
     """
     one_hot = torch.eye(vae.n_classes)
+    weights = torch.from_numpy(weights / weights.mean()).float()
     alpha_prior = torch.from_numpy(alpha_prior.astype(np.float32))
     optimizer = torch.optim.Adam(vae.parameters(), lr=learning_rate)
 
@@ -160,7 +165,9 @@ def train_vae(
             rows = np.sort(order[part])
             w, given = read_features(rows), one_hot[codes[rows]]
             alpha, logits = vae(w, given)
-            loss = vae_loss(alpha, logits, given, alpha_prior[rows], strength)
+            loss = vae_loss(
+                alpha, logits, given, weights[rows], alpha_prior[rows], strength
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

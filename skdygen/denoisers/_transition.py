@@ -58,17 +58,17 @@ class TransitionMatrixDenoiser(BaseDenoiser):
     def __init__(self, *, missing_label=None):
         self.missing_label = missing_label
 
-    def _fit(self, trajectories, codes):
+    def _fit(self, trajectories, codes, weights):
         labelled = np.flatnonzero(codes >= 0)
-        codes = codes[labelled]
+        codes, weights = codes[labelled], weights[labelled]
         probabilities = _mean_probabilities(trajectories)[labelled]
-        counts = confident_joint(probabilities, codes, trajectories.n_classes)
+        counts = confident_joint(probabilities, codes, weights, trajectories.n_classes)
         # A class that no confident text stands for is taken to be given rightly.
         totals = counts.sum(axis=1, keepdims=True)
         self.transition_matrix_ = np.where(
-            totals > 0, counts / totals.clip(min=1), np.eye(len(counts))
+            totals > 0, counts / np.where(totals > 0, totals, 1), np.eye(len(counts))
         )
-        given_share = np.bincount(codes, minlength=len(counts)) / len(codes)
+        given_share = np.bincount(codes, weights, minlength=len(counts)) / weights.sum()
         joint = _calibrate(counts, given_share)
         self.class_prior_ = joint.sum(axis=1)
         # p(y | y~), (given, true); a class never given says nothing.
@@ -89,7 +89,7 @@ class TransitionMatrixDenoiser(BaseDenoiser):
         return np.where(totals > 0, found / totals.clip(min=1e-300), given)
 
 
-def confident_joint(probabilities, codes, n_classes):
+def confident_joint(probabilities, codes, weights, n_classes):
     """Count confident texts by their likely true and their given class.
 
     Parameters
@@ -98,6 +98,8 @@ def confident_joint(probabilities, codes, n_classes):
         Class probabilities.
     codes : ndarray of shape (n_samples,)
         Given classes.
+    weights : ndarray of shape (n_samples,)
+        How much each text counts.
     n_classes : int
         Number of classes.
 
@@ -108,20 +110,24 @@ def confident_joint(probabilities, codes, n_classes):
     """
     thresholds = np.full(n_classes, np.inf)
     for code in np.unique(codes):
-        thresholds[code] = probabilities[codes == code, code].mean()
+        given = codes == code
+        thresholds[code] = np.average(
+            probabilities[given, code], weights=weights[given]
+        )
     is_confident = probabilities >= thresholds
     likely = np.where(is_confident, probabilities, -1).argmax(axis=1)
     counted = is_confident.any(axis=1)
     cells = likely[counted] * n_classes + codes[counted]
-    counts = np.bincount(cells, minlength=n_classes**2)
-    return counts.reshape(n_classes, n_classes).astype(float)
+    counts = np.bincount(cells, weights[counted], minlength=n_classes**2)
+    return counts.reshape(n_classes, n_classes)
 
 
 def _calibrate(counts, given_share):
     """Scale the columns of the counts to the shares of the given classes."""
     totals = counts.sum(axis=0)
     diagonal = np.diag(given_share)
-    return np.where(totals > 0, counts / totals.clip(min=1) * given_share, diagonal)
+    shares = counts / np.where(totals > 0, totals, 1)
+    return np.where(totals > 0, shares * given_share, diagonal)
 
 
 def _mean_probabilities(trajectories):

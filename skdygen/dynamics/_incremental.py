@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import SGDClassifier
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import has_fit_parameter, validate_data
 
 from .._trajectories import Trajectories
 from ..base import BaseDynamics
@@ -127,12 +127,12 @@ prior=False)
     def _reads_features(self):
         return isinstance(self.vectorizer, str)  # "passthrough"
 
-    def _fit(self, X, codes, *, record):
+    def _fit(self, X, codes, weights, *, record):
         rng = check_random_state(self.random_state)
         features = self._fit_vectorizer(X)
         labelled = np.flatnonzero(codes >= 0)
         self.estimators_ = [
-            self._train_branch(features, codes, labelled, rng)
+            self._train_branch(features, codes, weights, labelled, rng)
             for _ in range(self.n_branches)
         ]
         self.trajectory_shape_ = (self.n_branches, self.n_epochs, len(self.classes_))
@@ -147,7 +147,7 @@ prior=False)
         )
         return self.vectorizer_.fit_transform(X)
 
-    def _train_branch(self, features, codes, labelled, rng):
+    def _train_branch(self, features, codes, weights, labelled, rng):
         """Return one classifier as it was after each epoch."""
         if self.estimator is None:
             estimator = SGDClassifier(loss="log_loss", alpha=1e-3, average=True)
@@ -158,10 +158,19 @@ prior=False)
         if self.bootstrap:
             labelled = rng.choice(labelled, size=len(labelled))
         every_class = np.arange(len(self.classes_))
+        is_weighted = (weights[labelled] != 1).any()
+        if is_weighted and not has_fit_parameter(estimator, "sample_weight"):
+            raise ValueError(
+                f"sample_weight was given, but {type(estimator).__name__} takes none; "
+                f"use another estimator, or no weights."
+            )
         snapshots = []
         for _ in range(self.n_epochs):
             rows = rng.permutation(labelled)
-            estimator.partial_fit(features[rows], codes[rows], classes=every_class)
+            params = {"sample_weight": weights[rows]} if is_weighted else {}
+            estimator.partial_fit(
+                features[rows], codes[rows], classes=every_class, **params
+            )
             snapshots.append(deepcopy(estimator))
         return snapshots
 

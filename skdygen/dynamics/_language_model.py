@@ -228,7 +228,7 @@ class LanguageModelDynamics(BaseDynamics):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _fit(self, X, codes, *, record):
+    def _fit(self, X, codes, weights, *, record):
         from ..utils._processes import draw_apart, same_everywhere, same_random_state
         from ..utils._torch import choose_precision, torch_seed
         from ._recording import Recorder
@@ -271,6 +271,7 @@ class LanguageModelDynamics(BaseDynamics):
                 branches,
                 inputs,
                 codes,
+                weights,
                 self._loss,
                 n_epochs=self.n_epochs,
                 batch_size=self.batch_size,
@@ -312,13 +313,13 @@ class LanguageModelDynamics(BaseDynamics):
         ).fit(np.zeros((1, n_features), dtype=np.float32))
         self.n_features_out_ = self.n_components
 
-    def _loss(self, logits, targets, epoch):
+    def _loss(self, logits, targets, weights, epoch):
         from ..utils._warmup import warmup_epochs
         from ._training import coregularized_loss
 
         is_warm = epoch >= warmup_epochs(self.warmup, self.n_epochs)
         return coregularized_loss(
-            logits, targets, self.regularization if is_warm else 0.0
+            logits, targets, weights, self.regularization if is_warm else 0.0
         )
 
     def _replay(self, X):

@@ -19,7 +19,7 @@ _BATCHES_SORTED_TOGETHER = 50
 
 
 def train(
-    branches, inputs, targets, loss, *, n_epochs, batch_size, max_tokens,
+    branches, inputs, targets, weights, loss, *, n_epochs, batch_size, max_tokens,
     learning_rate, head_learning_rate, weight_decay, warmup, max_grad_norm, device,
     dtype, rng, observe, verbose,
 ):  # fmt: skip
@@ -33,9 +33,11 @@ def train(
         What they read.
     targets : ndarray of shape (n_samples,)
         Classes as 0..n_classes-1; texts with -1 have no loss.
+    weights : ndarray of shape (n_samples,)
+        How much the texts count, in proportion to each other.
     loss : callable
-        Takes logits (n_branches, n_rows, n_classes), targets (n_rows,) and the number
-        of the epoch, from 0; gives a scalar.
+        Takes logits (n_branches, n_rows, n_classes), targets (n_rows,), weights
+        (n_rows,) and the number of the epoch, from 0; gives a scalar.
     n_epochs, batch_size, max_tokens, learning_rate, head_learning_rate
         As in `LanguageModelDynamics`.
     weight_decay, warmup, max_grad_norm
@@ -64,6 +66,8 @@ def train(
     """
     labelled = np.flatnonzero(targets >= 0)
     targets = torch.from_numpy(targets).to(device)
+    weights = weights / weights[labelled].mean()
+    weights = torch.from_numpy(weights).float().to(device)
     orders = []
     for _ in range(n_epochs):
         drawn = length_grouped_batches(inputs.lengths[labelled], batch_size, rng)
@@ -100,18 +104,20 @@ def train(
             branches.train()
             epoch_loss = torch.zeros((), device=device)
             for batch in order:
-                rows, weight = own_share(batch)
+                rows, share = own_share(batch)
                 features = inputs.batch(rows, device)
                 with autocast(dtype, device), fast_dropout(device):
                     embeddings, logits = network(features)
-                batch_loss = weight * loss(logits.float(), targets[rows], epoch)
+                batch_loss = share * loss(
+                    logits.float(), targets[rows], weights[rows], epoch
+                )
                 batch_loss.backward()
                 torch.nn.utils.clip_grad_norm_(branches.parameters(), max_grad_norm)
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad(set_to_none=True)
                 epoch_loss += batch_loss.detach()
-                if observe is not None and weight:
+                if observe is not None and share:
                     observe(epoch, rows, embeddings, logits)
                 progress.update()
             mean_loss = mean_everywhere(epoch_loss).item() / len(order)
@@ -125,7 +131,7 @@ def train(
             yield epoch
 
 
-def coregularized_loss(logits, targets, regularization):
+def coregularized_loss(logits, targets, weights, regularization):
     """Cross-entropy of each branch, and how far the branches are from their mean.
 
     Equations 1 to 3 of Zhou and Chen (2021), as used in stage 1 of DyGen:
@@ -138,6 +144,8 @@ def coregularized_loss(logits, targets, regularization):
         Unnormalised log-probabilities.
     targets : Tensor of shape (n_rows,)
         Classes.
+    weights : Tensor of shape (n_rows,)
+        Factors of the terms of each row.
     regularization : float
         Strength of the second term.
 
@@ -148,11 +156,11 @@ def coregularized_loss(logits, targets, regularization):
     """
     log_p = logits.log_softmax(-1)
     rows = torch.arange(len(targets), device=targets.device)
-    loss = -log_p[:, rows, targets].mean()
+    loss = -(weights * log_p[:, rows, targets]).mean()
     if regularization and len(logits) > 1:
         log_mean = log_p.logsumexp(0) - math.log(len(log_p))
         kl = (log_mean.exp() * (log_mean - log_p)).sum(-1)
-        loss = loss + regularization * kl.mean()
+        loss = loss + regularization * (weights * kl).mean()
     return loss
 
 

@@ -7,6 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import HasMethods
 
+from ..utils._weights import fit_weighted
 from ._clean_set import BaseCleanSetPrior
 
 
@@ -107,7 +108,9 @@ class ClassifierPrior(BaseCleanSetPrior):
                 )
             else:
                 self.estimator_ = clone(self.estimator)
-            self.estimator_.fit(space, self.clean_codes_)
+            are_given = (self.clean_weights_ != 1).any()
+            weights = self.clean_weights_ if are_given else None
+            fit_weighted(self.estimator_, space, self.clean_codes_, weights)
 
     def _judge(self, space, rows=None):
         prior = np.zeros((len(space), len(self.classes_)))

@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..base import BasePrior
 from ..utils._storage import batches
+from ..utils._weights import lowest
 from ._contamination import estimate_contamination
 from ._scores import SCORES, noise_scores
 
@@ -34,7 +35,7 @@ class BaseCleanSetPrior(BasePrior):
 
     @abstractmethod
     def _learn(self, space):
-        """Learn `clean_codes_` from the embeddings of the clean texts."""
+        """Learn `clean_codes_`, weighted by `clean_weights_`, from embeddings."""
 
     @abstractmethod
     def _judge(self, space, rows=None):
@@ -43,18 +44,21 @@ class BaseCleanSetPrior(BasePrior):
         Of those that were fitted on, `rows` gives the positions.
         """
 
-    def _fit_prior(self, trajectories, codes, scores=None):
+    def _fit_prior(self, trajectories, codes, weights, scores=None):
         if scores is None:
-            scores = noise_scores(trajectories, codes, self.criterion)
+            scores = noise_scores(trajectories, codes, weights, self.criterion)
         self.noise_scores_ = scores
         labelled = np.flatnonzero(codes >= 0)
         if self.contamination == "auto":
-            self.contamination_ = estimate_contamination(self.noise_scores_[labelled])
+            self.contamination_ = estimate_contamination(
+                scores[labelled], weights[labelled]
+            )
             logger.info("estimated share of wrong labels: %.3f", self.contamination_)
         else:
             self.contamination_ = float(self.contamination)
-        self.clean_indices_ = self._select(codes, labelled)
+        self.clean_indices_ = self._select(codes, weights, labelled)
         self.clean_codes_ = codes[self.clean_indices_]
+        self.clean_weights_ = weights[self.clean_indices_]
         self._learn(self._space(trajectories, self.clean_indices_))
         return self._judge_all(trajectories, are_fitted=True)
 
@@ -68,7 +72,7 @@ class BaseCleanSetPrior(BasePrior):
             prior[part] = self._judge(self._space(trajectories, part), rows)
         return prior
 
-    def _select(self, codes, labelled):
+    def _select(self, codes, weights, labelled):
         """Return the positions of the texts with the lowest scores, or of some of them.
 
         Of more than `max_samples` some of each class are taken, evenly along the
@@ -79,9 +83,9 @@ class BaseCleanSetPrior(BasePrior):
             groups = [np.flatnonzero(codes == code) for code in set(codes[labelled])]
         kept = []
         for group in groups:
-            n_kept = max(1, round((1 - self.contamination_) * len(group)))
-            order = np.argsort(self.noise_scores_[group], kind="stable")
-            kept.append(group[order[:n_kept]])
+            scores = self.noise_scores_[group]
+            share = 1 - self.contamination_
+            kept.append(group[lowest(scores, weights[group], share)])
         kept = np.sort(np.concatenate(kept))
         if len(kept) < 2:
             raise ValueError(

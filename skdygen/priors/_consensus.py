@@ -141,7 +141,7 @@ class ConsensusPrior(_BaseComposition, BasePrior):
         if self.priors is not None:
             _check_priors(self.priors)
 
-    def _fit_prior(self, trajectories, codes):
+    def _fit_prior(self, trajectories, codes, weights):
         named = self._default_priors() if self.priors is None else self.priors
         self.priors_ = []
         scores, every, untouched = {}, [], []
@@ -151,11 +151,13 @@ class ConsensusPrior(_BaseComposition, BasePrior):
             if isinstance(fitted, BaseCleanSetPrior):
                 if fitted.criterion not in scores:  # priors with the same share it
                     scores[fitted.criterion] = noise_scores(
-                        trajectories, codes, fitted.criterion
+                        trajectories, codes, weights, fitted.criterion
                     )
-                found = fitted._fit_prior(trajectories, codes, scores[fitted.criterion])
+                found = fitted._fit_prior(
+                    trajectories, codes, weights, scores[fitted.criterion]
+                )
             else:
-                found = fitted._fit_prior(trajectories, codes)
+                found = fitted._fit_prior(trajectories, codes, weights)
             every.append(found)
             if getattr(fitted, "epoch", None) == "initial":
                 untouched.append(every[-1])

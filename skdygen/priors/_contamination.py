@@ -8,7 +8,7 @@ _STARTS = (0.1, 0.3, 0.5)
 _MOST_CONTAMINATION = 0.5
 
 
-def estimate_contamination(scores):
+def estimate_contamination(scores, weights):
     """Estimate the share of wrong labels with a mixture of two Gaussians.
 
     The component with the higher mean stands for the wrong labels. A wide component
@@ -20,6 +20,8 @@ def estimate_contamination(scores):
     ----------
     scores : ndarray of shape (n_samples,)
         Noise scores, larger for labels that look wrong.
+    weights : ndarray of shape (n_samples,)
+        How much each counts.
 
     Returns
     -------
@@ -27,19 +29,25 @@ def estimate_contamination(scores):
         Mean posterior probability of the higher component, at most 0.5 as for
         scikit-learn's outlier detectors; 0 if all scores are equal.
     """
-    spread = scores.std()
-    if len(scores) < 4 or not spread > 0:
+    if len(scores) < 4 or not np.ptp(scores) > 0:
         return 0.0
-    standardized = np.sort((scores - scores.mean()) / spread)[:, None]
-    if len(scores) > _MOST_SCORES:
-        evenly = np.linspace(0, len(scores) - 1, _MOST_SCORES).astype(int)
-        standardized = standardized[evenly]
+    scores = _quantiles(scores, weights, min(len(scores), _MOST_SCORES))
+    standardized = ((scores - scores.mean()) / scores.std())[:, None]
     mixtures = [_fit_mixture(standardized, share) for share in _STARTS]
     mixture = max(mixtures, key=lambda fitted: fitted.lower_bound_)
     low, high = np.argsort(mixture.means_[:, 0])
     posterior = mixture.predict_proba(standardized)[:, high]
     posterior[standardized[:, 0] < mixture.means_[low, 0]] = 0.0
     return min(float(posterior.mean()), _MOST_CONTAMINATION)
+
+
+def _quantiles(scores, weights, n_quantiles):
+    """Draw scores evenly along their weighted distribution, sorted."""
+    order = np.argsort(scores)
+    reached = np.cumsum(weights[order]) / weights.sum()
+    # In the middle of the steps: with equal weights, all scores once.
+    middles = (np.arange(n_quantiles) + 0.5) / n_quantiles
+    return scores[order[np.searchsorted(reached, middles).clip(max=len(order) - 1)]]
 
 
 def _fit_mixture(sorted_scores, share):

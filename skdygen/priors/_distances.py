@@ -8,8 +8,8 @@ from ..utils._storage import batches
 _ROWS_AT_ONCE = 4096
 
 
-def class_centroids(embeddings, codes, n_classes):
-    """Mean embedding of the texts of each given class, per branch and epoch.
+def class_centroids(embeddings, codes, weights, n_classes):
+    """Weighted mean embedding of the texts of each given class, per branch and epoch.
 
     Parameters
     ----------
@@ -17,6 +17,8 @@ def class_centroids(embeddings, codes, n_classes):
         Read in batches; may be memory-mapped.
     codes : ndarray of shape (n_samples,)
         Given class of each text as 0..n_classes-1; -1 where there is none.
+    weights : ndarray of shape (n_samples,)
+        How much each text counts.
     n_classes : int
         Number of classes.
 
@@ -28,12 +30,13 @@ def class_centroids(embeddings, codes, n_classes):
     n_samples, *inner_shape = embeddings.shape
     sums = np.zeros((n_classes, int(np.prod(inner_shape))))
     for part in batches(n_samples, _ROWS_AT_ONCE):
-        one_hot = codes[part] == np.arange(n_classes)[:, None]
+        members = codes[part] == np.arange(n_classes)[:, None]
         rows = embeddings[part].reshape(len(codes[part]), -1).astype(np.float32)
-        sums += one_hot.astype(np.float32) @ rows
-    counts = np.bincount(codes[codes >= 0], minlength=n_classes)
+        sums += (members * weights[part]).astype(np.float32) @ rows
+    given = codes >= 0
+    totals = np.bincount(codes[given], weights[given], minlength=n_classes)
     with np.errstate(invalid="ignore"):
-        means = sums / counts[:, None]
+        means = sums / totals[:, None]
     return np.moveaxis(means.reshape(n_classes, *inner_shape), 0, 2)
 
 

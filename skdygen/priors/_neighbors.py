@@ -166,6 +166,7 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         has_zero = np.bincount(row[distance == 0], minlength=n_samples) > 0
         with np.errstate(divide="ignore"):
             weights = np.where(has_zero[row], distance == 0, 1 / distance)
+        weights = weights * self.clean_weights_[col]
         cells = row * n_classes + self.clean_codes_[col]
         votes = np.bincount(cells, weights, minlength=n_samples * n_classes)
         votes = votes.reshape(n_samples, n_classes)

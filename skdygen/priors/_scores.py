@@ -10,7 +10,7 @@ _ROWS_AT_ONCE = 4096
 SCORES = ("paper", "relative", "margin")
 
 
-def noise_scores(trajectories, codes, criterion):
+def noise_scores(trajectories, codes, weights, criterion):
     """Score the given labels of a set of texts.
 
     Parameters
@@ -19,6 +19,8 @@ def noise_scores(trajectories, codes, criterion):
         Their training dynamics.
     codes : ndarray of shape (n_samples,)
         Given classes as 0..n_classes-1; -1 where there is none.
+    weights : ndarray of shape (n_samples,)
+        How much each text counts; 0 where there is no class.
     criterion : {"paper", "relative", "margin"}
         See `paper_score`, `relative_score` and `margin_score`.
 
@@ -37,12 +39,14 @@ def noise_scores(trajectories, codes, criterion):
         )
         return scores
     function = {"paper": paper_score, "relative": relative_score}[criterion]
-    scores[labelled] = _score_distances(function, trajectories.embeddings, codes)
+    scores[labelled] = _score_distances(
+        function, trajectories.embeddings, codes, weights
+    )
     if criterion == "relative" and trajectories.initial is not None:
         initial = trajectories.initial[:, None, None]
-        scores[labelled] = _scaled(scores[labelled]) + _scaled(
-            _score_distances(function, initial, codes)
-        )
+        before = _score_distances(function, initial, codes, weights)
+        spread = weights[labelled]
+        scores[labelled] = _scaled(scores[labelled], spread) + _scaled(before, spread)
     return scores
 
 
@@ -110,9 +114,9 @@ def margin_score(probabilities, codes):
     return (largest_other - own).mean(axis=2)
 
 
-def _score_distances(function, embeddings, codes):
+def _score_distances(function, embeddings, codes, weights):
     """Score the texts with a label by their distances to the class centroids."""
-    centroids = class_centroids(embeddings, codes, codes.max() + 1)
+    centroids = class_centroids(embeddings, codes, weights, codes.max() + 1)
     return _score_rows(
         function, lambda rows: centroid_distances(embeddings[rows], centroids), codes
     )
@@ -128,8 +132,9 @@ def _score_rows(function, values_of, codes):
     return scores
 
 
-def _scaled(scores):
-    spread = scores.std()
+def _scaled(scores, weights):
+    mean = np.average(scores, weights=weights)
+    spread = np.sqrt(np.average((scores - mean) ** 2, weights=weights))
     return scores / spread if spread > 0 else scores
 
 

@@ -23,7 +23,7 @@ def slow_kl(alpha, beta):
     )  # fmt: skip
 
 
-def slow_loss(alpha, logits, given, alpha_prior, regularization):
+def slow_loss(alpha, logits, given, weights, alpha_prior, regularization):
     n_branches, n_rows, n_classes = alpha.shape
     total = 0.0
     for m in range(n_branches):
@@ -35,7 +35,7 @@ def slow_loss(alpha, logits, given, alpha_prior, regularization):
             a = (alpha[:, i] - 1) / (alpha[:, i] - 1).sum(axis=1, keepdims=True)
             mean = a.mean(axis=0)
             term += regularization * (mean * np.log(mean / a[m])).sum()
-            total += term / n_branches / n_rows
+            total += weights[i] * term / n_branches / n_rows
     return total
 
 
@@ -46,7 +46,7 @@ def loss_inputs():
     logits = rng.randn(2, 5, 3)
     given = np.eye(3)[rng.randint(3, size=5)]
     alpha_prior = 1.3 + 5 * np.eye(3)[rng.randint(3, size=5)]
-    return alpha, logits, given, alpha_prior
+    return alpha, logits, given, rng.rand(5), alpha_prior
 
 
 @pytest.mark.parametrize("regularization", [0.0, 2.0])
@@ -56,19 +56,17 @@ def test_loss_against_loops(loss_inputs, regularization):
 
 
 def test_gradient_against_differences(loss_inputs):
-    alpha, logits, given, alpha_prior = loss_inputs
+    alpha, logits, *others = loss_inputs
     tensors = [torch.from_numpy(alpha).requires_grad_(), torch.from_numpy(logits)]
     tensors[1].requires_grad_()
-    vae_loss(
-        *tensors, torch.from_numpy(given), torch.from_numpy(alpha_prior), 2.0
-    ).backward()
+    vae_loss(*tensors, *map(torch.from_numpy, others), 2.0).backward()
     step = 1e-6
     for array, tensor in zip((alpha, logits), tensors, strict=True):
         for index in [(0, 0, 0), (1, 3, 2), (1, 4, 1)]:
             values = []
             for sign in (1, -1):
                 array[index] += sign * step
-                values.append(slow_loss(alpha, logits, given, alpha_prior, 2.0))
+                values.append(slow_loss(alpha, logits, *others, 2.0))
                 array[index] -= sign * step
             slope = (values[0] - values[1]) / (2 * step)
             assert_allclose(tensor.grad[index].item(), slope, rtol=1e-4)

@@ -1,5 +1,5 @@
 import numpy as np
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 
 from skdygen import Trajectories
 from skdygen.denoisers import TransitionMatrixDenoiser
@@ -40,14 +40,17 @@ def test_labels_are_corrected():
 def test_confident_joint_against_loops():
     rng = np.random.RandomState(0)
     p = rng.dirichlet(np.ones(3), size=40)
-    given = rng.randint(3, size=40)
-    thresholds = [p[given == k, k].mean() for k in range(3)]
+    given, weights = rng.randint(3, size=40), rng.rand(40)
+    thresholds = []
+    for k in range(3):
+        of_class = [weights[i] * p[i, k] for i in range(40) if given[i] == k]
+        thresholds.append(sum(of_class) / weights[given == k].sum())
     expected = np.zeros((3, 3))
     for i in range(40):
         above = [k for k in range(3) if p[i, k] >= thresholds[k]]
         if above:
-            expected[max(above, key=lambda k: p[i, k]), given[i]] += 1
-    assert_array_equal(confident_joint(p, given, 3), expected)
+            expected[max(above, key=lambda k: p[i, k]), given[i]] += weights[i]
+    assert_allclose(confident_joint(p, given, weights, 3), expected)
 
 
 def test_a_class_that_nobody_was_given():

@@ -9,18 +9,18 @@ from skdygen.dynamics._training import coregularized_loss, length_grouped_batche
 from skdygen.utils._warmup import warmup_epochs
 
 
-def slow_loss(logits, targets, regularization):
+def slow_loss(logits, targets, weights, regularization):
     """The loss with a loop for every sum of the equation."""
     n_branches, n_rows, n_classes = logits.shape
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     total = 0.0
     for m in range(n_branches):
         for i in range(n_rows):
-            total -= np.log(p[m, i, targets[i]]) / n_branches / n_rows
+            total -= weights[i] * np.log(p[m, i, targets[i]]) / n_branches / n_rows
             for k in range(n_classes):
                 mean = sum(p[other, i, k] for other in range(n_branches)) / n_branches
                 kl = mean * np.log(mean / p[m, i, k])
-                total += regularization * kl / n_branches / n_rows
+                total += weights[i] * regularization * kl / n_branches / n_rows
     return total
 
 
@@ -29,16 +29,15 @@ def slow_loss(logits, targets, regularization):
 def test_loss_against_loops(n_branches, regularization):
     rng = np.random.RandomState(0)
     logits = rng.randn(n_branches, 7, 4)
-    targets = rng.randint(4, size=7)
-    found = coregularized_loss(
-        torch.from_numpy(logits), torch.from_numpy(targets), regularization
-    )
-    assert_allclose(found.item(), slow_loss(logits, targets, regularization))
+    targets, weights = rng.randint(4, size=7), rng.rand(7)
+    tensors = map(torch.from_numpy, (logits, targets, weights))
+    found = coregularized_loss(*tensors, regularization)
+    assert_allclose(found.item(), slow_loss(logits, targets, weights, regularization))
 
 
 def test_loss_of_impossible_classes_is_finite():
     logits = torch.tensor([[[0.0, -1e9]], [[0.0, -1e9]]], requires_grad=True)
-    loss = coregularized_loss(logits, torch.tensor([0]), 5.0)
+    loss = coregularized_loss(logits, torch.tensor([0]), torch.ones(1), 5.0)
     loss.backward()
     assert loss.item() == 0
     assert torch.isfinite(logits.grad).all()

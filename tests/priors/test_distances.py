@@ -18,16 +18,17 @@ def test_against_loops(dtype):
     embeddings = (rng.randn(30, 2, 3, 5) + 10).astype(dtype)
     codes = rng.randint(-1, 4, size=30)
     codes[codes == 2] = 1  # a class without texts
-    centroids = class_centroids(embeddings, codes, 4)
+    weights = rng.rand(30)
+    centroids = class_centroids(embeddings, codes, weights, 4)
     distances = centroid_distances(embeddings, centroids)
     assert distances.shape == (30, 2, 3, 4)
     exact = embeddings.astype(np.float64)
     for m in range(2):
         for e in range(3):
             for k in (0, 1, 3):
-                centroid = np.mean(
-                    [exact[i, m, e] for i in range(30) if codes[i] == k], 0
-                )
+                rows = [i for i in range(30) if codes[i] == k]
+                total = sum(weights[i] * exact[i, m, e] for i in rows)
+                centroid = total / sum(weights[rows])
                 assert_allclose(centroids[m, e, k], centroid, rtol=1e-5)
                 for i in range(30):
                     expected = np.sqrt(((exact[i, m, e] - centroid) ** 2).sum())

@@ -66,9 +66,15 @@ def test_a_text_in_the_wrong_cluster_has_the_highest_score(criterion):
     given = true.copy()
     given[[0, 25]] = 2
     given[50] = -1
-    scores = noise_scores(Trajectories(embeddings, p), given, criterion)
+    scores = noise_scores(
+        Trajectories(embeddings, p), given, (given >= 0).astype(float), criterion
+    )
     assert np.isnan(scores[50])
     assert set(np.argsort(-np.nan_to_num(scores, nan=-np.inf))[:2]) == {0, 25}
+
+
+def estimate(scores):
+    return estimate_contamination(scores, np.ones(len(scores)))
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.3, 0.45])
@@ -76,34 +82,44 @@ def test_contamination_of_two_gaussians(share):
     rng = np.random.RandomState(0)
     is_wrong = rng.rand(4000) < share
     scores = rng.randn(4000) + 4 * is_wrong
-    assert estimate_contamination(scores) == pytest.approx(is_wrong.mean(), abs=0.02)
+    assert estimate(scores) == pytest.approx(is_wrong.mean(), abs=0.02)
 
 
 def test_contamination_when_one_component_is_wide():
     rng = np.random.RandomState(0)
     scores = np.concatenate([rng.randn(800) * 0.1, rng.randn(200) * 3 + 1])
     # About a third of the wide component lies below the narrow one.
-    assert 0.05 < estimate_contamination(scores) < 0.2
+    assert 0.05 < estimate(scores) < 0.2
 
 
 @pytest.mark.parametrize("scores", [np.zeros(10), np.zeros(1), np.array([1.0, 2.0])])
 def test_contamination_of_few_or_equal_scores(scores):
-    assert estimate_contamination(scores) == 0
+    assert estimate(scores) == 0
 
 
 def test_contamination_does_not_depend_on_order_or_scale():
     rng = np.random.RandomState(0)
     scores = np.concatenate([rng.randn(700), rng.randn(300) + 4])
-    expected = estimate_contamination(scores)
+    expected = estimate(scores)
     assert expected == pytest.approx(0.3, abs=0.02)
     shuffled = 1e-3 * rng.permutation(scores) - 5
-    assert estimate_contamination(shuffled) == pytest.approx(expected, abs=1e-3)
+    assert estimate(shuffled) == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_score_of_weight_two_counts_as_two():
+    rng = np.random.RandomState(0)
+    scores = np.concatenate([rng.randn(700), rng.randn(300) + 4])
+    weights = rng.randint(3, size=1000)
+    repeated = estimate(np.repeat(scores, weights))
+    counts = weights > 0
+    weighted = estimate_contamination(scores[counts], weights[counts].astype(float))
+    assert weighted == pytest.approx(repeated, abs=0.01)
 
 
 def test_contamination_of_more_scores_than_are_read():
     rng = np.random.RandomState(0)
     scores = np.concatenate([rng.randn(24_000), rng.randn(6000) + 4])
-    assert estimate_contamination(scores) == pytest.approx(0.2, abs=0.02)
+    assert estimate(scores) == pytest.approx(0.2, abs=0.02)
 
 
 def test_embedding_before_the_training_counts_as_much_as_the_epochs():
@@ -115,7 +131,7 @@ def test_embedding_before_the_training_counts_as_much_as_the_epochs():
     def score(embeddings, initial=None):
         p = np.full((*embeddings.shape[:3], 3), 1 / 3)
         trajectories = Trajectories(embeddings, p, initial=initial)
-        return noise_scores(trajectories, codes, "relative")
+        return noise_scores(trajectories, codes, np.ones(60), "relative")
 
     from_epochs = score(embeddings) / score(embeddings).std()
     alone = score(initial[:, None, None])

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
+from sklearn.exceptions import DataConversionWarning
 
 from skdygen.utils._validation import check_texts, encode_labels
 
@@ -62,8 +63,6 @@ def test_bad_texts(X, error, message):
         (np.array([2.0, 1.0]), [1.0, 2.0], [1, 0]),
         (pd.Series(["b", "a"], dtype="category"), ["a", "b"], [1, 0]),
         (pd.Series([2, 1], dtype="Int64"), [1, 2], [1, 0]),
-        (pd.DataFrame({"y": [2, 1]}), [1, 2], [1, 0]),
-        (np.array([[2], [1]]), [1, 2], [1, 0]),
     ],
 )
 def test_label_types(y, classes, codes):
@@ -71,6 +70,14 @@ def test_label_types(y, classes, codes):
     assert found.tolist() == classes
     assert type(found.tolist()[0]) is type(classes[0])
     assert_array_equal(found_codes, codes)
+
+
+@pytest.mark.parametrize("y", [pd.DataFrame({"y": [2, 1]}), np.array([[2], [1]])])
+def test_a_column_of_labels_is_taken_with_a_warning(y):
+    with pytest.warns(DataConversionWarning, match="column-vector y"):
+        found, codes = encode_labels(y)
+    assert found.tolist() == [1, 2]
+    assert codes.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
