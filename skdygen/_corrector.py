@@ -1,0 +1,107 @@
+"""Correction of labels as a step of an imbalanced-learn pipeline."""
+
+from numbers import Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, _fit_context, clone
+from sklearn.utils import _safe_indexing
+from sklearn.utils._param_validation import Interval
+
+from ._classifier import DyGenClassifier
+from ._persistence import FolderMixin
+from .utils._validation import fitting
+
+
+class DyGenCorrector(FolderMixin, BaseEstimator):
+    """Give back texts with corrected labels, for any classifier to be trained on.
+
+    A step of `imblearn.pipeline.Pipeline`: when the pipeline is fitted the classifier
+    behind learns from the corrected labels, and when it predicts nothing is done.
+
+    Parameters
+    ----------
+    classifier : DyGenClassifier, default=None
+        What corrects the labels. None takes ``DyGenClassifier()``.
+    min_quality : float in [0, 1], default=0.0
+        Texts are left out whose label, corrected or not, has a smaller posterior
+        probability.
+
+    Attributes
+    ----------
+    classifier_ : DyGenClassifier
+        The fitted classifier.
+    sample_indices_ : ndarray of shape (n_kept,)
+        Positions of the texts that are given back.
+
+    Examples
+    --------
+    >>> from skdygen import DyGenClassifier, DyGenCorrector
+    >>> from skdygen.datasets import make_label_noise, make_texts
+    >>> from skdygen.dynamics import IncrementalDynamics
+    >>> texts, labels = make_texts(300, random_state=0)
+    >>> noisy = make_label_noise(labels, kind="symmetric", rate=0.3, random_state=0)
+    >>> classifier = DyGenClassifier(dynamics=IncrementalDynamics(), random_state=0)
+    >>> corrector = DyGenCorrector(classifier, min_quality=0.5)
+    >>> kept, corrected = corrector.fit_resample(texts, noisy)
+    >>> before = (noisy == labels).mean()
+    >>> after = (corrected == labels[corrector.sample_indices_]).mean()
+    >>> bool(after > before), len(kept) < len(texts)
+    (True, True)
+    """
+
+    _parameter_constraints = {
+        "classifier": [DyGenClassifier, None],
+        "min_quality": [Interval(Real, 0, 1, closed="both")],
+    }
+
+    def __init__(self, classifier=None, *, min_quality=0.0):
+        self.classifier = classifier
+        self.min_quality = min_quality
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit_resample(self, X, y, sample_weight=None):
+        """Correct the labels.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples
+            Texts.
+        y : array-like of shape (n_samples,)
+            Labels that may be wrong.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each label counts.
+
+        Returns
+        -------
+        X_resampled : sequence of str of length n_kept
+            The texts that are kept, in a container of the same kind.
+        y_resampled : ndarray of shape (n_kept,)
+            Their corrected labels.
+
+        Raises
+        ------
+        ValueError
+            If labels of fewer than two classes are left.
+        """
+        classifier = DyGenClassifier() if self.classifier is None else self.classifier
+        classifier = clone(classifier).fit(X, y, sample_weight=sample_weight)
+        corrected = np.searchsorted(classifier.classes_, classifier.transduction_)
+        quality = classifier.label_distributions_[np.arange(len(corrected)), corrected]
+        kept = np.flatnonzero(quality >= self.min_quality)
+        if len(np.unique(corrected[kept])) < 2:
+            raise ValueError(
+                f"min_quality={self.min_quality} leaves {len(kept)} of "
+                f"{len(corrected)} texts, with labels of fewer than two classes; use a "
+                f"smaller value."
+            )
+        with fitting(self):
+            self.classifier_ = classifier
+            self.sample_indices_ = kept
+        return _safe_indexing(X, kept), classifier.transduction_[kept]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = True
+        return tags
