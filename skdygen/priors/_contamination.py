@@ -29,10 +29,11 @@ def estimate_contamination(scores, weights):
         Mean posterior probability of the higher component, at most 0.5 as for
         scikit-learn's outlier detectors; 0 if all scores are equal.
     """
-    if len(scores) < 4 or not np.ptp(scores) > 0:
-        return 0.0
     scores = _quantiles(scores, weights, min(len(scores), _MOST_SCORES))
-    standardized = ((scores - scores.mean()) / scores.std())[:, None]
+    spread = scores.std()
+    if len(scores) < 4 or not spread > 0:
+        return 0.0
+    standardized = ((scores - scores.mean()) / spread)[:, None]
     mixtures = [_fit_mixture(standardized, share) for share in _STARTS]
     mixture = max(mixtures, key=lambda fitted: fitted.lower_bound_)
     low, high = np.argsort(mixture.means_[:, 0])

@@ -45,8 +45,8 @@ def noise_scores(trajectories, codes, weights, criterion):
     if criterion == "relative" and trajectories.initial is not None:
         initial = trajectories.initial[:, None, None]
         before = _score_distances(function, initial, codes, weights)
-        spread = weights[labelled]
-        scores[labelled] = _scaled(scores[labelled], spread) + _scaled(before, spread)
+        after, weights = scores[labelled], weights[labelled]
+        scores[labelled] = _scaled(after, weights) + _scaled(before, weights)
     return scores
 
 
