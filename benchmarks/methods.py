@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from skdygen import DyGenClassifier, Trajectories, make_paper_classifier
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import LanguageModelDynamics
-from skdygen.dynamics._language_model import spread_epochs
+from skdygen.dynamics._language_model import kept_epochs, spread_epochs
 from skdygen.priors import (
     ConsensusPrior,
     TrajectoryKNNPrior,
@@ -156,7 +156,7 @@ def paper_oracle(task):
 
 def default(task):
     """Ours."""
-    return _stages(task, DyGenClassifier(), view=_kept_by_default)
+    return _default_with(**task.settings["dynamics"])(task)
 
 
 def gold(task):
@@ -266,9 +266,15 @@ def _only_epochs(choose):
     return view
 
 
-_kept_by_default = _only_epochs(
-    partial(spread_epochs, LanguageModelDynamics().trajectory_epochs)
-)
+def _default_with(trainable_layers, **params):
+    """Keep of the recorded epochs those that are recorded by default."""
+
+    def choose(n_epochs):
+        kept = LanguageModelDynamics().trajectory_epochs
+        return kept_epochs(kept, n_epochs, trainable_layers)
+
+    fit = {"trainable_layers": trainable_layers, **params}
+    return _ablation(view=_only_epochs(choose), fit=fit)
 
 
 def _without_initial(trajectories):
@@ -369,10 +375,7 @@ LAYERS = {
     for n_layers in TRAINED_LAYERS
     for name, method in (
         ("plain", _plain_layers(n_layers)),
-        (
-            "default",
-            _ablation(view=_kept_by_default, fit={"trainable_layers": n_layers}),
-        ),
+        ("default", _default_with(n_layers)),
     )
 }
 

@@ -48,11 +48,12 @@ class LanguageModelDynamics(BaseDynamics):
     head_learning_rate : float or None, default=1e-3
         Peak learning rate of the class heads, and of the hidden layer if
         `trainable_layers` is 0. None takes `learning_rate`.
-    trajectory_epochs : int or None, default=2
+    trajectory_epochs : "auto", int or None, default="auto"
         Number of epochs that are recorded and whose weights are kept, spread evenly
         over the training; the last is always among them. None takes every epoch, as
-        the paper does, and costs a pass over all texts more for each, when it is fitted
-        and when it predicts.
+        the paper does; each costs one more pass over all texts, in the fit and in a
+        prediction. "auto" takes two, or every epoch if `trainable_layers` is 0, where
+        that costs next to nothing.
     recording : {"evaluation", "training"}, default="evaluation"
         How dynamics are recorded: "evaluation" by one more pass over the texts, without
         dropout, after an epoch; or, for nothing, what the network says of each text
@@ -145,7 +146,11 @@ class LanguageModelDynamics(BaseDynamics):
         "n_epochs": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "head_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
-        "trajectory_epochs": [Interval(Integral, 1, None, closed="left"), None],
+        "trajectory_epochs": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+            None,
+        ],
         "recording": [StrOptions({"evaluation", "training"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_tokens": [Interval(Integral, 1, None, closed="left"), None],
@@ -179,7 +184,7 @@ class LanguageModelDynamics(BaseDynamics):
         n_epochs=5,
         learning_rate=5e-5,
         head_learning_rate=1e-3,
-        trajectory_epochs=2,
+        trajectory_epochs="auto",
         recording="evaluation",
         batch_size=32,
         max_tokens=None,
@@ -251,8 +256,8 @@ class LanguageModelDynamics(BaseDynamics):
                 len(X), int((codes < 0).sum()),
             )  # fmt: skip
             record_in_training = record and self.recording == "training"
-            self.trajectory_epochs_ = spread_epochs(
-                self.trajectory_epochs, self.n_epochs
+            self.trajectory_epochs_ = kept_epochs(
+                self.trajectory_epochs, self.n_epochs, self.trainable_layers
             )
             n_recorded = len(self.trajectory_epochs_)
             self.trajectory_shape_ = (self.n_branches, n_recorded, self.n_features_out_)
@@ -424,6 +429,13 @@ def _distinct(texts):
     """Return each text once, and where in them every given text is."""
     positions = {text: i for i, text in enumerate(dict.fromkeys(texts))}
     return list(positions), np.array([positions[text] for text in texts])
+
+
+def kept_epochs(trajectory_epochs, n_epochs, trainable_layers):
+    """Give the epochs to keep, from 0, by the parameters of `LanguageModelDynamics`."""
+    if trajectory_epochs == "auto":
+        trajectory_epochs = None if trainable_layers == 0 else 2
+    return spread_epochs(trajectory_epochs, n_epochs)
 
 
 def spread_epochs(n_kept, n_epochs):

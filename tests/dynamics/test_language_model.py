@@ -294,6 +294,21 @@ def test_kept_epochs_are_spread_and_end_with_the_last(
     assert_allclose(dynamics.predict_proba(texts), every.predict_proba(texts))
 
 
+@pytest.mark.parametrize(
+    ("trainable_layers", "expected"),
+    [(0, [0, 1, 2, 3, 4]), (1, [1, 4]), ("all", [1, 4])],
+)
+def test_epochs_that_are_kept_by_default(
+    tiny_model, word_texts, trainable_layers, expected
+):
+    texts, _, noisy = word_texts
+    dynamics = LanguageModelDynamics(
+        tiny_model, trainable_layers=trainable_layers, n_epochs=5, random_state=0
+    )
+    assert dynamics.fit_transform(texts, noisy).n_epochs == len(expected)
+    assert dynamics.trajectory_epochs_ == expected
+
+
 @pytest.mark.parametrize("trainable_layers", LAYERS)
 def test_recording_while_training(tiny_model, trainable_layers):
     texts, labels = make_word_texts(240, classes=("animal", "fruit", "tool"))
