@@ -17,7 +17,14 @@ import pandas as pd
 
 from .data import REAL
 from .methods import LAYERS, RECORDINGS
-from .report import by_setting, difference_to, load_cells, markdown, save_figure
+from .report import (
+    by_setting,
+    difference_to,
+    load_cells,
+    markdown,
+    number,
+    save_figure,
+)
 from .run import read_rows
 from .task import REGIMES
 
@@ -154,6 +161,11 @@ def layer_curve(cells, speed):
             continue
         row = rows.setdefault(n_layers, {"seconds": seconds.get(n_layers, np.nan)})
         row[method] = accuracy[name].mean()
+        row[f"seconds of {method}"] = (
+            by_setting(cells, "finetuned", "seconds", [name])
+            .loc[accuracy.index, name]
+            .mean()
+        )
         if method == "default":
             gain = accuracy[name] - accuracy[f"plain, {n_layers} layers"]
             row["worst"] = 100 * gain.min()
@@ -168,7 +180,8 @@ def layer_rows(curve):
             "plain": f"{row['plain']:.3f}",
             "default": f"{row['default']:.3f}",
             "default minus plain, worst setting": f"{row['worst']:+.1f}",
-            "seconds of a fit": f"{row['seconds']:.0f}",
+            "seconds of these fits": f"{row['seconds of default']:.0f}",
+            "seconds on made texts": number(row["seconds"], ".0f"),
         }
         for n_layers, row in curve.iterrows()
     ]
@@ -309,13 +322,13 @@ def draw_growth(scaling, path):
 
 def draw_layers(curve, path):
     """Draw accuracy over cost by trained layers, and give the line that shows it."""
-    if curve.empty or curve["seconds"].isna().all():
+    if curve.empty or curve["seconds of default"].isna().all():
         return ""
     figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
-    axes.plot(curve["seconds"], curve["default"], "D-", color="#0072b2")
+    axes.plot(curve["seconds of default"], curve["default"], "D-", color="#0072b2")
     for n_layers, row in curve.iterrows():
         axes.annotate(
-            n_layers, (row["seconds"], row["default"]), xytext=(0, 6),
+            n_layers, (row["seconds of default"], row["default"]), xytext=(0, 6),
             textcoords="offset points", ha="center", fontsize=8,
         )  # fmt: skip
     axes.set_xlabel("seconds of a fit (numbers: layers trained)")

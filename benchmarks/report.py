@@ -238,11 +238,11 @@ def labels(cells, regime):
         gain = 100 * (mean["labels_accuracy"] - mean["given_labels_accuracy"])
         real = mean.index.isin(REAL)
         row = {"method": f"**{name}**" if name == "default" else name}
-        row["AUROC, real"] = _number(mean["auroc"][real].mean())
-        row["AUROC, all"] = _number(mean["auroc"].mean())
-        row["AP, all"] = _number(mean["average_precision"].mean())
-        row["corrected minus given, mean"] = _number(gain.mean(), "+.1f")
-        row["worst"] = _number(gain.min(), "+.1f")
+        row["AUROC, real"] = number(mean["auroc"][real].mean())
+        row["AUROC, all"] = number(mean["auroc"].mean())
+        row["AP, all"] = number(mean["average_precision"].mean())
+        row["corrected minus given, mean"] = number(gain.mean(), "+.1f")
+        row["worst"] = number(gain.min(), "+.1f")
         for score, title in (
             ("most_probable_accuracy", "most probable label"),
             ("noise_rate_error", "error of rate"),
@@ -250,7 +250,7 @@ def labels(cells, regime):
             ("brier", "Brier"),
             ("calibration_error", "ECE"),
         ):
-            row[title] = _number(mean[score].mean()) if score in mean else ""
+            row[title] = number(mean[score].mean()) if score in mean else ""
         rows.append(row)
     return markdown(rows)
 
@@ -267,13 +267,13 @@ def labels_per_setting(cells, regime):
     rows = [
         {
             "setting": setting,
-            "given": _number(mean["given_labels_accuracy"][setting]),
-            "corrected": _number(mean["labels_accuracy"][setting]),
-            "most probable": _number(mean["most_probable_accuracy"][setting]),
-            "AUROC": _number(mean["auroc"][setting]),
-            "cleanlab's": _number(auroc.get(setting, np.nan)),
-            "wrong": _number(1 - mean["given_labels_accuracy"][setting]),
-            "estimated": _number(mean["noise_rate"][setting]),
+            "given": number(mean["given_labels_accuracy"][setting]),
+            "corrected": number(mean["labels_accuracy"][setting]),
+            "most probable": number(mean["most_probable_accuracy"][setting]),
+            "AUROC": number(mean["auroc"][setting]),
+            "cleanlab's": number(auroc.get(setting, np.nan)),
+            "wrong": number(1 - mean["given_labels_accuracy"][setting]),
+            "estimated": number(mean["noise_rate"][setting]),
         }
         for setting in SETTINGS
         if setting in mean.index
@@ -328,7 +328,7 @@ def _label_targets(cells, regime):
 def ablations(cells, regime="frozen"):
     """Table of ours with one part changed, as differences to `REFERENCE`."""
     means = by_setting(cells, regime, "test_accuracy", ABLATED)
-    if means.empty:
+    if means.empty or REFERENCE not in means:
         return markdown([])
     differences, intervals = difference_to(means, REFERENCE)
     found = by_setting(cells, regime, "most_probable_accuracy", ABLATED)
@@ -416,7 +416,7 @@ def draw_differences(cells, regime, path):
 def draw_ablations(cells, path, regime="frozen"):
     """Draw what changing one part costs or gains."""
     means = by_setting(cells, regime, "test_accuracy", ABLATED)
-    if means.empty or len(means.columns) == 1:
+    if means.empty or REFERENCE not in means or len(means.columns) == 1:
         return
     differences, intervals = difference_to(means, REFERENCE)
     # Chance level would hide all others.
@@ -454,7 +454,7 @@ def _range(values):
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def _number(value, form=".3f"):
+def number(value, form=".3f"):
     return "" if pd.isna(value) else f"{value:{form}}"
 
 

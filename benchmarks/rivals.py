@@ -26,12 +26,13 @@ class CoTeaching(StoredDynamics):
 
     forget_rate = 0.0
 
-    def _loss(self, logits, targets, epoch):
+    def _loss(self, logits, targets, weights, epoch):
         rise = min(1.0, epoch / max(1, self.n_epochs // 2))
         n_kept = math.ceil((1 - self.forget_rate * rise) * len(targets))
         losses = torch.stack(
             [functional.cross_entropy(x, targets, reduction="none") for x in logits]
         )
+        losses = weights * losses
         kept = losses.detach().flip(0).topk(n_kept, dim=1, largest=False).indices
         return losses.gather(1, kept).mean()
 

@@ -62,7 +62,7 @@ def test_run_stops_and_goes_on_and_report(short, tmp_path, monkeypatch, capsys):
     run.main(command)
     assert capsys.readouterr().out == ""
     name = "ablation: first epoch only"
-    run.main([*command, "--methods", name])
+    run.main([*command, "--methods", name, "every epoch"])
 
     (tmp_path / "docs").mkdir()
     report.main(["--results", str(output.parent), "--docs", str(tmp_path / "docs")])
