@@ -149,7 +149,7 @@ def test_co_teaching_learns_from_what_the_other_finds_easy():
         expected = [
             losses[m][np.argsort(losses[1 - m])[:n_kept]].mean() for m in (0, 1)
         ]
-        loss = model._loss(logits, targets, epoch)
+        loss = model._loss(logits, targets, torch.ones(len(targets)), epoch)
         assert loss.item() == pytest.approx(np.mean(expected))
     loss.backward()
     is_used = logits.grad.abs().sum(-1) > 0
