@@ -166,13 +166,12 @@ class NumberConsensusPrior(Prior, ConsensusPrior):
 def expected_failures(estimator):
     """Give the checks that an estimator fails by design."""
     failures = {}
-    if isinstance(estimator, ConsensusPrior):
-        reason = (
-            "as with TargetEncoder, fit_transform is not fit and transform: the label "
-            "of a sample has no part in its own prior"
+    dynamics = getattr(estimator, "dynamics", None)
+    if isinstance(dynamics, LanguageModelDynamics):
+        failures["check_methods_subset_invariance"] = (
+            "embeddings are rounded to half precision, and a text alone is computed "
+            "in another shape than among others: their last bits differ"
         )
-        failures["check_transformer_general"] = reason
-        failures["check_transformer_data_not_an_array"] = reason
     if not isinstance(estimator, WEIGHTED_EXACTLY):
         reason = (
             "trained in steps, or by counting neighbours: a sample that is there twice "
@@ -209,7 +208,7 @@ def test_without_language_model(estimator, check):
 def tiny(**params):
     """Make dynamics of the model in the working directory."""
     return {
-        "model": "model", "n_epochs": 3, "batch_size": 16, "learning_rate": 5e-3,
+        "model": "model", "n_epochs": 8, "batch_size": 16, "learning_rate": 5e-3,
         "head_learning_rate": 1e-2, "precision": "fp32", "random_state": 0,
     } | params  # fmt: skip
 
