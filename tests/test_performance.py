@@ -86,6 +86,7 @@ def test_measure_and_report(tmp_path):
             "regime": "finetuned",
             "seed": 0,
             "method": name,
+            "seconds": 10.0,
             "scores": {"test_accuracy": 0.5 + 0.1 * ("default" in name)},
         }
         for name in LAYERS
