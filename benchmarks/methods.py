@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from skdygen import DyGenClassifier, Trajectories, make_paper_classifier
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import LanguageModelDynamics
-from skdygen.dynamics._language_model import kept_epochs, spread_epochs
+from skdygen.dynamics._recording import kept_epochs, spread_epochs
 from skdygen.priors import (
     ConsensusPrior,
     TrajectoryKNNPrior,

@@ -25,6 +25,7 @@ from .base import BaseDenoiser, BaseDynamics
 from .denoisers import DirichletVAE
 from .dynamics import LanguageModelDynamics
 from .priors import ConsensusPrior
+from .utils._mixins import TextInputMixin
 from .utils._validation import encode_labels, fitting
 from .utils._weights import fit_weighted, weigh
 
@@ -46,7 +47,7 @@ def _transform(dynamics, X):
     return dynamics.transform(X)
 
 
-class DyGenClassifier(ClassifierMixin, FolderMixin, BaseEstimator):
+class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimator):
     """Classify texts after learning from labels of which an unknown share is wrong.
 
     Three stages, each an estimator of its own, in a scikit-learn pipeline [1]_: a
@@ -410,9 +411,3 @@ class DyGenClassifier(ClassifierMixin, FolderMixin, BaseEstimator):
                 "quality": quality[order],
             }
         )
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        return tags

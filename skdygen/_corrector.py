@@ -9,10 +9,11 @@ from sklearn.utils._param_validation import Interval
 
 from ._classifier import DyGenClassifier
 from ._persistence import FolderMixin
+from .utils._mixins import TextInputMixin
 from .utils._validation import fitting
 
 
-class DyGenCorrector(FolderMixin, BaseEstimator):
+class DyGenCorrector(TextInputMixin, FolderMixin, BaseEstimator):
     """Give back texts with corrected labels, for any classifier to be trained on.
 
     A step of `imblearn.pipeline.Pipeline`: when the pipeline is fitted the classifier
@@ -98,10 +99,3 @@ class DyGenCorrector(FolderMixin, BaseEstimator):
             self.classifier_ = classifier
             self.sample_indices_ = kept
         return _safe_indexing(X, kept), classifier.transduction_[kept]
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        tags.target_tags.required = True
-        return tags

@@ -93,11 +93,11 @@ def save_estimator(estimator, path, *, overwrite=False):
     from . import __version__
 
     path = Path(path)
-    if path.exists() and not (overwrite and (path / _TREE).is_file()):
-        hint = "" if (path / _TREE).is_file() else ", which is no saved model"
+    if path.exists() and not (path / _TREE).is_file():
+        raise FileExistsError(f"{path} is no saved model; choose another path.")
+    if path.exists() and not overwrite:
         raise FileExistsError(
-            f"{path} exists{hint}; choose another path"
-            + ("." if hint else ", or pass overwrite=True.")
+            f"{path} exists; choose another path, or pass overwrite=True."
         )
     writer = _Writer()
     tree = writer.encode(estimator, type(estimator).__name__)

@@ -13,11 +13,11 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ._persistence import FolderMixin
 from ._trajectories import check_trajectories
+from .utils._mixins import FrameOutputMixin, TextInputMixin, VersionedMixin
 from .utils._storage import batches, check_max_nbytes
 from .utils._validation import check_texts, encode_labels, fitting
 from .utils._weights import weigh
@@ -27,55 +27,12 @@ __all__ = ["BaseDenoiser", "BaseDynamics", "BasePrior"]
 _ROWS_AT_ONCE = 4096
 
 
-class _Versioned:
-    """Has the package's version in its state: a cache of another is not used."""
-
-    def __getstate__(self):
-        from . import __version__
-
-        return {**super().__getstate__(), "_skdygen_version": __version__}
-
-    def __setstate__(self, state):
-        super().__setstate__(
-            {k: v for k, v in state.items() if k != "_skdygen_version"}
-        )
-
-
-class _FrameOutput:
-    """Lets `set_output` make frames of flattened trajectories."""
-
-    def get_feature_names_out(self, input_features=None):
-        """Name the columns of the flattened embeddings.
-
-        Parameters
-        ----------
-        input_features : None
-            Not used.
-
-        Returns
-        -------
-        names : ndarray of shape (n_branches * n_epochs * n_features,)
-            Such as "branch0_epoch1_feature17", all counted from 0; epochs among those
-            that are recorded.
-        """
-        check_is_fitted(self)
-        names = [
-            f"branch{branch}_epoch{epoch}_feature{feature}"
-            for branch, epoch, feature in np.ndindex(self.trajectory_shape_)
-        ]
-        return np.array(names, dtype=object)
-
-    def _give(self, trajectories):
-        """Give what scikit-learn can make a frame of, if it is to make one."""
-        wanted = _get_output_config("transform", self)["dense"]
-        return trajectories if wanted == "default" else np.asarray(trajectories)
-
-
 class BaseDynamics(
-    _FrameOutput,
+    FrameOutputMixin,
+    TextInputMixin,
     ClassifierMixin,
     TransformerMixin,
-    _Versioned,
+    VersionedMixin,
     FolderMixin,
     BaseEstimator,
     metaclass=ABCMeta,
@@ -230,16 +187,13 @@ class BaseDynamics(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        tags.target_tags.required = True
         return tags
 
 
 class BasePrior(
-    _FrameOutput,
+    FrameOutputMixin,
     TransformerMixin,
-    _Versioned,
+    VersionedMixin,
     FolderMixin,
     BaseEstimator,
     metaclass=ABCMeta,
@@ -408,11 +362,6 @@ class BaseDenoiser(ClassifierMixin, FolderMixin, BaseEstimator, metaclass=ABCMet
         """
         found = self._marginal(_check_seen(self, X))
         return self.classes_[found.argmax(axis=1)]
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        return tags
 
 
 def _check_fit(estimator, X, y, sample_weight):

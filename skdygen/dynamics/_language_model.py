@@ -236,7 +236,7 @@ class LanguageModelDynamics(BaseDynamics):
     def _fit(self, X, codes, weights, *, record):
         from ..utils._processes import draw_apart, same_everywhere, same_random_state
         from ..utils._torch import choose_precision, torch_seed
-        from ._recording import Recorder
+        from ._recording import Recorder, kept_epochs
         from ._training import train
 
         rng = same_random_state(check_random_state(self.random_state))
@@ -429,18 +429,3 @@ def _distinct(texts):
     """Return each text once, and where in them every given text is."""
     positions = {text: i for i, text in enumerate(dict.fromkeys(texts))}
     return list(positions), np.array([positions[text] for text in texts])
-
-
-def kept_epochs(trajectory_epochs, n_epochs, trainable_layers):
-    """Give the epochs to keep, from 0, by the parameters of `LanguageModelDynamics`."""
-    if trajectory_epochs == "auto":
-        trajectory_epochs = None if trainable_layers == 0 else 2
-    return spread_epochs(trajectory_epochs, n_epochs)
-
-
-def spread_epochs(n_kept, n_epochs):
-    """Give epochs to keep, spread evenly over the training and ending with the last."""
-    if n_kept is None or n_kept >= n_epochs:
-        return list(range(n_epochs))
-    step = n_epochs / n_kept
-    return [round(step * (i + 1)) - 1 for i in range(n_kept)]

@@ -109,3 +109,18 @@ def as_array(values):
 def probabilities(logits):
     """Class probabilities, (n_rows, n_branches, n_classes), of the networks' logits."""
     return as_array(logits.detach().float().softmax(-1))
+
+
+def kept_epochs(trajectory_epochs, n_epochs, trainable_layers):
+    """Give the epochs to keep, from 0, by the parameters of `LanguageModelDynamics`."""
+    if trajectory_epochs == "auto":
+        trajectory_epochs = None if trainable_layers == 0 else 2
+    return spread_epochs(trajectory_epochs, n_epochs)
+
+
+def spread_epochs(n_kept, n_epochs):
+    """Give epochs to keep, spread evenly over the training and ending with the last."""
+    if n_kept is None or n_kept >= n_epochs:
+        return list(range(n_epochs))
+    step = n_epochs / n_kept
+    return [round(step * (i + 1)) - 1 for i in range(n_kept)]
