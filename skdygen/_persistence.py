@@ -15,6 +15,8 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.neighbors import BallTree, KDTree
 
+from .utils._files import sha256, write_safetensors
+
 _FORMAT = "skdygen.model"
 _VERSION = 1  # of the format; raised when an older skdygen could not read the folder
 _TREE, _ARRAYS = "model.json", "arrays.safetensors"
@@ -105,7 +107,7 @@ def save_estimator(estimator, path, *, overwrite=False):
     shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir(parents=True)
-        _write_arrays(writer.arrays, beside / _ARRAYS)
+        write_safetensors(writer.arrays, beside / _ARRAYS)
         content = {
             "format": _FORMAT,
             "format_version": _VERSION,
@@ -114,7 +116,7 @@ def save_estimator(estimator, path, *, overwrite=False):
                 "scikit-learn": sklearn.__version__,
                 "numpy": np.__version__,
             },
-            "sha256_of_arrays": _sha256(beside / _ARRAYS),
+            "sha256_of_arrays": sha256(beside / _ARRAYS),
             "sha256_of_estimator": _digest(tree),
             "estimator": tree,
         }
@@ -361,18 +363,12 @@ def _is_scalar_type(value):
     return isinstance(value, type) and issubclass(value, np.generic)
 
 
-def _write_arrays(arrays, path):
-    from safetensors.numpy import save_file
-
-    save_file(arrays, path)
-
-
 def _read_arrays(path, expected):
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
-        if _sha256(path / _ARRAYS) != expected:
+        if sha256(path / _ARRAYS) != expected:
             raise ValueError(f"{path / _ARRAYS} is damaged: it is not what was saved.")
         return load_file(path / _ARRAYS)
     except (OSError, SafetensorError) as error:
@@ -391,10 +387,6 @@ def _replace_folder(beside, path):
             old.replace(path)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _digest(tree):

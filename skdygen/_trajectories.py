@@ -1,11 +1,11 @@
 """The container that the stages hand on."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
+from .utils._files import write_safetensors, written_beside
 from .utils._storage import allocate, batches, folder_of_mapped
 
 _ROWS_AT_ONCE = 4096
@@ -182,9 +182,12 @@ class Trajectories:
         ----------
         path : str or Path
             The file; one that exists is replaced.
-        """
-        from safetensors.numpy import save_file
 
+        Raises
+        ------
+        OSError
+            If it cannot be written; what was there stays.
+        """
         path = Path(path)
         tensors = {
             "embeddings": np.ascontiguousarray(self.embeddings),
@@ -195,12 +198,8 @@ class Trajectories:
                 tensors[name] = np.ascontiguousarray(getattr(self, name))
         metadata = {"format": "skdygen.Trajectories", "version": "1"}
         metadata["classes"] = json.dumps(self.classes.tolist())
-        beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            save_file(tensors, beside, metadata=metadata)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with written_beside(path) as beside:
+            write_safetensors(tensors, beside, metadata)
 
     @classmethod
     def load(cls, path, *, max_nbytes=None, temp_folder=None):

@@ -158,7 +158,7 @@ def test_an_interrupted_save_leaves_what_was_there(tmp_path, monkeypatch):
     def fail(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_persistence, "_write_arrays", fail)
+    monkeypatch.setattr(_persistence, "write_safetensors", fail)
     with pytest.raises(OSError, match="No space left"):
         make_fast().save(folder, overwrite=True)
     assert DyGenClassifier.load(folder).correction_threshold == 0.5

@@ -14,7 +14,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..utils._storage import allocate, batches
-from ..utils._torch import autocast
+from ..utils._torch import autocast, fewer_rows
 from ._ragged import Ragged, padded_length
 
 logger = logging.getLogger(__name__)
@@ -156,7 +156,6 @@ class Backbone:
             return self._run_lower_layers(tokens)
         return tokens
 
-    @torch.no_grad()
     def embed(self, inputs, embeddings):
         """Embed texts as the model did before the training, normalised if it does so.
 
@@ -172,9 +171,49 @@ class Backbone:
             return
         normalize = list(self.model)[len(_without_normalize(self.model)) :]
         whole = nn.Sequential(self.trained_part(), *normalize).to(self.device).eval()
-        for rows, features in self._inference_batches(inputs):
-            embedded = whole(features)["sentence_embedding"]
-            embeddings[rows] = embedded.float().cpu().numpy()
+        for rows, output in self.infer(whole, inputs, desc="encoding"):
+            embeddings[rows] = output["sentence_embedding"].float().cpu().numpy()
+
+    @torch.no_grad()
+    def infer(self, network, inputs, rows=None, *, desc=None):
+        """Run a network on texts, longest first so that memory peaks at once.
+
+        Of a batch that needs more memory than there is, half is tried.
+
+        Parameters
+        ----------
+        network : callable
+            Takes features as `Inputs.batch` gives them; in evaluation mode.
+        inputs : Inputs of n_samples texts
+            What it reads.
+        rows : ndarray of shape (n_rows,), default=None
+            Positions of the texts; None takes all.
+        desc : str, default=None
+            What a progress bar says, if there is to be one.
+
+        Yields
+        ------
+        rows : ndarray
+            Positions of the texts of each batch.
+        output : object
+            What the network gives for them.
+        """
+        rows = np.arange(len(inputs)) if rows is None else rows
+        rest = rows[np.argsort(-inputs.lengths[rows], kind="stable")]
+        n_rows = self.batch_size
+        hidden = desc is None or not self.verbose
+        with tqdm(total=len(rest), desc=desc, unit="text", disable=hidden) as progress:
+            while len(rest):
+                batch = next(inputs.cut(rest, n_rows, self.max_tokens))
+                try:
+                    with autocast(self.dtype, self.device):
+                        output = network(inputs.batch(batch, self.device))
+                except RuntimeError as error:
+                    n_rows = fewer_rows(error, len(batch))
+                    continue
+                rest = rest[len(batch) :]
+                yield batch, output
+                progress.update(len(batch))
 
     def trained_part(self):
         """Return a new copy of the trained part of the model.
@@ -217,22 +256,10 @@ class Backbone:
             constants,
         )
 
-    def _inference_batches(self, inputs):
-        """Yield rows and features, longest texts first so that memory peaks at once."""
-        order = np.argsort(-inputs.lengths, kind="stable")
-        progress = tqdm(
-            total=len(order), desc="encoding", unit="text", disable=not self.verbose
-        )
-        with progress, torch.no_grad(), autocast(self.dtype, self.device):
-            for batch in inputs.cut(order, self.batch_size, self.max_tokens):
-                yield batch, inputs.batch(batch, self.device)
-                progress.update(len(batch))
-
     def _embed(self, tokens):
         embeddings = np.empty((len(tokens), self.n_features), dtype=np.float32)
-        for rows, features in self._inference_batches(tokens):
-            output = self.model(features)["sentence_embedding"]
-            embeddings[rows] = output.float().cpu().numpy()
+        for rows, output in self.infer(self.model, tokens, desc="encoding"):
+            embeddings[rows] = output["sentence_embedding"].float().cpu().numpy()
         lengths = np.ones(len(tokens), dtype=np.int64)
         return Inputs({"sentence_embedding": embeddings}, lengths)
 
@@ -245,8 +272,9 @@ class Backbone:
             temp_folder=self.temp_folder,
         )
         hidden = Ragged(flat, tokens.lengths)
-        for rows, features in self._inference_batches(tokens):
-            states = self._lower_hidden_states(features).half().cpu().numpy()
+        lower = self._lower_hidden_states
+        for rows, output in self.infer(lower, tokens, desc="encoding"):
+            states = output.half().cpu().numpy()
             positions, mask = hidden.positions(rows)
             flat[positions[mask]] = states[:, : mask.shape[1]][mask]
         return Inputs({"inputs_embeds": hidden}, tokens.lengths, tokens.constants)

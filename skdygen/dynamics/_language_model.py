@@ -1,9 +1,11 @@
 """Training dynamics of a language model that is fine-tuned."""
 
 import logging
+import os
 from functools import partial
 from numbers import Integral, Real
 
+import joblib
 import numpy as np
 from sklearn.random_projection import GaussianRandomProjection
 from sklearn.utils import check_random_state
@@ -16,6 +18,11 @@ from ..utils._storage import allocate
 
 logger = logging.getLogger(__name__)
 
+# Parameters that do not matter for what a fit comes to.
+_WITHOUT_INFLUENCE = {
+    "checkpoint_dir", "device", "max_nbytes", "missing_label", "random_state",
+    "store_weights", "temp_folder", "verbose",
+}  # fmt: skip
 _INFERENCE_BATCHES = 4  # texts without gradients, for each text with them
 
 
@@ -104,6 +111,12 @@ class LanguageModelDynamics(BaseDynamics):
     store_weights : bool, default=True
         Whether the weights are kept after the fit. Without them `fit_transform` works,
         but not `transform`, `predict_proba` and `predict`.
+    checkpoint_dir : str, path or None, default=None
+        Folder in which a fit keeps what it has come to after each epoch. If it is
+        killed or interrupted, the same fit on the same machine, with the same texts,
+        labels and parameters, goes on after the last whole epoch and comes to the same
+        result. Fits that differ do not meet there; what a fit has written goes when it
+        is over. None: nothing is written.
     missing_label : object, default=None
         The value in `y` that means "no label"; such texts have dynamics but no loss.
         NaN stands for all null values; None: every text must have a label.
@@ -171,6 +184,7 @@ class LanguageModelDynamics(BaseDynamics):
         "max_nbytes": [Interval(Integral, 0, None, closed="left"), str, None],
         "temp_folder": [str, None],
         "store_weights": ["boolean"],
+        "checkpoint_dir": [str, os.PathLike, None],
         "missing_label": "no_validation",
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -202,6 +216,7 @@ class LanguageModelDynamics(BaseDynamics):
         max_nbytes="256M",
         temp_folder=None,
         store_weights=True,
+        checkpoint_dir=None,
         missing_label=None,
         random_state=None,
         verbose=0,
@@ -229,22 +244,34 @@ class LanguageModelDynamics(BaseDynamics):
         self.max_nbytes = max_nbytes
         self.temp_folder = temp_folder
         self.store_weights = store_weights
+        self.checkpoint_dir = checkpoint_dir
         self.missing_label = missing_label
         self.random_state = random_state
         self.verbose = verbose
 
     def _fit(self, X, codes, weights, *, record):
-        from ..utils._processes import draw_apart, same_everywhere, same_random_state
+        from ..utils._processes import draw_apart, same_random_state
         from ..utils._torch import choose_precision, torch_seed
+        from ._checkpoint import Checkpoint
         from ._recording import Recorder, kept_epochs
         from ._training import train
 
         rng = same_random_state(check_random_state(self.random_state))
-        # Chosen once, by the main process: a replay computes as the fit did.
-        chosen = choose_precision(self.precision, self._device())
-        self.precision_ = same_everywhere(chosen)
-        seed = rng.randint(np.iinfo(np.int32).max)
-        with torch_seed(seed):
+        checkpoint = Checkpoint(
+            self.checkpoint_dir, self._key(X, codes, weights, record, rng)
+        )
+        # Chosen once, by the main process: a replay computes as the fit did, and so
+        # does a fit that goes on with another.
+        begun = checkpoint.begin(
+            {
+                "seed": rng.randint(np.iinfo(np.int32).max),
+                "precision": choose_precision(self.precision, self._device()),
+            }
+        )
+        seed, self.precision_ = begun["seed"], begun["precision"]
+        if self.random_state is None:  # what an interrupted fit has drawn is its seed
+            rng = np.random.RandomState(seed)
+        with checkpoint, torch_seed(seed):
             backbone, branches = self._networks = self._build_networks()
             draw_apart()
             self._fit_projection(branches.n_features, seed)
@@ -272,6 +299,11 @@ class LanguageModelDynamics(BaseDynamics):
                 )
                 if record_in_training:
                     unobserved = np.flatnonzero(codes < 0)
+            resumed = checkpoint.resume(backbone.model, branches)
+            if resumed is not None:
+                self.snapshots_ = resumed.snapshots
+                if record:
+                    recorder.restore(resumed.dynamics)
             epochs = train(
                 branches,
                 inputs,
@@ -290,19 +322,43 @@ class LanguageModelDynamics(BaseDynamics):
                 dtype=backbone.dtype,
                 rng=rng,
                 observe=recorder.observe if record_in_training else None,
+                resume_from=resumed,
                 verbose=self.verbose,
             )
-            for epoch in epochs:
-                if epoch not in self.trajectory_epochs_:
-                    continue
-                self.snapshots_.append(branches.snapshot())
-                if record:
-                    # Record with the weights as kept, so that a replay is the same.
-                    with branches.restored(self.snapshots_[-1]):
-                        recorder.finish(epoch, unobserved, backbone, branches, inputs)
+            for epoch, get_state in epochs:
+                if epoch in self.trajectory_epochs_:
+                    self.snapshots_.append(branches.snapshot())
+                    if record:
+                        # With the weights as kept, so that a replay is the same.
+                        with branches.restored(self.snapshots_[-1]):
+                            recorder.finish(
+                                epoch, unobserved, backbone, branches, inputs
+                            )
+                checkpoint.write(epoch, get_state, self.snapshots_, trajectories)
+            checkpoint.remove()
             if not self.store_weights:
                 self.snapshots_, self._networks = [], None
         return trajectories
+
+    def _key(self, X, codes, weights, record, rng):
+        """Hash everything that the outcome of a fit depends on but the model itself."""
+        if self.checkpoint_dir is None:
+            return None
+        from .. import __version__
+        from ..utils._processes import state
+
+        params = {
+            name: value
+            for name, value in self.get_params().items()
+            if name not in _WITHOUT_INFLUENCE
+        }
+        random_state = None if self.random_state is None else rng.get_state()
+        return joblib.hash(
+            (
+                __version__, params, random_state, str(self._device()),
+                state().num_processes, X, self.classes_, codes, weights, record,
+            )
+        )  # fmt: skip
 
     def _fit_projection(self, n_features, seed):
         self.projection_, self.n_features_out_ = None, n_features

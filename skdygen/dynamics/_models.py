@@ -1,11 +1,12 @@
 """From the name of a model to a `SentenceTransformer`, offline where possible."""
 
 import functools
-import hashlib
 import importlib.util
 import logging
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+
+from ..utils._files import sha256
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ def _find_offline_copy(name):
 
 @functools.lru_cache(maxsize=8)
 def _sha256(path, modified):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256(path)
 
 
 def _is_cached(name):

@@ -1,10 +1,8 @@
 """Where texts are after an epoch: from the networks into trajectories."""
 
 import numpy as np
-import torch
 
 from ..utils._processes import merge, own_rows
-from ..utils._torch import autocast
 
 
 class Recorder:
@@ -50,6 +48,12 @@ class Recorder:
         self.trajectories.probabilities[:, :, position][rows] = probabilities(logits)
         self._is_own[rows] = True
 
+    def restore(self, dynamics):
+        """Take over what an interrupted fit has recorded, a dict for each epoch."""
+        for position, arrays in enumerate(dynamics):
+            for moment, values in arrays.items():
+                getattr(self.trajectories, moment)[:, :, position] = values
+
     def finish(self, epoch, rows, backbone, branches, inputs):
         """Record the rest of the texts, in evaluation mode, and end an epoch.
 
@@ -76,7 +80,6 @@ class Recorder:
         self._is_own[:] = False
 
 
-@torch.no_grad()
 def run(backbone, branches, inputs, rows, observe):
     """Embed and classify texts in evaluation mode.
 
@@ -94,10 +97,7 @@ def run(backbone, branches, inputs, rows, observe):
         Is given the positions, embeddings and logits of each batch.
     """
     branches.eval()
-    order = rows[np.argsort(-inputs.lengths[rows], kind="stable")]
-    for batch in inputs.cut(order, backbone.batch_size, backbone.max_tokens):
-        with autocast(backbone.dtype, backbone.device):
-            embeddings, logits = branches(inputs.batch(batch, backbone.device))
+    for batch, (embeddings, logits) in backbone.infer(branches, inputs, rows):
         observe(batch, embeddings, logits)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,18 +11,20 @@ from transformers import get_linear_schedule_with_warmup
 
 from ..utils._processes import distribute, mean_everywhere, own_share
 from ..utils._storage import batches
-from ..utils._torch import autocast
+from ..utils._torch import autocast, fewer_rows
+from ._checkpoint import restore_training, training_state
 from ._dropout import fast_dropout
 
 logger = logging.getLogger(__name__)
 
 _BATCHES_SORTED_TOGETHER = 50
+_STEPS_BETWEEN_CHECKS = 50  # of the loss: each waits for the device
 
 
 def train(
     branches, inputs, targets, weights, loss, *, n_epochs, batch_size, max_tokens,
     learning_rate, head_learning_rate, weight_decay, warmup, max_grad_norm, device,
-    dtype, rng, observe, verbose,
+    dtype, rng, observe, resume_from=None, verbose,
 ):  # fmt: skip
     """Fine-tune all branches together on the same batches.
 
@@ -51,6 +54,8 @@ def train(
     observe : callable or None
         Is given the number of the epoch, and the positions, embeddings and logits of
         each batch that is trained on.
+    resume_from : Resumed, default=None
+        Where to go on; None begins. The arguments have to be the same as then.
     verbose : int
         Show a progress bar if positive.
 
@@ -58,11 +63,16 @@ def train(
     ------
     epoch : int
         Number of each epoch, from 0, when it is over.
+    get_state : callable
+        Gives what `resume_from.training` has to be in order to go on from here.
 
     Raises
     ------
     FloatingPointError
         If the loss is not finite.
+    RuntimeError
+        If there is not memory enough for a single text, or, where several processes
+        fit together, for a batch.
     """
     labelled = np.flatnonzero(targets >= 0)
     targets = torch.from_numpy(targets).to(device)
@@ -95,40 +105,86 @@ def train(
         optimizer, num_warmup_steps=int(warmup * n_steps), num_training_steps=n_steps
     )
 
+    get_state = partial(training_state, branches, optimizer, schedule, device)
+    first_epoch = 0
+    if resume_from is not None:
+        first_epoch = resume_from.epoch + 1
+        restore_training(resume_from.training, branches, optimizer, schedule, device)
+
     network = distribute(branches)
+    most_rows = batch_size  # whose gradients are computed at once
     progress = tqdm(
-        total=n_steps, desc="fine-tuning", unit="batch", disable=not verbose
-    )
+        total=n_steps, desc="fine-tuning", unit="batch", disable=not verbose,
+        initial=sum(map(len, orders[:first_epoch])),
+    )  # fmt: skip
     with progress:
-        for epoch, order in enumerate(orders):
+        for epoch, order in enumerate(orders[first_epoch:], start=first_epoch):
             branches.train()
-            epoch_loss = torch.zeros((), device=device)
-            for batch in order:
+            losses = torch.zeros(len(order), device=device)
+            for step, batch in enumerate(order):
                 rows, share = own_share(batch)
-                features = inputs.batch(rows, device)
-                with autocast(dtype, device), fast_dropout(device):
-                    embeddings, logits = network(features)
-                batch_loss = share * loss(
-                    logits.float(), targets[rows], weights[rows], epoch
-                )
-                batch_loss.backward()
+                targeted = partial(_targeted, loss, targets, weights, epoch, share)
+                while True:
+                    try:
+                        losses[step], seen = _add_gradients(
+                            network, inputs, rows, most_rows, targeted, device, dtype
+                        )
+                        break
+                    except RuntimeError as error:
+                        if network is not branches:  # the other processes wait
+                            raise
+                        most_rows = fewer_rows(error, min(most_rows, len(rows)))
+                    optimizer.zero_grad(set_to_none=True)
                 torch.nn.utils.clip_grad_norm_(branches.parameters(), max_grad_norm)
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad(set_to_none=True)
-                epoch_loss += batch_loss.detach()
                 if observe is not None and share:
-                    observe(epoch, rows, embeddings, logits)
+                    for observed in seen:
+                        observe(epoch, *observed)
+                if (step + 1) % _STEPS_BETWEEN_CHECKS == 0:
+                    _check_finite(mean_everywhere(losses[: step + 1]), epoch)
                 progress.update()
-            mean_loss = mean_everywhere(epoch_loss).item() / len(order)
+            losses = mean_everywhere(losses)
+            _check_finite(losses, epoch)
+            mean_loss = losses.mean().item()
             progress.set_postfix(epoch=f"{epoch + 1}/{n_epochs}", loss=mean_loss)
             logger.info("epoch %d of %d: loss %.4f", epoch + 1, n_epochs, mean_loss)
-            if not math.isfinite(mean_loss):
-                raise FloatingPointError(
-                    f"the loss of epoch {epoch + 1} is {mean_loss}; use a smaller "
-                    f"learning_rate, or precision='fp32'."
-                )
-            yield epoch
+            yield epoch, get_state
+
+
+def _targeted(loss, targets, weights, epoch, share, logits, rows):
+    """Loss of some texts, as part of the mean over the processes."""
+    return share * loss(logits.float(), targets[rows], weights[rows], epoch)
+
+
+def _add_gradients(network, inputs, rows, most_rows, loss, device, dtype):
+    """Add up the gradients of a batch, computed for `most_rows` texts at a time.
+
+    Returns the loss, and positions, embeddings and logits of each part.
+    """
+    total, seen = 0.0, []
+    for part in batches(len(rows), most_rows):
+        few = rows[part]
+        with autocast(dtype, device), fast_dropout(device):
+            embeddings, logits = network(inputs.batch(few, device))
+        part_loss = len(few) / len(rows) * loss(logits, few)
+        part_loss.backward()
+        total = total + part_loss.detach()
+        seen.append((few, embeddings.detach(), logits.detach()))
+    return total, seen
+
+
+def _check_finite(losses, epoch):
+    """Raise an error if one of the first batches of an epoch has no finite loss."""
+    wrong = (~torch.isfinite(losses)).nonzero()
+    if len(wrong):
+        first = int(wrong[0])
+        raise FloatingPointError(
+            f"the loss of batch {first + 1} in epoch {epoch + 1} is "
+            f"{losses[first].item()}; use a smaller learning_rate, or "
+            f"precision='fp32'."
+        )
 
 
 def coregularized_loss(logits, targets, weights, regularization):

@@ -9,7 +9,7 @@ import os
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, reduce
+from accelerate.utils import broadcast_object_list, gather_object, reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from ._storage import batches
@@ -29,6 +29,16 @@ def same_everywhere(value):
     if state().num_processes == 1:
         return value
     return broadcast_object_list([value])[0]
+
+
+def from_all(value):
+    """Return a list of what each process has, which can be any object."""
+    return gather_object([value]) if state().num_processes > 1 else [value]
+
+
+def own(values):
+    """Return what this process has given to `from_all`."""
+    return values[state().process_index]
 
 
 def same_random_state(rng):

@@ -1,5 +1,6 @@
 """Arrays in memory while they are small, mapped from a temporary file when not."""
 
+import os
 import shutil
 import tempfile
 import weakref
@@ -29,6 +30,11 @@ def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
     array : ndarray or memmap of the given shape
         Its values are undefined. The file of a memmap is removed with the last
         reference to it.
+
+    Raises
+    ------
+    OSError
+        If there is no room for the file.
     """
     n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if isinstance(max_nbytes, str):
@@ -36,7 +42,18 @@ def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
     if max_nbytes is None or n_bytes <= max_nbytes:
         return np.empty(shape, dtype=dtype)
     folder = tempfile.mkdtemp(prefix="skdygen-", dir=temp_folder)
-    array = np.memmap(Path(folder) / "array", mode="w+", dtype=dtype, shape=shape)
+    try:
+        array = np.memmap(Path(folder) / "array", mode="w+", dtype=dtype, shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            # A full disk is an error now, not the end of the process later.
+            with open(array.filename, "rb+") as file:
+                os.posix_fallocate(file.fileno(), 0, n_bytes)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise OSError(
+            f"{n_bytes} bytes cannot be written to {folder} ({error}); set "
+            f"temp_folder to a folder with room for them, or raise max_nbytes."
+        ) from error
     # Views of a memmap keep the mapping alive, not the memmap object itself.
     weakref.finalize(array._mmap, shutil.rmtree, folder, ignore_errors=True)
     return array

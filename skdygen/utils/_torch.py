@@ -6,6 +6,7 @@ import time
 from contextlib import contextmanager
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,31 @@ def autocast(dtype, device):
     return torch.autocast(
         torch.device(device).type, dtype=dtype, enabled=dtype is not None
     )
+
+
+def fewer_rows(error, n_rows):
+    """Say how many texts to compute together when so many need too much memory.
+
+    Parameters
+    ----------
+    error : RuntimeError
+        What was raised; raised again if it says something else, or if there is only
+        one text.
+    n_rows : int
+        How many texts there were.
+
+    Returns
+    -------
+    n_rows : int
+        Half as many.
+    """
+    if n_rows == 1 or not should_reduce_batch_size(error):
+        raise error
+    fewer = -(-n_rows // 2)
+    logger.warning(
+        "out of memory with %d texts at once; going on with %d.", n_rows, fewer
+    )
+    return fewer
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose
 from tests.conftest import make_word_texts
 
 SCRIPT = """
+import os
 import sys
 
 import numpy as np
@@ -20,6 +21,7 @@ from sklearn.base import clone
 
 from skdygen import DyGenClassifier
 from skdygen.dynamics import LanguageModelDynamics
+from skdygen.dynamics._checkpoint import Checkpoint
 from tests.conftest import make_word_texts
 
 model, out = sys.argv[1:]
@@ -34,6 +36,26 @@ watched = clone(dynamics).set_params(
     recording="training", trajectory_epochs=1, missing_label="", n_components=16
 ).fit_transform(texts, partly)
 clf = DyGenClassifier(dynamics, random_state=0).fit(texts, labels)
+
+# Interrupted in all processes, and gone on with: dropout as if nothing had been.
+drawing = clone(dynamics).set_params(dropout=0.5)
+straight = drawing.fit_transform(texts, labels)
+drawing.set_params(checkpoint_dir=f"{out}.checkpoints")
+write = Checkpoint.write
+
+
+def write_and_stop(self, *args):
+    write(self, *args)
+    raise KeyboardInterrupt
+
+
+Checkpoint.write = write_and_stop
+try:
+    drawing.fit_transform(texts, labels)
+except KeyboardInterrupt:
+    Checkpoint.write = write
+n_kept = len(os.listdir(f"{out}.checkpoints"))
+resumed = drawing.fit_transform(texts, labels)
 from accelerate import PartialState
 
 state = PartialState()
@@ -44,6 +66,7 @@ if state.is_main_process:  # prediction needs no other process
         watched=watched.embeddings,
         probabilities=clf.predict_proba(texts[:20]),
         n_processes=state.num_processes,
+        resumes=n_kept == 1 and np.array_equal(resumed.embeddings, straight.embeddings),
     )
 """
 
@@ -78,6 +101,7 @@ def test_two_processes_fit_what_one_fits(tmp_path, model_without_dropout):
     one = fit(tmp_path, model_without_dropout, 1)
     two = fit(tmp_path, model_without_dropout, 2)
     assert (one["n_processes"], two["n_processes"]) == (1, 2)
+    assert (one["resumes"], two["resumes"]) == (True, True)
     # In half precision, and gradients are summed in another order.
     for name in ("embeddings", "watched"):
         assert_allclose(two[name].astype(float), one[name].astype(float), atol=0.02)
