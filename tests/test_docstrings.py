@@ -7,6 +7,7 @@ from numpydoc.validate import validate
 
 import skdygen
 from skdygen import base, datasets, denoisers, dynamics, priors
+from skdygen.utils import estimator_checks
 
 # What is not asked: an extended summary, "See Also" and examples everywhere, a
 # docstring that begins on the line after the quotes, and types of yielded values.
@@ -14,7 +15,8 @@ IGNORED = {"ES01", "SA01", "EX01", "GL01", "GL02", "YD01", "RT02"}
 
 
 def public_names():
-    for module in (skdygen, base, datasets, denoisers, dynamics, priors):
+    modules = (skdygen, base, datasets, denoisers, dynamics, priors, estimator_checks)
+    for module in modules:
         for name in module.__all__:
             thing = getattr(module, name)
             full_name = f"{module.__name__}.{name}"

@@ -90,7 +90,8 @@ class BaseCleanSetPrior(BasePrior):
         if len(kept) < 2:
             raise ValueError(
                 f"contamination={self.contamination!r} leaves {len(kept)} of "
-                f"{len(labelled)} labelled texts as clean; at least 2 are needed."
+                f"{len(labelled)} labelled texts as clean; at least 2 are needed: "
+                f"use more texts, or a smaller contamination."
             )
         if self.max_samples is None or len(kept) <= self.max_samples:
             return kept
