@@ -5,7 +5,6 @@ import os
 from numbers import Real
 
 import numpy as np
-from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -27,7 +26,7 @@ from .dynamics import LanguageModelDynamics
 from .priors import ConsensusPrior
 from .utils._mixins import TextInputMixin
 from .utils._validation import encode_labels, fitting
-from .utils._weights import fit_weighted, weigh
+from .utils._weights import fit_weighted, weigh, weigh_classes
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +75,12 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         is cautious: mistakes that follow a rule, which the model learns, are often all
         left. `label_distributions_` and `label_issues` do not depend on it, nor do
         predictions unless there is a `final_estimator`.
+    class_weight : dict of label to float, "balanced" or None, default=None
+        How much each class counts in predictions. Their probabilities are multiplied
+        by these weights, which is what a loss so weighted leads to [2]_; a
+        `final_estimator` is fitted with such a loss. "balanced": inversely to how many
+        texts the posterior gives to the class. What is said of the training texts does
+        not depend on it.
     missing_label : object, default=None
         The value in `y` that means "no label", such as -1. NaN stands for all null
         values; None: every text must have a label.
@@ -101,6 +106,8 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
     noise_rate_ : float
         Estimated share of wrong labels: that of the given labels that are not the most
         probable class of their text.
+    class_weight_ : ndarray of shape (n_classes,)
+        The weights of the classes.
     noise_transition_matrix_ : ndarray of shape (n_classes, n_classes)
         Estimated probability of each given class (columns) given the true one (rows).
     pipeline_ : sklearn.pipeline.Pipeline
@@ -118,6 +125,7 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
     ----------
     .. [1] Y. Zhuang, Y. Yu, L. Kong, X. Chen, C. Zhang, "DyGen: Learning from Noisy
        Labels via Dynamics-Enhanced Generative Modeling", KDD 2023.
+    .. [2] C. Elkan, "The Foundations of Cost-Sensitive Learning", IJCAI 2001.
 
     Examples
     --------
@@ -144,6 +152,7 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
             StrOptions({"auto"}),
             Interval(Real, 0, 1, closed="both"),
         ],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
         "missing_label": "no_validation",
         "memory": [str, os.PathLike, HasMethods(["cache"]), None],
         "random_state": ["random_state"],
@@ -158,6 +167,7 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         *,
         final_estimator=None,
         correction_threshold="auto",
+        class_weight=None,
         missing_label=None,
         memory=None,
         random_state=None,
@@ -168,6 +178,7 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         self.denoiser = denoiser
         self.final_estimator = final_estimator
         self.correction_threshold = correction_threshold
+        self.class_weight = class_weight
         self.missing_label = missing_label
         self.memory = memory
         self.random_state = random_state
@@ -242,20 +253,23 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
             n_samples=_num_samples(X),
         )
         codes, weights = weigh(sample_weight, codes)
+        class_weight = weigh_classes(self.class_weight, classes)
         with fitting(self):
-            self.classes_ = classes
+            self.classes_, self.class_weight_ = classes, class_weight
             self._fit(stages, X, y, codes, weights, sample_weight)
         return self
 
     def _fit(self, stages, X, y, codes, weights, sample_weight):
         self.pipeline_ = Pipeline(list(stages.items()), memory=self._folder())
         # The stages get what this fit was given; there is nothing to request.
-        with config_context(enable_metadata_routing=False):
-            fit_weighted(self.pipeline_, X, y, sample_weight)
+        fit_weighted(self.pipeline_, X, y, sample_weight)
         for name, stage in self.pipeline_.named_steps.items():
             setattr(self, f"{name}_", stage)
 
         self.label_distributions_ = self.denoiser_.label_distributions_
+        if self.class_weight == "balanced":
+            shares = self.label_distributions_.mean(axis=0)
+            self.class_weight_ = 1 / (len(shares) * shares)
         suggested = self.label_distributions_.argmax(axis=1)
         self.noise_rate_ = float(np.average(suggested != codes, weights=weights))
         logger.info("estimated share of wrong labels: %.3f", self.noise_rate_)
@@ -322,10 +336,15 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
 
     def _fit_final_estimator(self, X, corrected, sample_weight):
         estimator = clone(self.final_estimator)
-        weights = self.label_distributions_[np.arange(len(corrected)), corrected]
+        weights = (
+            self.class_weight_[corrected]
+            * self.label_distributions_[np.arange(len(corrected)), corrected]
+        )
         if sample_weight is not None:
             weights = weights * np.asarray(sample_weight)
-        self.final_estimator_ = fit_weighted(estimator, X, self.transduction_, weights)
+        self.final_estimator_ = fit_weighted(
+            estimator, X, self.transduction_, weights, on_request=True
+        )
 
     def predict(self, X):
         """Give the most probable true class of texts.
@@ -347,11 +366,16 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         return self.classes_[self._posterior(X).argmax(axis=1)]
 
     def _posterior(self, X):
-        if not hasattr(self, "dynamics_"):
-            return self.pipeline_.predict_proba(X)
-        transform = check_memory(self._folder()).cache(_transform)
-        X = transform(self.dynamics_, X)
-        return self.pipeline_[1:].predict_proba(X)
+        if hasattr(self, "dynamics_"):
+            transform = check_memory(self._folder()).cache(_transform)
+            X = transform(self.dynamics_, X)
+            found = self.pipeline_[1:].predict_proba(X)
+        else:
+            found = self.pipeline_.predict_proba(X)
+        if (self.class_weight_ == 1).all():
+            return found
+        weighted = found * self.class_weight_
+        return weighted / weighted.sum(axis=1, keepdims=True)
 
     @available_if(_final_estimator_has_predict_proba)
     def predict_proba(self, X):

@@ -1,7 +1,9 @@
 import os
 import pickle
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import LinearSVC
+from sklearn.utils.validation import check_is_fitted
 
 from skdygen import DyGenClassifier, make_paper_classifier
 from skdygen.datasets import make_label_noise
@@ -283,11 +286,15 @@ def test_final_estimator_without_probabilities(word_texts):
     assert clf.score(texts, labels) > 0.8
 
 
-def test_stage_of_the_guide(word_texts):
+def test_stage_of_the_guide(word_texts, monkeypatch):
     guide = Path(__file__).parents[1] / "docs" / "guide.md"
-    code = re.findall(r"```python\n(.*?)```", guide.read_text(), flags=re.DOTALL)[-1]
-    names = {"DyGenClassifier": DyGenClassifier}
-    exec(code, names)
+    _, section = guide.read_text().split("## A stage of your own")
+    module = ModuleType("guide")  # what a script is: its classes can be pickled
+    monkeypatch.setitem(sys.modules, "guide", module)
+    names = vars(module)
+    names["DyGenClassifier"] = DyGenClassifier
+    for code in re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL):
+        exec(code, names)
     texts, labels, noisy = word_texts
     clf = names["clf"].set_params(dynamics=IncrementalDynamics(), random_state=0)
     assert clf.fit(texts, noisy).score(texts, labels) > 0.8
@@ -654,3 +661,61 @@ def test_bad_parameters_are_refused_before_training(
 def test_precomputed_wants_trajectories():
     with pytest.raises(TypeError, match="X must be Trajectories"):
         DyGenClassifier("precomputed").fit(["a", "b"], [0, 1])
+
+
+def test_class_weights_multiply_probabilities(word_texts):
+    texts, _, noisy = word_texts
+    clf = DyGenClassifier(IncrementalDynamics(), random_state=0).fit(texts, noisy)
+    assert clf.class_weight_.tolist() == [1, 1]
+    weighted = clone(clf).set_params(class_weight={"fruit": 3}).fit(texts, noisy)
+    assert weighted.class_weight_.tolist() == [1, 3]
+    expected = clf.predict_proba(texts) * [1, 3]
+    expected /= expected.sum(axis=1, keepdims=True)
+    assert_allclose(weighted.predict_proba(texts), expected)
+    assert (weighted.predict(texts) == "fruit").sum() > (
+        clf.predict(texts) == "fruit"
+    ).sum()
+    assert_array_equal(weighted.label_distributions_, clf.label_distributions_)
+
+
+def test_balanced_classes_have_equal_sums():
+    texts, labels = make_word_texts(300)
+    rows = np.flatnonzero((labels == "fruit") | (np.arange(300) % 10 == 0))
+    texts, labels = [texts[i] for i in rows], labels[rows]
+    clf = DyGenClassifier(
+        IncrementalDynamics(), class_weight="balanced", random_state=0
+    ).fit(texts, labels)
+    assert clf.class_weight_[0] > 3 * clf.class_weight_[1]
+    assert_allclose(
+        (clf.label_distributions_ * clf.class_weight_).sum(axis=0), len(texts) / 2
+    )
+
+
+def test_class_weights_reach_the_final_estimator(word_texts):
+    texts, _, noisy = word_texts
+    final = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    clf = DyGenClassifier(
+        IncrementalDynamics(),
+        final_estimator=final,
+        class_weight={"fruit": 1000.0},
+        random_state=0,
+    ).fit(texts, noisy)
+    assert (clf.predict(texts) == "fruit").mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "match"),
+    [
+        ({"pear": 1.0}, r"class_weight has the label 'pear'"),
+        ({"fruit": -1.0}, r"class_weight has -1.0 for the class 'fruit'"),
+        ({"fruit": "much"}, "a positive number is needed"),
+        ({"fruit": np.nan}, "a positive number is needed"),
+    ],
+)
+def test_class_weights_that_are_refused(word_texts, class_weight, match):
+    texts, _, noisy = word_texts
+    clf = DyGenClassifier(IncrementalDynamics(), class_weight=class_weight)
+    with pytest.raises(ValueError, match=match):
+        clf.fit(texts, noisy)
+    with pytest.raises(NotFittedError):
+        check_is_fitted(clf)

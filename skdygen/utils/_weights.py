@@ -1,7 +1,9 @@
 """Weights of samples: what counts, how much, and who can use it."""
 
+from numbers import Real
+
 import numpy as np
-from sklearn import get_config
+from sklearn import config_context, get_config
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _check_sample_weight, has_fit_parameter
@@ -45,31 +47,74 @@ def weigh(sample_weight, codes):
     return np.where(counts, codes, -1), np.where(counts, weights, 0.0)
 
 
-def fit_weighted(estimator, X, y, weights):
+def weigh_classes(class_weight, classes):
+    """Turn a `class_weight` into one weight for each class.
+
+    Parameters
+    ----------
+    class_weight : dict of label to float, "balanced" or None
+        Classes that a dict leaves out have a weight of 1. "balanced" depends on what
+        is yet to be estimated.
+    classes : ndarray of shape (n_classes,)
+        The classes.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_classes,)
+        All 1 for None and "balanced".
+
+    Raises
+    ------
+    ValueError
+        If a weight is not a positive number, or is for a label that there is not.
+    """
+    weights = np.ones(len(classes))
+    if not isinstance(class_weight, dict):
+        return weights
+    known = classes.tolist()
+    for label, weight in class_weight.items():
+        if label not in known:
+            raise ValueError(
+                f"class_weight has the label {label!r}, which is not among the classes "
+                f"{known}."
+            )
+        if not (isinstance(weight, Real) and 0 < weight < np.inf):
+            raise ValueError(
+                f"class_weight has {weight!r} for the class {label!r}; a positive "
+                f"number is needed."
+            )
+        weights[known.index(label)] = weight
+    return weights
+
+
+def fit_weighted(estimator, X, y, weights, *, on_request=False):
     """Fit an estimator, with weights if it takes any.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted in place; of a pipeline, every step that takes `sample_weight` gets it,
-        unless metadata routing is enabled: then what has been requested decides.
+        Fitted in place; of a pipeline, every step that takes `sample_weight` gets it.
     X, y
         Arguments of its `fit`.
     weights : ndarray of shape (n_samples,) or None
         None: all alike.
+    on_request : bool, default=False
+        Whether, where metadata routing is enabled, what has been requested decides
+        instead.
 
     Returns
     -------
     estimator : object
         The same.
     """
-    params = {}
-    if weights is not None and get_config()["enable_metadata_routing"]:
-        if get_routing_for_object(estimator).consumes("fit", ["sample_weight"]):
-            params["sample_weight"] = weights
-    elif weights is not None:
+    if weights is None:
+        return estimator.fit(X, y)
+    if on_request and get_config()["enable_metadata_routing"]:
+        asks = get_routing_for_object(estimator).consumes("fit", ["sample_weight"])
+        return estimator.fit(X, y, **dict.fromkeys(asks, weights))
+    with config_context(enable_metadata_routing=False):
         params = dict.fromkeys(_weight_parameters(estimator), weights)
-    return estimator.fit(X, y, **params)
+        return estimator.fit(X, y, **params)
 
 
 def _weight_parameters(estimator, prefix=""):
