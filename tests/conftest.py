@@ -1,15 +1,23 @@
-"""Fixtures: a tiny language model made at run time, and small data."""
+"""Fixtures: a tiny language model made at run time, and small data.
 
+At the end of a run of all tests: has every constructor parameter had another value than
+its default in some fit?
+"""
+
+import inspect
 import os
 import pickle
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from sklearn.base import BaseEstimator
 
-from skdygen import Trajectories
+import skdygen
+from skdygen import Trajectories, denoisers, dynamics, priors
 from skdygen.datasets import make_label_noise
 
 # With more threads than one, tiny models run ten times slower.
@@ -113,3 +121,50 @@ def leaves_global_state_alone():
     yield
     assert pickle.dumps(np.random.get_state()) == numpy_state
     assert torch.equal(torch.get_rng_state(), torch_state)
+
+
+# The same examples each time; `pytest --hypothesis-profile long` draws many others.
+hypothesis.settings.register_profile("default", max_examples=60, derandomize=True)
+hypothesis.settings.register_profile("long", max_examples=10_000)
+hypothesis.settings.load_profile("default")
+
+
+_PARAMETERS = {
+    (cls, name): parameter.default
+    for module in (skdygen, dynamics, priors, denoisers)
+    for cls in map(vars(module).get, module.__all__)
+    if inspect.isclass(cls) and issubclass(cls, BaseEstimator)
+    for name, parameter in inspect.signature(cls).parameters.items()
+}
+_exercised = set()
+_validate = BaseEstimator._validate_params
+
+
+def _validate_and_note(self):
+    _validate(self)
+    for cls, name in _PARAMETERS:
+        if isinstance(self, cls) and (cls, name) not in _exercised:
+            value, default = getattr(self, name), _PARAMETERS[cls, name]
+            is_default = value is default or (
+                type(value) is type(default) and value == default
+            )
+            if not is_default:
+                _exercised.add((cls, name))
+
+
+BaseEstimator._validate_params = _validate_and_note
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """Fail a run of all tests in which a parameter had its default everywhere."""
+    is_whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    chosen = session.config.option.keyword or session.config.option.markexpr
+    if exitstatus != 0 or not is_whole or chosen or session.config.option.lf:
+        return
+    never = [
+        f"{cls.__name__}({name}=)" for cls, name in _PARAMETERS.keys() - _exercised
+    ]
+    if never:
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        reporter.write_line(f"\nNo test fits: {', '.join(sorted(never))}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

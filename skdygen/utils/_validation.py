@@ -170,14 +170,15 @@ def _label_column(y, name):
         )
     if hasattr(y, "__array__") and not hasattr(y, "__len__"):
         y = np.asarray(y)
-    if isinstance(y, (str, bytes)) or not hasattr(y, "__len__"):
+    is_ordered = hasattr(y, "__len__") and not isinstance(y, (dict, set, frozenset))
+    if isinstance(y, (str, bytes)) or not is_ordered:
         raise ValueError(
             f"{name} is a {type(y).__name__}, but one label per text is expected."
         )
     shape = getattr(y, "shape", None)
     if shape is None:
         column = np.empty(len(y), dtype=object)
-        column[:] = list(y)
+        column[:] = _to_list(y)
         return column
     column = np.asarray(y)
     if column.ndim == 2 and column.shape[1] == 1:
