@@ -22,7 +22,13 @@ _VERSION = 1  # of the format; raised when an older skdygen could not read the f
 _TREE, _ARRAYS = "model.json", "arrays.safetensors"
 _TRUSTED_PACKAGES = ("skdygen", "sklearn")
 # Small objects without a state that estimators of scikit-learn hold.
-_LOSSES = ("sklearn._loss._loss", "sklearn.linear_model._sgd_fast")
+# By the module that they name as theirs, which before 1.8 lacks the package.
+_LOSSES = {
+    "sklearn._loss._loss": "sklearn._loss._loss",
+    "_loss": "sklearn._loss._loss",
+    "sklearn.linear_model._sgd_fast": "sklearn.linear_model._sgd_fast",
+    "_sgd_fast": "sklearn.linear_model._sgd_fast",
+}
 # Built anew, as neighbours' estimators of scikit-learn do.
 _TREES = {"KDTree": KDTree, "BallTree": BallTree}
 _SPARSE = {"csr_array", "csr_matrix", "csc_array", "csc_matrix"}
@@ -335,7 +341,7 @@ class _Reader:
         module, _, name = value["class"].rpartition(".")
         if module not in _LOSSES:
             raise ValueError(f"{self.path} names the loss {value['class']}.")
-        return getattr(importlib.import_module(module), name)(
+        return getattr(importlib.import_module(_LOSSES[module]), name)(
             *self.decode(value["args"])
         )
 

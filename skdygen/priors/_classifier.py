@@ -1,5 +1,7 @@
 """A prior from a classifier that is fitted on the texts that look clean."""
 
+import warnings
+
 import numpy as np
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -110,7 +112,10 @@ class ClassifierPrior(BaseCleanSetPrior):
                 self.estimator_ = clone(self.estimator)
             are_given = (self.clean_weights_ != 1).any()
             weights = self.clean_weights_ if are_given else None
-            fit_weighted(self.estimator_, space, self.clean_codes_, weights)
+            with warnings.catch_warnings():
+                # Few clean texts of many classes are classes all the same.
+                warnings.filterwarnings("ignore", "The number of unique classes")
+                fit_weighted(self.estimator_, space, self.clean_codes_, weights)
 
     def _judge(self, space, rows=None):
         prior = np.zeros((len(space), len(self.classes_)))
