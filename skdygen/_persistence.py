@@ -1,6 +1,5 @@
 """Fitted estimators on disk: JSON and arrays, nothing that is executed."""
 
-import hashlib
 import importlib
 import json
 import math
@@ -15,7 +14,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.neighbors import BallTree, KDTree
 
-from .utils._files import sha256, write_safetensors
+from .utils._files import sha256, sha256_of_json, write_safetensors
 
 _FORMAT = "skdygen.model"
 _VERSION = 1  # of the format; raised when an older skdygen could not read the folder
@@ -123,7 +122,7 @@ def save_estimator(estimator, path, *, overwrite=False):
                 "numpy": np.__version__,
             },
             "sha256_of_arrays": sha256(beside / _ARRAYS),
-            "sha256_of_estimator": _digest(tree),
+            "sha256_of_estimator": sha256_of_json(tree),
             "estimator": tree,
         }
         (beside / _TREE).write_text(json.dumps(content, indent=1))
@@ -155,7 +154,7 @@ def load_estimator(path, *, trusted=()):
         )
     arrays = _read_arrays(path, content.get("sha256_of_arrays"))
     tree = content.get("estimator")
-    if _digest(tree) != content.get("sha256_of_estimator"):
+    if sha256_of_json(tree) != content.get("sha256_of_estimator"):
         raise ValueError(f"{path / _TREE} is damaged: it is not what was saved.")
     return _Reader(arrays, trusted, path).decode(tree)
 
@@ -393,8 +392,3 @@ def _replace_folder(beside, path):
             old.replace(path)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _digest(tree):
-    canonical = json.dumps(tree, sort_keys=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from ..utils._files import sha256, write_safetensors, written_beside
+from ..utils._files import sha256, sha256_of_json, write_safetensors, written_beside
 from ..utils._processes import from_all, own, same_everywhere, state
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class Checkpoint:
             self._manifest = self._read_manifest() or {"facts": facts}
             facts = self._manifest["facts"]
             try:
-                self._write_manifest()
+                self._write_manifest(self._manifest)
             except OSError as error:
                 raise _unwritable(self.folder, error) from error
         facts, self._is_kept = same_everywhere((facts, self.folder is not None))
@@ -175,7 +175,8 @@ class Checkpoint:
         if self.folder is None:
             return
         files = dict(self._manifest.get("files", {}))
-        files.pop(_training_name(epoch - 1), None)
+        before = _training_name(self._manifest.get("epoch"))
+        files.pop(before, None)
         try:
             for position, snapshot in enumerate(snapshots):
                 name = _snapshot_name(position)
@@ -192,9 +193,8 @@ class Checkpoint:
                     files[name] = self._put(name, partial(write_safetensors, arrays))
             name = _training_name(epoch)
             files[name] = self._put(name, partial(torch.save, training))
-            self._manifest |= {"epoch": epoch, "files": files}
-            self._write_manifest()
-            (self.folder / _training_name(epoch - 1)).unlink(missing_ok=True)
+            self._write_manifest(self._manifest | {"epoch": epoch, "files": files})
+            (self.folder / before).unlink(missing_ok=True)
         except (OSError, RuntimeError) as error:  # torch's writer raises the latter
             warnings.warn(
                 f"epoch {epoch + 1} could not be kept in {self.folder}, the fit goes "
@@ -215,9 +215,10 @@ class Checkpoint:
             write(beside)
             return sha256(beside)
 
-    def _write_manifest(self):
-        text = json.dumps(self._manifest)
+    def _write_manifest(self, manifest):
+        text = json.dumps(manifest | {"sha256": sha256_of_json(manifest)})
         self._put(_MANIFEST, partial(Path.write_text, data=text))
+        self._manifest = manifest
 
     def _read_manifest(self):
         path = self.folder / _MANIFEST
@@ -225,10 +226,10 @@ class Checkpoint:
             return None
         try:
             manifest = json.loads(path.read_text())
-            if {"seed", "precision"} <= set(manifest["facts"]):
-                return manifest
-            raise ValueError(f"{path} lists nothing that a fit begins with")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            if manifest.pop("sha256") != sha256_of_json(manifest):
+                raise ValueError(f"{path.name} is not what was written")
+            return manifest
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             self._warn_of_damage(error)
         return None
 

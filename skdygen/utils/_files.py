@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import hashlib
+import json
 import os
 from contextlib import contextmanager
 
@@ -14,6 +15,12 @@ def sha256(path):
         while block := file.read(_BYTES_AT_ONCE):
             found.update(block)
     return found.hexdigest()
+
+
+def sha256_of_json(tree):
+    """Return the checksum of what JSON can hold, in hexadecimal."""
+    canonical = json.dumps(tree, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 @contextmanager
