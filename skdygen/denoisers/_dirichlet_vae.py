@@ -11,6 +11,7 @@ from ..base import BaseDenoiser, _check_seen
 from ..utils._storage import batches
 
 _ROWS_AT_ONCE = 1024
+_NUMBERS_AT_ONCE = 2**22  # of posteriors given each label: classes squared for a text
 _LEAST_STEPS = 500
 _MOST_STEPS = 20_000
 
@@ -238,7 +239,8 @@ class DirichletVAE(BaseDenoiser):
 
     def _marginal(self, trajectories):
         found = np.empty((len(trajectories), trajectories.n_classes))
-        for part in batches(len(trajectories), _ROWS_AT_ONCE):
+        n_rows = max(1, _NUMBERS_AT_ONCE // self.encoder_labels_.size)
+        for part in batches(len(trajectories), min(n_rows, _ROWS_AT_ONCE)):
             batch = trajectories[part]
             found[part] = marginalize(
                 batch.probabilities[:, :, -1], self._posterior_of_batch(batch)
