@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from safetensors.numpy import load
 
+from skdygen.dynamics import LanguageModelDynamics
 from skdygen.dynamics._backbone import Inputs
 from skdygen.dynamics._ragged import Ragged
 from skdygen.dynamics._training import coregularized_loss, length_grouped_batches
@@ -95,3 +97,16 @@ def test_padding(width):
     assert_array_equal(padded[0, :4], sequences[3])
     assert_array_equal(padded[1, :3], sequences[0])
     assert (padded[~mask] == 7).all()
+
+
+def test_weight_decay_shrinks_the_weights(tiny_model, word_texts):
+    texts, _, noisy = word_texts
+    norms = []
+    for weight_decay in (0.0, 50.0):
+        dynamics = LanguageModelDynamics(
+            tiny_model, n_epochs=2, trainable_layers=0, weight_decay=weight_decay,
+            learning_rate=1e-2, precision="fp32", random_state=0,
+        ).fit(texts, noisy)  # fmt: skip
+        weights = load(dynamics.snapshots_[-1])
+        norms.append(np.linalg.norm(weights["branches.0.body.layers.1.weight"]))
+    assert norms[1] < norms[0] / 2
