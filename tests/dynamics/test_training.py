@@ -102,7 +102,7 @@ def test_padding(width):
 def test_weight_decay_shrinks_the_weights(tiny_model, word_texts):
     texts, _, noisy = word_texts
     norms = []
-    for weight_decay in (0.0, 50.0):
+    for weight_decay in (0.0, 300.0):
         dynamics = LanguageModelDynamics(
             tiny_model, n_epochs=2, trainable_layers=0, weight_decay=weight_decay,
             learning_rate=1e-2, precision="fp32", random_state=0,
