@@ -358,6 +358,9 @@ RECORDINGS = {
     "two of the epochs, while training": _ablation(
         view=_only_epochs(partial(spread_epochs, 2)), fit={"recording": "training"}
     ),
+    "two of the epochs, the last by a pass": _ablation(
+        view=_only_epochs(partial(spread_epochs, 2)), fit={"recording": "mixed"}
+    ),
 }
 
 

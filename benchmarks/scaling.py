@@ -26,7 +26,7 @@ from skdygen.utils._storage import allocate, batches
 from .run import PeakMemory, describe_machine
 
 HERE = Path(__file__).parent
-N_BRANCHES, N_EPOCHS, N_FEATURES, N_CLASSES = 2, 5, 384, 10
+N_BRANCHES, N_EPOCHS, N_FEATURES, N_CLASSES = 2, 2, 384, 10
 _ROWS_AT_ONCE = 4096
 
 

@@ -61,10 +61,11 @@ class LanguageModelDynamics(BaseDynamics):
         the paper does; each costs one more pass over all texts, in the fit and in a
         prediction. "auto" takes two, or every epoch if `trainable_layers` is 0, where
         that costs next to nothing.
-    recording : {"evaluation", "training"}, default="evaluation"
+    recording : {"evaluation", "training", "mixed"}, default="evaluation"
         How dynamics are recorded: "evaluation" by one more pass over the texts, without
-        dropout, after an epoch; or, for nothing, what the network says of each text
-        when it is trained on it, with dropout. Texts without a label, which it is not
+        dropout, after an epoch; "training", for nothing, what the network says of each
+        text when it is trained on it, with dropout; "mixed" the last epoch in the first
+        way and those before in the second. Texts without a label, which it is not
         trained on, are passed once more in any case.
     batch_size : int, default=32
         Number of texts per step.
@@ -164,7 +165,7 @@ class LanguageModelDynamics(BaseDynamics):
             Interval(Integral, 1, None, closed="left"),
             None,
         ],
-        "recording": [StrOptions({"evaluation", "training"})],
+        "recording": [StrOptions({"evaluation", "training", "mixed"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_tokens": [Interval(Integral, 1, None, closed="left"), None],
         "max_length": [Interval(Integral, 2, None, closed="left"), None],
@@ -253,7 +254,7 @@ class LanguageModelDynamics(BaseDynamics):
         from ..utils._processes import draw_apart, same_random_state
         from ..utils._torch import choose_precision, torch_seed
         from ._checkpoint import Checkpoint
-        from ._recording import Recorder, kept_epochs
+        from ._recording import Recorder, epochs_while_training, kept_epochs
         from ._training import train
 
         rng = same_random_state(check_random_state(self.random_state))
@@ -282,23 +283,20 @@ class LanguageModelDynamics(BaseDynamics):
                 self.n_branches, self.model, backbone.device, self.precision_,
                 len(X), int((codes < 0).sum()),
             )  # fmt: skip
-            record_in_training = record and self.recording == "training"
             self.trajectory_epochs_ = kept_epochs(
                 self.trajectory_epochs, self.n_epochs, self.trainable_layers
             )
+            in_training = epochs_while_training(self.recording, self.trajectory_epochs_)
             n_recorded = len(self.trajectory_epochs_)
             self.trajectory_shape_ = (self.n_branches, n_recorded, self.n_features_out_)
             self.snapshots_ = []
             trajectories = recorder = None
-            unobserved = np.arange(len(X))
             if record:
                 trajectories = self._allocate(backbone, branches, len(X))
                 backbone.embed(inputs, trajectories.initial)
                 recorder = Recorder(
                     trajectories, self.trajectory_epochs_, self.projection_
                 )
-                if record_in_training:
-                    unobserved = np.flatnonzero(codes < 0)
             resumed = checkpoint.resume(backbone.model, branches)
             if resumed is not None:
                 self.snapshots_ = resumed.snapshots
@@ -321,7 +319,8 @@ class LanguageModelDynamics(BaseDynamics):
                 device=backbone.device,
                 dtype=backbone.dtype,
                 rng=rng,
-                observe=recorder.observe if record_in_training else None,
+                observe=recorder.observe if record else None,
+                observed_epochs=in_training if record else [],
                 resume_from=resumed,
                 verbose=self.verbose,
             )
@@ -330,9 +329,10 @@ class LanguageModelDynamics(BaseDynamics):
                     self.snapshots_.append(branches.snapshot())
                     if record:
                         # With the weights as kept, so that a replay is the same.
+                        is_left = (codes < 0) | (epoch not in in_training)
                         with branches.restored(self.snapshots_[-1]):
                             recorder.finish(
-                                epoch, unobserved, backbone, branches, inputs
+                                epoch, is_left.nonzero()[0], backbone, branches, inputs
                             )
                 checkpoint.write(epoch, get_state, self.snapshots_, trajectories)
             checkpoint.remove()

@@ -30,7 +30,7 @@ class Recorder:
         Parameters
         ----------
         epoch : int
-            Number of the epoch; nothing is done if it is not to be recorded.
+            Number of the epoch, one of those that are recorded.
         rows : ndarray of shape (n_rows,)
             Positions of the texts.
         embeddings : Tensor of shape (n_branches, n_rows, n_features)
@@ -38,8 +38,6 @@ class Recorder:
         logits : Tensor of shape (n_branches, n_rows, n_classes)
             Unnormalised log-probabilities.
         """
-        if epoch not in self.epochs:
-            return
         position = self.epochs.index(epoch)
         seen = as_array(embeddings)
         if self.projection is not None:
@@ -116,6 +114,11 @@ def kept_epochs(trajectory_epochs, n_epochs, trainable_layers):
     if trajectory_epochs == "auto":
         trajectory_epochs = None if trainable_layers == 0 else 2
     return spread_epochs(trajectory_epochs, n_epochs)
+
+
+def epochs_while_training(recording, epochs):
+    """Give those of the recorded epochs that need no pass over the texts."""
+    return {"evaluation": [], "training": epochs, "mixed": epochs[:-1]}[recording]
 
 
 def spread_epochs(n_kept, n_epochs):

@@ -24,7 +24,7 @@ _STEPS_BETWEEN_CHECKS = 50  # of the loss: each waits for the device
 def train(
     branches, inputs, targets, weights, loss, *, n_epochs, batch_size, max_tokens,
     learning_rate, head_learning_rate, weight_decay, warmup, max_grad_norm, device,
-    dtype, rng, observe, resume_from=None, verbose,
+    dtype, rng, observe, observed_epochs, resume_from=None, verbose,
 ):  # fmt: skip
     """Fine-tune all branches together on the same batches.
 
@@ -54,6 +54,8 @@ def train(
     observe : callable or None
         Is given the number of the epoch, and the positions, embeddings and logits of
         each batch that is trained on.
+    observed_epochs : collection of int
+        The epochs, from 0, in which `observe` is called; none if it is None.
     resume_from : Resumed, default=None
         Where to go on; None begins. The arguments have to be the same as then.
     verbose : int
@@ -139,7 +141,7 @@ def train(
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad(set_to_none=True)
-                if observe is not None and share:
+                if epoch in observed_epochs and share:
                     for observed in seen:
                         observe(epoch, *observed)
                 if (step + 1) % _STEPS_BETWEEN_CHECKS == 0:

@@ -335,6 +335,12 @@ def test_recording_while_training(tiny_model, trainable_layers):
     last = watched.probabilities[~is_tool][:, :, -1].mean(axis=1)
     found = watched.classes[last.argmax(axis=1)]
     assert (found == labels[~is_tool]).mean() > 0.9
+    # A mixture takes the last epoch from the one, the first from the other.
+    mixed = clone(dynamics).set_params(recording="mixed").fit_transform(texts, partly)
+    for moment in ("embeddings", "probabilities"):
+        found, first, last = (getattr(t, moment) for t in (mixed, watched, recorded))
+        assert_array_equal(found[:, :, 0], first[:, :, 0])
+        assert_array_equal(found[:, :, 1], last[:, :, 1])
 
 
 @pytest.mark.parametrize("trainable_layers", LAYERS)
