@@ -44,6 +44,34 @@ def correct_labels(label_distributions, evidence, codes, weights, threshold):
     return corrected
 
 
+def judge_labels(label_distributions, codes):
+    """Compare given labels with the most probable ones.
+
+    Parameters
+    ----------
+    label_distributions : ndarray of shape (n_samples, n_classes)
+        Posterior over the true label.
+    codes : ndarray of shape (n_samples,)
+        Given classes; -1 where there is none.
+
+    Returns
+    -------
+    suggested : ndarray of shape (n_samples,)
+        The most probable classes.
+    confidence : ndarray of shape (n_samples,)
+        Their probabilities.
+    quality : ndarray of shape (n_samples,)
+        Probabilities of the given classes; NaN where there is none.
+    is_issue : ndarray of shape (n_samples,) of bool
+        Where a label is given and is not the most probable one.
+    """
+    rows = np.arange(len(codes))
+    suggested = label_distributions.argmax(axis=1)
+    confidence = label_distributions[rows, suggested]
+    quality = np.where(codes < 0, np.nan, label_distributions[rows, codes])
+    return suggested, confidence, quality, (codes >= 0) & (suggested != codes)
+
+
 def is_more_likely_right(distributions, codes, weights):
     """Tell where the most probable class is more likely right than the given one.
 

@@ -46,6 +46,36 @@ class BaseDynamics(
 
     Subclasses define `_fit`, `_replay` and `_predict_proba`, and have a parameter
     `missing_label`.
+
+    Examples
+    --------
+    The dynamics of a thing that never moves:
+
+    >>> import numpy as np
+    >>> from sklearn.feature_extraction.text import CountVectorizer
+    >>> from skdygen import Trajectories
+    >>> from skdygen.base import BaseDynamics
+    >>> class WordCounts(BaseDynamics):
+    ...     def __init__(self, *, missing_label=None):
+    ...         self.missing_label = missing_label
+    ...
+    ...     def _fit(self, X, codes, weights, *, record):
+    ...         self.counter_ = CountVectorizer().fit(X)
+    ...         self.trajectory_shape_ = (1, 1, len(self.counter_.vocabulary_))
+    ...         return self._replay(X)
+    ...
+    ...     def _replay(self, X):
+    ...         counts = self.counter_.transform(X).toarray()
+    ...         probabilities = self._predict_proba(X)
+    ...         return Trajectories(
+    ...             counts[:, None, None], probabilities[:, None, None], self.classes_
+    ...         )
+    ...
+    ...     def _predict_proba(self, X):
+    ...         return np.full((len(X), len(self.classes_)), 1 / len(self.classes_))
+    >>> texts = ["good", "very good", "bad"]
+    >>> WordCounts().fit_transform(texts, ["yes", "yes", "no"]).shape
+    (3, 3)
     """
 
     _parameter_constraints = {}
@@ -201,6 +231,21 @@ class BasePrior(
     """Base of the second stage: `Trajectories` to `Trajectories` with a prior.
 
     Subclasses define `_fit_prior` and `_prior`, and have a parameter `missing_label`.
+
+    Examples
+    --------
+    >>> from skdygen import DyGenClassifier
+    >>> from skdygen.base import BasePrior
+    >>> class LastEpochPrior(BasePrior):
+    ...     def __init__(self, *, missing_label=None):
+    ...         self.missing_label = missing_label
+    ...
+    ...     def _fit_prior(self, trajectories, codes, weights):
+    ...         return self._prior(trajectories)
+    ...
+    ...     def _prior(self, trajectories):
+    ...         return trajectories.probabilities[:, :, -1].mean(axis=1)
+    >>> clf = DyGenClassifier(prior=LastEpochPrior())
     """
 
     _parameter_constraints = {}
@@ -282,6 +327,24 @@ class BaseDenoiser(ClassifierMixin, FolderMixin, BaseEstimator, metaclass=ABCMet
 
     Subclasses define `_fit`, `_marginal` and `_conditional`, and have a parameter
     `missing_label`.
+
+    Examples
+    --------
+    >>> from skdygen import DyGenClassifier
+    >>> from skdygen.base import BaseDenoiser
+    >>> class BelievePrior(BaseDenoiser):
+    ...     def __init__(self, *, missing_label=None):
+    ...         self.missing_label = missing_label
+    ...
+    ...     def _fit(self, trajectories, codes, weights):
+    ...         pass
+    ...
+    ...     def _marginal(self, trajectories):
+    ...         return trajectories.prior
+    ...
+    ...     def _conditional(self, trajectories, codes):
+    ...         return trajectories.prior
+    >>> clf = DyGenClassifier(denoiser=BelievePrior())
     """
 
     _parameter_constraints = {}

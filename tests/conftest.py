@@ -155,8 +155,21 @@ def _validate_and_note(self):
 BaseEstimator._validate_params = _validate_and_note
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Gather what a process of pytest-xdist has seen."""
+    seen = getattr(node, "workeroutput", {}).get("exercised", ())
+    of_name = {f"{cls.__name__}.{name}": (cls, name) for cls, name in _PARAMETERS}
+    _exercised.update(of_name[name] for name in seen)
+
+
 def pytest_sessionfinish(session, exitstatus):
     """Fail a run of all tests in which a parameter had its default everywhere."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["exercised"] = [
+            f"{cls.__name__}.{name}" for cls, name in _exercised
+        ]
+        return
     is_whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
     chosen = session.config.option.keyword or session.config.option.markexpr
     if exitstatus != 0 or not is_whole or chosen or session.config.option.lf:

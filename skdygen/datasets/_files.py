@@ -36,6 +36,18 @@ def load_noisy_csv(path, *, text="text", given="label_noisy", gold=None):
     ------
     ValueError
         If a column is missing or the file has no rows.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skdygen.datasets import load_noisy_csv
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "tickets.csv"
+    ...     _ = path.write_text("body,tag\\nwhere is it,delivery\\nit broke,\\n")
+    ...     data = load_noisy_csv(path, text="body", given="tag")
+    >>> data.data, data.target
+    (['where is it', 'it broke'], array(['delivery', nan], dtype=object))
     """
     import pandas as pd
 

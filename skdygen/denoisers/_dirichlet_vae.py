@@ -85,6 +85,21 @@ class DirichletVAE(BaseDenoiser):
     ----------
     .. [1] Y. Zhuang, Y. Yu, L. Kong, X. Chen, C. Zhang, "DyGen: Learning from Noisy
        Labels via Dynamics-Enhanced Generative Modeling", KDD 2023.
+
+    Examples
+    --------
+    >>> from skdygen.datasets import make_label_noise, make_texts
+    >>> from skdygen.denoisers import DirichletVAE
+    >>> from skdygen.dynamics import IncrementalDynamics
+    >>> from skdygen.priors import ConsensusPrior
+    >>> texts, labels = make_texts(300, random_state=0)
+    >>> noisy = make_label_noise(labels, kind="symmetric", rate=0.3, random_state=0)
+    >>> trajectories = IncrementalDynamics(random_state=0).fit_transform(texts, noisy)
+    >>> trajectories = ConsensusPrior().fit_transform(trajectories, noisy)
+    >>> denoiser = DirichletVAE(random_state=0).fit(trajectories, noisy)
+    >>> found = denoiser.classes_[denoiser.label_distributions_.argmax(axis=1)]
+    >>> bool((found == labels).mean() > (noisy == labels).mean())
+    True
     """
 
     _parameter_constraints = {

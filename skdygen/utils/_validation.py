@@ -96,7 +96,9 @@ def check_texts(X, *, name="X"):
     return texts
 
 
-def encode_labels(y, *, missing_label=None, classes=None, n_samples=None, name="y"):
+def encode_labels(
+    y, *, missing_label=None, classes=None, n_samples=None, min_classes=2, name="y"
+):
     """Turn labels into integer codes, with -1 where there is no label.
 
     Parameters
@@ -110,6 +112,8 @@ def encode_labels(y, *, missing_label=None, classes=None, n_samples=None, name="
         The classes, sorted; None takes those found in `y`.
     n_samples : int, default=None
         The length that `y` must have; None accepts any.
+    min_classes : {1, 2}, default=2
+        Number of classes that `y` must hold, at least.
     name : str, default="y"
         Name of the argument, used in error messages.
 
@@ -127,7 +131,7 @@ def encode_labels(y, *, missing_label=None, classes=None, n_samples=None, name="
     ValueError
         If `y` is not one-dimensional, has another length than the texts, lacks
         labels that `missing_label` does not announce, is continuous, has fewer than
-        two classes, or has a class that is not in `classes`.
+        `min_classes` classes, or has a class that is not in `classes`.
     """
     values = _label_column(y, name)
     if n_samples is not None and len(values) != n_samples:
@@ -142,7 +146,7 @@ def encode_labels(y, *, missing_label=None, classes=None, n_samples=None, name="
     if len(given):
         _check_discrete(given, name)
     found = np.unique(given)
-    _check_two_classes(found, is_missing, missing_label, name)
+    _check_n_classes(found, min_classes, is_missing, missing_label, name)
     classes = found if classes is None else classes
     codes = np.full(len(values), -1, dtype=np.int64)
     codes[~is_missing] = _positions(given, classes, np.flatnonzero(~is_missing), name)
@@ -243,8 +247,8 @@ def _check_discrete(given, name):
         ) from error
 
 
-def _check_two_classes(classes, is_missing, missing_label, name):
-    if len(classes) >= 2:
+def _check_n_classes(classes, min_classes, is_missing, missing_label, name):
+    if len(classes) >= min_classes:
         return
     found = f"one class only, {_show(classes)}" if len(classes) else "no label at all"
     hint = ""
@@ -254,7 +258,8 @@ def _check_two_classes(classes, is_missing, missing_label, name):
             f"and count as unlabelled"
         )
     raise ValueError(
-        f"{name} has {found}{hint}; a classifier needs at least two classes."
+        f"{name} has {found}{hint}; "
+        + ("a classifier needs at least two classes.", "pass labels.")[min_classes < 2]
     )
 
 

@@ -71,6 +71,14 @@ def estimator_checks_generator(estimator):
         The estimator.
     check : callable
         Takes the estimator, and raises an error if it does not pass.
+
+    Examples
+    --------
+    >>> from skdygen.priors import UniformPrior
+    >>> from skdygen.utils.estimator_checks import estimator_checks_generator
+    >>> _, check = next(estimator_checks_generator(UniformPrior()))
+    >>> check.__name__
+    'check_parameters'
     """
     checks = [*_CHECKS, *([] if _reads_trajectories(estimator) else _TEXT_CHECKS)]
     for check in checks:
@@ -90,6 +98,14 @@ def parametrize_with_checks(estimators):
     decorator : pytest.MarkDecorator
         For a test with the arguments `estimator` and `check`, which calls
         ``check(estimator)``.
+
+    Examples
+    --------
+    >>> from skdygen.priors import UniformPrior
+    >>> from skdygen.utils.estimator_checks import parametrize_with_checks
+    >>> @parametrize_with_checks([UniformPrior()])
+    ... def test_my_stages(estimator, check):
+    ...     check(estimator)
     """
     import pytest
 

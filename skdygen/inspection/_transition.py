@@ -1,0 +1,159 @@
+"""How true classes turn into given ones."""
+
+import numpy as np
+
+from .._correction import estimate_transition_matrix
+from ..utils._validation import encode_labels
+from ._data import Labels
+from ._style import check_axes
+
+_MOST_NUMBERED = 15  # classes with numbers in the cells
+_MOST_NAMED = 60
+
+
+class NoiseTransitionDisplay:
+    """The estimated noise transition matrix, with counts.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (n_classes, n_classes)
+        Estimated p(given | true), true classes along the rows.
+    counts : ndarray of shape (n_classes, n_classes)
+        Number of texts of each pair.
+    classes : ndarray of shape (n_classes,)
+        The classes.
+
+    Attributes
+    ----------
+    figure_ : Figure
+        The figure.
+    ax_ : Axes
+        The axes.
+    image_ : AxesImage
+        The matrix.
+    text_ : ndarray of Text of shape (n_classes, n_classes) or None
+        What stands in the cells; None if there are more than 15 classes.
+
+    See Also
+    --------
+    sklearn.metrics.ConfusionMatrixDisplay : The same where right labels are known.
+
+    Examples
+    --------
+    >>> from skdygen.inspection import NoiseTransitionDisplay
+    >>> given = ["cat", "dog", "dog", "dog"]
+    >>> suggested = ["cat", "cat", "dog", "dog"]
+    >>> NoiseTransitionDisplay.from_predictions(given, suggested).counts
+    array([[1, 1],
+           [0, 2]])
+    """
+
+    def __init__(self, matrix, counts, classes):
+        self.matrix = matrix
+        self.counts = counts
+        self.classes = classes
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None):
+        """Draw what a classifier has found in its training labels.
+
+        Parameters
+        ----------
+        estimator : DyGenClassifier
+            Fitted. Texts count with their `sample_weight` in the matrix, and once each
+            in the counts.
+        ax : Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : NoiseTransitionDisplay
+            Drawn.
+        """
+        labels = Labels.of_estimator(estimator)
+        counts = _count(labels.given, labels.suggested, len(labels.classes))
+        display = cls(estimator.noise_transition_matrix_, counts, labels.classes)
+        return display.plot(ax=ax)
+
+    @classmethod
+    def from_predictions(cls, y, y_suggested, *, missing_label=None, ax=None):
+        """Draw how suggested labels differ from given ones.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_samples,)
+            Given labels.
+        y_suggested : array-like of shape (n_samples,)
+            Labels that are believed instead.
+        missing_label : object, default=None
+            The value in `y` that means "no label"; such texts are not counted.
+        ax : Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : NoiseTransitionDisplay
+            Drawn.
+        """
+        given, codes = encode_labels(y, missing_label=missing_label, min_classes=1)
+        believed, suggested = encode_labels(
+            y_suggested, n_samples=len(codes), min_classes=1, name="y_suggested"
+        )
+        classes = np.union1d(given, believed)
+        codes[codes >= 0] = np.searchsorted(classes, given)[codes[codes >= 0]]
+        suggested = np.searchsorted(classes, believed)[suggested]
+        weights = np.ones(len(codes))
+        certain = np.eye(len(classes))[suggested]
+        matrix = estimate_transition_matrix(certain, codes, weights)
+        counts = _count(codes, suggested, len(classes))
+        return cls(matrix, counts, classes).plot(ax=ax)
+
+    def plot(self, ax=None):
+        """Draw the matrix.
+
+        Parameters
+        ----------
+        ax : Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : NoiseTransitionDisplay
+            Drawn.
+        """
+        n_classes = len(self.classes)
+        is_numbered = n_classes <= _MOST_NUMBERED
+        size = min(2.5 + (0.75 if is_numbered else 0.2) * n_classes, 12)
+        self.figure_, (self.ax_,) = check_axes(ax, 1, (size + 1, size))
+        self.image_ = self.ax_.imshow(self.matrix, cmap="Blues", vmin=0, vmax=1)
+        self.figure_.colorbar(
+            self.image_, ax=self.ax_, label="share of the suggested class", shrink=0.8
+        )
+        self.text_ = None
+        if is_numbered:
+            self.text_ = np.empty(self.counts.shape, dtype=object)
+            for row, column in np.ndindex(self.counts.shape):
+                share = self.matrix[row, column]
+                self.text_[row, column] = self.ax_.text(
+                    column, row, f"{share:.0%}\n{self.counts[row, column]:,}",
+                    ha="center", va="center", size="small",
+                    color="white" if share > 0.65 else "black",
+                )  # fmt: skip
+        if n_classes <= _MOST_NAMED:
+            at = np.arange(n_classes)
+            rotation = 0 if max(map(len, map(str, self.classes))) <= 4 else 45
+            self.ax_.set_xticks(
+                at, self.classes, rotation=rotation, rotation_mode="anchor",
+                ha="right" if rotation else "center",
+            )  # fmt: skip
+            self.ax_.set_yticks(at, self.classes)
+        self.ax_.set(xlabel="given label", ylabel="suggested label")
+        return self
+
+
+def _count(given, suggested, n_classes):
+    """Count pairs of classes, the suggested along the rows."""
+    counts = np.zeros((n_classes, n_classes), dtype=int)
+    labelled = given >= 0
+    np.add.at(counts, (suggested[labelled], given[labelled]), 1)
+    return counts
