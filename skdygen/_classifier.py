@@ -17,13 +17,14 @@ from sklearn.utils.validation import (
     check_memory,
 )
 
-from ._correction import correct_labels, estimate_transition_matrix
+from ._correction import correct_labels, estimate_transition_matrix, judge_labels
 from ._persistence import FolderMixin
 from ._trajectories import check_trajectories
 from .base import BaseDenoiser, BaseDynamics
 from .denoisers import DirichletVAE
 from .dynamics import LanguageModelDynamics
 from .priors import ConsensusPrior
+from .utils._memory import LoggedMemory
 from .utils._mixins import TextInputMixin
 from .utils._validation import encode_labels, fitting
 from .utils._weights import fit_weighted, weigh, weigh_classes
@@ -260,9 +261,10 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         return self
 
     def _fit(self, stages, X, y, codes, weights, sample_weight):
-        self.pipeline_ = Pipeline(list(stages.items()), memory=self._folder())
+        self.pipeline_ = Pipeline(list(stages.items()), memory=self._cache())
         # The stages get what this fit was given; there is nothing to request.
         fit_weighted(self.pipeline_, X, y, sample_weight)
+        self.pipeline_.memory = self._folder()
         for name, stage in self.pipeline_.named_steps.items():
             setattr(self, f"{name}_", stage)
 
@@ -327,6 +329,9 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         is_path = isinstance(self.memory, os.PathLike)
         return os.fspath(self.memory) if is_path else self.memory
 
+    def _cache(self):
+        return LoggedMemory(check_memory(self._folder()))
+
     def _check_X(self, X, dynamics):
         if dynamics is None:
             return check_trajectories(X)
@@ -367,7 +372,7 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
 
     def _posterior(self, X):
         if hasattr(self, "dynamics_"):
-            transform = check_memory(self._folder()).cache(_transform)
+            transform = self._cache().cache(_transform)
             X = transform(self.dynamics_, X)
             found = self.pipeline_[1:].predict_proba(X)
         else:
@@ -420,18 +425,18 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         import pandas as pd
 
         check_is_fitted(self)
-        suggested = self.label_distributions_.argmax(axis=1)
         given = self._given_codes
-        index = np.flatnonzero((given >= 0) & (suggested != given))
-        quality = self.label_distributions_[index, given[index]]
-        confidence = self.label_distributions_[index, suggested[index]]
+        suggested, confidence, quality, is_issue = judge_labels(
+            self.label_distributions_, given
+        )
         order = np.lexsort((-confidence, quality))
+        index = order[is_issue[order]]
         return pd.DataFrame(
             {
-                "index": index[order],
-                "given": self.classes_[given[index[order]]],
-                "suggested": self.classes_[suggested[index[order]]],
-                "confidence": confidence[order],
-                "quality": quality[order],
+                "index": index,
+                "given": self.classes_[given[index]],
+                "suggested": self.classes_[suggested[index]],
+                "confidence": confidence[index],
+                "quality": quality[index],
             }
         )

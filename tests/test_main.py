@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from skdygen.__main__ import main, run_demo
+from skdygen._cli import main
+from skdygen._cli._demo import run_demo
 from skdygen.dynamics import IncrementalDynamics
 
 

@@ -47,6 +47,11 @@ class Inputs:
     def __len__(self):
         return len(self.lengths)
 
+    @property
+    def has_tokens(self):
+        """Whether texts are sequences of tokens here, and not one row each."""
+        return any(isinstance(field, Ragged) for field in self.fields.values())
+
     def cut(self, rows, batch_size, max_tokens=None):
         """Yield some texts in batches.
 
@@ -60,10 +65,9 @@ class Inputs:
             Number of tokens of a batch, padding included, at most; one text may have
             more. Texts that are no sequences of tokens have none.
         """
-        has_tokens = any(isinstance(field, Ragged) for field in self.fields.values())
         for part in batches(len(rows), batch_size):
             batch, n_rows = rows[part], batch_size
-            if max_tokens is not None and has_tokens:
+            if max_tokens is not None and self.has_tokens:
                 longest = padded_length(self.lengths[batch], _LENGTH_MULTIPLE)
                 n_rows = max(1, max_tokens // longest)
             for few in batches(len(batch), n_rows):
@@ -231,6 +235,11 @@ class Backbone:
         """Token ids of each text, cut to the model's length but not padded."""
         prompt = self.model.prompts.get(self.model.default_prompt_name)
         flat, lengths, constants = {}, [], {}
+        is_quick = len(texts) <= _TEXTS_AT_ONCE
+        progress = tqdm(
+            total=len(texts), desc="tokenising", unit="text",
+            disable=is_quick or not self.verbose,
+        )  # fmt: skip
         for part in batches(len(texts), _TEXTS_AT_ONCE):
             features = self.model.preprocess(texts[part], prompt=prompt)
             mask = features["attention_mask"].bool()
@@ -241,6 +250,8 @@ class Backbone:
                 elif name != "attention_mask":
                     # Half the memory; a batch makes them long again.
                     flat.setdefault(name, []).append(values[mask].int().numpy())
+            progress.update(len(mask))
+        progress.close()
         lengths = np.concatenate(lengths)
         pad_id = self.model.tokenizer.pad_token_id or 0
         return Inputs(

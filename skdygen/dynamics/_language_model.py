@@ -152,6 +152,16 @@ class LanguageModelDynamics(BaseDynamics):
        Labels via Dynamics-Enhanced Generative Modeling", KDD 2023.
     .. [2] W. Zhou, M. Chen, "Learning from Noisy Labels for Entity-Centric
        Information Extraction", EMNLP 2021.
+
+    Examples
+    --------
+    >>> from skdygen.datasets import make_texts
+    >>> from skdygen.dynamics import LanguageModelDynamics
+    >>> texts, labels = make_texts(40, random_state=0)
+    >>> dynamics = LanguageModelDynamics(trainable_layers=0, n_epochs=3, random_state=0)
+    >>> dynamics.fit_transform(texts, labels)
+    Trajectories(n_samples=40, n_branches=2, n_epochs=3, n_features=128, n_classes=6, \
+prior=False)
     """
 
     _parameter_constraints = {
@@ -392,14 +402,19 @@ class LanguageModelDynamics(BaseDynamics):
         trajectories = self._allocate(backbone, branches, len(X))
         backbone.embed(inputs, trajectories.initial)
         recorder = Recorder(trajectories, self.trajectory_epochs_, self.projection_)
-        progress = tqdm(
-            zip(self.trajectory_epochs_, self.snapshots_, strict=True),
-            total=len(self.snapshots_), desc="replaying", disable=not self.verbose,
-        )  # fmt: skip
-        for epoch, snapshot in progress:
-            branches.load(snapshot)
-            observe = partial(recorder.observe, epoch)
-            run(backbone, branches, inputs, np.arange(len(X)), observe)
+        progress = self._progress(len(X) * len(self.snapshots_), "replaying")
+
+        def observe(epoch, batch, *seen):
+            recorder.observe(epoch, batch, *seen)
+            progress.update(len(batch))
+
+        with progress:
+            for epoch, snapshot in zip(
+                self.trajectory_epochs_, self.snapshots_, strict=True
+            ):
+                branches.load(snapshot)
+                see = partial(observe, epoch)
+                run(backbone, branches, inputs, np.arange(len(X)), see)
         return trajectories if len(rows) == len(X) else trajectories[rows]
 
     def _predict_proba(self, X):
@@ -412,9 +427,15 @@ class LanguageModelDynamics(BaseDynamics):
 
         def observe(batch, _, logits):
             found[batch] = probabilities(logits).mean(axis=1, dtype=np.float64)
+            progress.update(len(batch))
 
-        run(backbone, branches, backbone.encode(X), np.arange(len(X)), observe)
+        inputs = backbone.encode(X)
+        with self._progress(len(X), "predicting") as progress:
+            run(backbone, branches, inputs, np.arange(len(X)), observe)
         return found[rows]
+
+    def _progress(self, n_texts, desc):
+        return tqdm(total=n_texts, desc=desc, unit="text", disable=not self.verbose)
 
     def _device(self):
         from ..utils._processes import state

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from functools import partial
 
 import numpy as np
@@ -123,6 +124,7 @@ def train(
         for epoch, order in enumerate(orders[first_epoch:], start=first_epoch):
             branches.train()
             losses = torch.zeros(len(order), device=device)
+            n_tokens, start = 0, time.perf_counter()
             for step, batch in enumerate(order):
                 rows, share = own_share(batch)
                 targeted = partial(_targeted, loss, targets, weights, epoch, share)
@@ -144,15 +146,26 @@ def train(
                 if epoch in observed_epochs and share:
                     for observed in seen:
                         observe(epoch, *observed)
+                n_tokens += inputs.lengths[batch].sum()
                 if (step + 1) % _STEPS_BETWEEN_CHECKS == 0:
-                    _check_finite(mean_everywhere(losses[: step + 1]), epoch)
+                    some = mean_everywhere(losses[: step + 1])
+                    _check_finite(some, epoch)
+                    _show(progress, epoch, n_epochs, some, inputs, n_tokens, start)
                 progress.update()
             losses = mean_everywhere(losses)
             _check_finite(losses, epoch)
             mean_loss = losses.mean().item()
-            progress.set_postfix(epoch=f"{epoch + 1}/{n_epochs}", loss=mean_loss)
+            _show(progress, epoch, n_epochs, losses, inputs, n_tokens, start)
             logger.info("epoch %d of %d: loss %.4f", epoch + 1, n_epochs, mean_loss)
             yield epoch, get_state
+
+
+def _show(progress, epoch, n_epochs, losses, inputs, n_tokens, start):
+    """Show the mean loss of this epoch, and its speed since `start`."""
+    unit = "tokens/s" if inputs.has_tokens else "texts/s"  # a text of one row counts 1
+    speed = n_tokens / (time.perf_counter() - start)
+    postfix = {"loss": f"{losses.mean().item():.4f}", unit: f"{speed:,.0f}"}
+    progress.set_postfix({"epoch": f"{epoch + 1}/{n_epochs}", **postfix})
 
 
 def _targeted(loss, targets, weights, epoch, share, logits, rows):

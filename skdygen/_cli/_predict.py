@@ -1,0 +1,52 @@
+"""``skdygen predict``: classify the texts of a table with a saved model."""
+
+from pathlib import Path
+
+from ._columns import check_new_columns, choose_label, choose_text, read_texts
+from ._device import check_device
+from ._errors import CommandError, explained
+from ._outputs import as_path, check_outputs, default_out
+from ._tables import check_writable, read_table, write_table
+
+_NEW_COLUMNS = ("label_predicted", "confidence")
+
+
+def run(options):
+    """Predict the labels of a table."""
+    path = Path(options.table)
+    out = as_path(options.out) or default_out(path, "predicted")
+    table = read_table(path)
+    check_outputs(options, path, table=out)
+    label = choose_label(table, None, path, required=False)
+    text = choose_text(table, options.text, None if options.text else label, path)
+    check_new_columns(table, _NEW_COLUMNS, path)
+    check_writable(table, out)
+    texts = read_texts(table, text)
+    check_device(options.device)
+    clf = load_model(options.model, device=options.device, quiet=options.quiet)
+    if not hasattr(clf, "predict_proba"):
+        raise CommandError(
+            f"The final estimator of {options.model} gives no probabilities."
+        )
+    with explained():
+        found = clf.predict_proba(texts)
+        predicted = clf.classes_[found.argmax(axis=1)]
+        table = table.assign(label_predicted=predicted, confidence=found.max(axis=1))
+        write_table(table, out)
+    if not options.quiet:
+        print(f"{len(texts):,} texts of column {text!r} classified: {out}")
+
+
+def load_model(path, *, device, quiet):
+    """Load what `skdygen clean --model-out` has saved, to be used here."""
+    from .. import DyGenClassifier
+
+    with explained():
+        clf = DyGenClassifier.load(path)
+    if not hasattr(clf, "classes_"):
+        raise CommandError(f"{path} holds a classifier that is not fitted.")
+    if hasattr(clf, "dynamics_"):
+        params = {"device": device, "verbose": int(not quiet)}
+        known = clf.dynamics_.get_params()
+        clf.dynamics_.set_params(**{k: v for k, v in params.items() if k in known})
+    return clf

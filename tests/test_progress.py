@@ -1,0 +1,138 @@
+"""What a fit shows and logs, and that it can be silent."""
+
+import logging
+import re
+
+import pytest
+from sklearn.model_selection import GridSearchCV
+
+from skdygen import DyGenClassifier
+from skdygen.denoisers import DirichletVAE
+from skdygen.dynamics import LanguageModelDynamics
+from tests.conftest import make_word_texts
+
+
+def make_tiny(tiny_model, *, trainable_layers=1, **params):
+    dynamics = LanguageModelDynamics(
+        tiny_model,
+        trainable_layers=trainable_layers,
+        n_epochs=2,
+        precision="fp32",
+        device="cpu",
+    )
+    denoiser = DirichletVAE(n_epochs=5)
+    return DyGenClassifier(dynamics, denoiser=denoiser, random_state=0, **params)
+
+
+def bars(err):
+    """Give what the last state of each progress bar says, by its description."""
+    states = re.findall(r"([a-z][a-z-]+): +(\d+%.*)", err.replace("\r", "\n"))
+    return dict(states)
+
+
+def test_bars_of_a_fit(tiny_model, capfd):
+    texts, labels = make_word_texts(1100)
+    make_tiny(tiny_model, verbose=1).fit(texts, labels)
+    out, err = capfd.readouterr()
+    assert out == ""
+    found = bars(err)
+    assert found.keys() == {"tokenising", "encoding", "fine-tuning", "denoising"}
+    assert all(state.startswith("100%") for state in found.values())
+    assert "1100/1100" in found["tokenising"]
+    state = found["fine-tuning"]
+    assert re.search(r"70/70 \[\d\d:\d\d<00:00", state)  # time left
+    assert "epoch=2/2" in state
+    assert re.search(r"loss=\d\.\d{4}", state)
+    assert re.search(r"tokens/s=[1-9][\d,]*", state)
+
+
+def test_loss_and_speed_are_shown_within_an_epoch(tiny_model, capfd):
+    texts, labels = make_word_texts(120)
+    clf = make_tiny(tiny_model, verbose=1).set_params(dynamics__batch_size=2)
+    clf.fit(texts, labels)
+    states = capfd.readouterr().err.replace("\r", "\n").splitlines()
+    first = next(state for state in states if "epoch=1/2" in state)
+    assert "/120 [" in first
+    assert int(re.search(r"(\d+)/120 \[", first)[1]) < 60  # batches of an epoch
+    assert re.search(r"loss=\d\.\d{4}, tokens/s=", first)
+
+
+def test_frozen_texts_are_counted_as_texts(tiny_model, word_texts, capfd):
+    texts, _, noisy = word_texts
+    make_tiny(tiny_model, trainable_layers=0, verbose=1).fit(texts, noisy)
+    state = bars(capfd.readouterr().err)["fine-tuning"]
+    assert " texts/s=" in state
+    assert "tokens/s" not in state
+
+
+def test_bars_of_predictions(tiny_model, word_texts, capfd):
+    texts, _, noisy = word_texts
+    clf = make_tiny(tiny_model).fit(texts, noisy)
+    assert capfd.readouterr() == ("", "")
+    clf.dynamics_.verbose = 1
+    clf.dynamics_._networks = None  # as after loading
+    clf.predict([f"{i} cats" for i in range(10)])
+    found = bars(capfd.readouterr().err)
+    assert "20/20" in found["replaying"]  # 10 texts at 2 epochs
+    clf.dynamics_.predict([f"{i} cats" for i in range(10)])
+    assert "10/10" in bars(capfd.readouterr().err)["predicting"]
+
+
+@pytest.mark.parametrize("trainable_layers", [0, 1])
+def test_silence(tiny_model, trainable_layers, capfd):
+    texts, labels = make_word_texts(1100)  # enough for every bar
+    clf = make_tiny(tiny_model, trainable_layers=trainable_layers)
+    search = GridSearchCV(
+        clf, {"denoiser__prior_strength": [1.0, 5.0]}, cv=2, error_score="raise"
+    )
+    search.fit(texts, labels).predict(texts)
+    search.best_estimator_.dynamics_.predict(texts)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_log(tiny_model, word_texts, tmp_path, caplog):
+    texts, _, noisy = word_texts
+    clf = make_tiny(tiny_model, memory=tmp_path)
+    with caplog.at_level(logging.INFO, logger="skdygen"):
+        clf.fit(texts, noisy).predict(texts)
+    said = caplog.text
+    assert f"2 branches of {tiny_model} on cpu in fp32: 120 texts" in said
+    assert "epoch 2 of 2: loss" in said
+    assert f"estimated share of wrong labels: {clf.noise_rate_:.3f}" in said
+    n_changed = (clf.transduction_ != noisy).sum()
+    assert f"changed {n_changed} of 120 given labels" in said
+    assert "from the cache" not in said
+    assert all(name.startswith("skdygen.") for name, *_ in caplog.record_tuples)
+
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="skdygen"):
+        clf.fit(texts, noisy).predict(texts)
+    hits = re.findall(r"taken from the cache: (.*), which took \d+\.\d s", caplog.text)
+    assert hits == [
+        "fit of LanguageModelDynamics",
+        "fit of ConsensusPrior",
+        "replay of LanguageModelDynamics",
+    ]
+    assert "epoch 2 of 2" not in caplog.text
+
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="skdygen"):
+        clf.set_params(prior__contamination=0.4).fit(texts, noisy)
+    hits = re.findall(r"from the cache: (.*), which", caplog.text)
+    assert hits == ["fit of LanguageModelDynamics"]
+
+
+def test_caches_that_are_not_of_joblib(tiny_model, word_texts):
+    class Memory:
+        functions = ()
+
+        def cache(self, func, **params):
+            self.functions = (*self.functions, func.__name__)
+            return func
+
+    texts, _, noisy = word_texts
+    memory = Memory()
+    clf = make_tiny(tiny_model, trainable_layers=0, memory=memory).fit(texts, noisy)
+    assert clf.predict(texts).shape == (120,)
+    assert "_transform" in memory.functions
+    assert clf.pipeline_.memory is memory
