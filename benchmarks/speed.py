@@ -140,7 +140,7 @@ def against_published(n_texts, n_epochs):
 
 
 def shares(n_texts, n_epochs):
-    """Time the stages of a fit of all layers, and the same without recording."""
+    """Time the stages of a fit of all layers, and what recording adds, in two ways."""
     texts, labels = make_data(n_texts)
     dynamics = LanguageModelDynamics(
         trainable_layers="all", n_epochs=n_epochs, random_state=0
@@ -151,8 +151,10 @@ def shares(n_texts, n_epochs):
         prior = ConsensusPrior().fit_transform(trajectories, labels)
         DirichletVAE(random_state=0).fit(prior, labels)
 
+    mixed = clone(dynamics).set_params(recording="mixed")
     return {
         "stage 1": partial(dynamics.fit_transform, texts, labels),
+        "stage 1, recording='mixed'": partial(mixed.fit_transform, texts, labels),
         "stage 1 without recording": partial(dynamics.fit, texts, labels),
         "stages 2 and 3": denoise,
     }
