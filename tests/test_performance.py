@@ -14,6 +14,8 @@ from benchmarks import performance, scaling, speed
 from benchmarks.methods import LAYERS, RECORDINGS
 from benchmarks.published import fit_published
 from benchmarks.run import read_rows
+from skdygen.dynamics import LanguageModelDynamics
+from skdygen.dynamics._recording import kept_epochs
 from skdygen.utils._torch import torch_seed
 
 
@@ -69,7 +71,11 @@ def test_the_published_procedure_learns(tiny_model, word_texts):
 
 def test_made_trajectories_are_as_said(tmp_path):
     trajectories, true, given = scaling.make_trajectories(500, str(tmp_path))
-    assert trajectories.embeddings.shape == (500, 2, 5, 384)
+    default = LanguageModelDynamics()
+    kept = kept_epochs(
+        default.trajectory_epochs, default.n_epochs, default.trainable_layers
+    )
+    assert trajectories.embeddings.shape == (500, default.n_branches, len(kept), 384)
     assert (given == true).mean() == pytest.approx(0.7, abs=0.01)
     assert len(list(tmp_path.iterdir())) == 3  # mapped
 
