@@ -7,11 +7,14 @@ from skdygen._cli._demo import run_demo
 from skdygen.dynamics import IncrementalDynamics
 
 
-def test_demo():
-    lines = []
+def test_demo(tmp_path):
+    lines, report = [], tmp_path / "report.html"
     run_demo(
-        seed=0, noise=0.3, write=lines.append, dynamics=IncrementalDynamics(n_epochs=10)
-    )
+        seed=0, noise=0.3, write=lines.append, report=report,
+        dynamics=IncrementalDynamics(n_epochs=10),
+    )  # fmt: skip
+    assert "500 messages" in report.read_text(encoding="utf-8")
+    assert str(report) in lines.pop()
     output = "\n".join(lines)
     assert "30% of the labels wrong" in output
     accuracies = dict(re.findall(r"(?m)^(.*?)\s+(\d\.\d{3})\s*$", output))
@@ -22,6 +25,14 @@ def test_demo():
         "index", "given", "suggested", "true", "confidence", "quality", "text",
     ]  # fmt: skip
     assert len(table) == 11
+
+
+def test_demo_does_not_replace_a_report(tmp_path, capsys):
+    report = tmp_path / "report.html"
+    report.write_text("mine")
+    assert main(["demo", "--report", str(report)]) == 1
+    assert "pass --force" in capsys.readouterr().err
+    assert report.read_text() == "mine"
 
 
 def test_help(capsys):

@@ -3,16 +3,23 @@
 import sys
 import time
 from functools import partial
+from pathlib import Path
 from textwrap import shorten
+
+from ._errors import explained
+from ._outputs import check_outputs
 
 
 def run(options):
     """Run the demonstration with options of the command line."""
     write = partial(print, flush=True)
-    run_demo(seed=options.seed, noise=options.noise, write=write)
+    report = None if options.report is None else Path(options.report)
+    check_outputs(options, Path(), report=report)
+    with explained():
+        run_demo(seed=options.seed, noise=options.noise, report=report, write=write)
 
 
-def run_demo(*, seed, noise, write, **params):
+def run_demo(*, seed, noise, write, report=None, **params):
     """Compare plain fine-tuning with DyGen, and show the most suspicious labels.
 
     Parameters
@@ -23,6 +30,8 @@ def run_demo(*, seed, noise, write, **params):
         Share of wrong labels.
     write : callable
         Takes each line of the output.
+    report : Path, default=None
+        Where a report is written; what is there is replaced.
     **params : dict
         Parameters of `DyGenClassifier`.
     """
@@ -57,3 +66,8 @@ def run_demo(*, seed, noise, write, **params):
     worst["text"] = [shorten(texts[i], 60, placeholder=" ...") for i in worst["index"]]
     write("The ten most suspicious labels (the column 'true' is known here only):\n")
     write(worst.round(3).to_string(index=False))
+    if report is not None:
+        from ..inspection import write_report
+
+        write_report(clf, report, texts[train], title="500 messages", overwrite=True)
+        write(f"\nA report to look at: {report}")

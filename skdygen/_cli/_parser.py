@@ -183,6 +183,10 @@ def _add_demo(command):
     command.add_argument(
         "--noise", type=float, default=0.3, help="share of wrong labels (default: 0.3)"
     )
+    command.add_argument(
+        "--report", metavar="FILE", help="write an HTML report on them, too"
+    )
+    _add_force(command)
 
 
 def _add_model(command):
@@ -217,10 +221,14 @@ def _add_device(command):
     )
 
 
-def _add_habits(command):
+def _add_force(command):
     command.add_argument(
         "--force", action="store_true", help="replace files that exist"
     )
+
+
+def _add_habits(command):
+    _add_force(command)
     command.add_argument(
         "--quiet", action="store_true", help="no progress bars and no summary"
     )
