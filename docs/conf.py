@@ -1,6 +1,15 @@
-"""Sphinx configuration."""
+"""Sphinx configuration.
 
+Nothing is fetched while building: there is no intersphinx, and the examples use texts
+that are made at run time and the offline copy of the default model.
+"""
+
+import os
 from importlib.metadata import version as installed_version
+
+from sphinx_gallery.sorting import ExplicitOrder
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # for the examples
 
 project = "skdygen"
 author = copyright = "The skdygen developers"
@@ -12,10 +21,71 @@ extensions = [
     "sphinx.ext.mathjax",
     "numpydoc",
     "myst_parser",
+    "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
 ]
-myst_enable_extensions = ["dollarmath"]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "code", "examples"]
+
 autosummary_generate = True
 numpydoc_show_class_members = False
-templates_path = ["_templates"]
-exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": "/plot_",
+    "within_subsection_order": ExplicitOrder(
+        [
+            "plot_find_wrong_labels.py",
+            "plot_ranking.py",
+            "plot_dynamics.py",
+            "plot_noise_transitions.py",
+            "plot_noise_rates.py",
+            "plot_rules.py",
+            "plot_annotators.py",
+            "plot_search.py",
+            "plot_fast_prediction.py",
+            "plot_pipeline.py",
+            "plot_own_stage.py",
+        ]
+    ),
+    "doc_module": ("skdygen",),
+    "backreferences_dir": "generated/backreferences",
+    "reference_url": {"skdygen": None},
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "show_signature": False,
+}
+
 html_theme = "pydata_sphinx_theme"
+html_title = "skdygen"
+html_copy_source = False
+html_show_sourcelink = False
+html_sidebars = {"index": [], "start": [], "search": []}
+html_theme_options = {
+    "header_links_before_dropdown": 7,
+    "navigation_with_keys": False,
+    "show_prev_next": True,
+    "show_toc_level": 2,
+}
+
+# Where the pages are, here, that files outside docs/ link to.
+_PAGES = {"README.md": "start.md", "CHANGELOG.md": "changelog.md", "docs/": ""}
+
+
+def _link_from_here(app, path, docname, source):
+    """Adapt the links of a file that a page includes."""
+    for there, here in _PAGES.items():
+        source[0] = source[0].replace(f"]({there}", f"]({here}")
+
+
+def setup(app):
+    """Connect the functions above."""
+    app.connect("include-read", _link_from_here)

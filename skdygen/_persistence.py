@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.neighbors import BallTree, KDTree
 
 from .utils._files import sha256, sha256_of_json, write_safetensors
+from .utils._mixins import check_sklearn_version
 
 _FORMAT = "skdygen.model"
 _VERSION = 1  # of the format; raised when an older skdygen could not read the folder
@@ -85,7 +86,8 @@ class FolderMixin:
             If there is no such folder.
         ValueError
             If the folder is damaged or holds something else, was written by a newer
-            skdygen, or names estimators that are not trusted.
+            skdygen or with a newer scikit-learn, or names estimators that are not
+            trusted.
         """
         estimator = load_estimator(path, trusted=trusted)
         if not isinstance(estimator, cls):
@@ -152,6 +154,8 @@ def load_estimator(path, *, trusted=()):
             f"{content['format_version']}; this one reads up to {_VERSION}: update "
             f"skdygen to read it."
         )
+    saved_with = content.get("versions", {}).get("scikit-learn")
+    check_sklearn_version(saved_with, path)
     arrays = _read_arrays(path, content.get("sha256_of_arrays"))
     tree = content.get("estimator")
     if sha256_of_json(tree) != content.get("sha256_of_estimator"):

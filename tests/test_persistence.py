@@ -2,6 +2,7 @@ import copy
 import hashlib
 import json
 import pickle
+import re
 import warnings
 
 import cloudpickle
@@ -262,6 +263,21 @@ def test_classes_of_others_are_made_only_if_trusted(word_texts, tmp_path):
         DyGenClassifier.load(tmp_path / "model")
     loaded = DyGenClassifier.load(tmp_path / "model", trusted=[name])
     assert_equal(loaded, clf)
+
+
+@pytest.mark.parametrize("version", ["99.0.1", "2.0.dev0"])
+def test_a_newer_scikit_learn_is_said(word_texts, tmp_path, monkeypatch, version):
+    texts, _, noisy = word_texts
+    with monkeypatch.context() as patched:
+        patched.setattr(sklearn, "__version__", version)
+        clf = make_fast().fit(texts, noisy)
+        clf.save(tmp_path / "model")
+        pickled = pickle.dumps(clf)
+    message = f"with scikit-learn {re.escape(version)}, .*update scikit-learn"
+    with pytest.raises(ValueError, match=message):
+        DyGenClassifier.load(tmp_path / "model")
+    with pytest.raises(ValueError, match=message):
+        pickle.loads(pickled)
 
 
 def test_another_version_of_scikit_learn_warns(word_texts, tmp_path):
