@@ -274,11 +274,18 @@ def test_quiet_is_silent(tickets, tiny_model, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_progress_is_shown_on_stderr(tickets, tiny_model, capfd):
-    assert run("clean", tickets, "--model", tiny_model, *TRAINING) == 0
+def test_progress_is_shown_on_stderr(tickets, tiny_model, tmp_path, capfd):
+    model = tmp_path / "model"
+    arguments = ["--model", tiny_model, *TRAINING, "--model-out", model]
+    assert run("clean", tickets, *arguments) == 0
     out, err = capfd.readouterr()
     assert "fine-tuning" in err
     assert "fine-tuning" not in out
+    # The model that was kept shows none when it is used in Python.
+    clf = DyGenClassifier.load(model)
+    clf.predict(["a text"])
+    clf.fit(["a cat", "a dog", "an apple", "a plum"] * 2, [0, 0, 1, 1] * 2)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_nothing_is_replaced_without_force(tickets, tiny_model, tmp_path, capsys):

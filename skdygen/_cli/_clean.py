@@ -108,10 +108,23 @@ def _make_classifier(options):
 def _outputs(job, clf, force):
     outputs = [("table", job.out, partial(write_table, _cleaned(job, clf)))]
     if job.model_out is not None:
-        outputs.append(("model", job.model_out, partial(clf.save, overwrite=force)))
+        outputs.append(("model", job.model_out, partial(_save, clf, force)))
     if job.report is not None:
         outputs.append(("report", job.report, partial(_report, clf, job.texts, force)))
     return outputs
+
+
+def _save(clf, force, path):
+    """Save a model that shows no progress, as it is by default."""
+    stages = [s for s in clf.pipeline_.named_steps.values() if hasattr(s, "verbose")]
+    verbose = clf.verbose
+    try:
+        for estimator in (clf, *stages):
+            estimator.verbose = 0
+        clf.save(path, overwrite=force)
+    finally:
+        for estimator in (clf, *stages):
+            estimator.verbose = verbose
 
 
 def _report(clf, texts, force, path):

@@ -23,7 +23,9 @@ _WITHOUT_INFLUENCE = {
     "checkpoint_dir", "device", "max_nbytes", "missing_label", "random_state",
     "store_weights", "temp_folder", "verbose",
 }  # fmt: skip
-_INFERENCE_BATCHES = 4  # texts without gradients, for each text with them
+# Texts without gradients on a GPU, which has room for them, for each text with them. What
+# a processor computes at once had better fit its caches.
+_INFERENCE_BATCHES = 4
 
 
 class LanguageModelDynamics(BaseDynamics):
@@ -71,8 +73,8 @@ class LanguageModelDynamics(BaseDynamics):
         Number of texts per step.
     max_tokens : int or None, default=None
         Number of tokens per step, padding included, above which a batch is cut smaller
-        although it has no more than `batch_size` texts; four times as many where no
-        gradients are needed. A single text may have more. None: no limit.
+        although it has no more than `batch_size` texts; on a GPU four times as many where
+        no gradients are needed. A single text may have more. None: no limit.
     max_length : int or None, default=128
         Number of tokens that texts are cut to. None takes the model's own limit.
     trainable_layers : "all" or int, default=3
@@ -444,19 +446,23 @@ prior=False)
 
     def _build_networks(self):
         """Return the part of the model that stays, and the branches to be trained."""
+        import torch
+
         from ..utils._torch import autocast_dtype
         from ._backbone import Backbone
         from ._branches import Branch, Branches, HiddenLayer
         from ._models import load_sentence_transformer
 
         device = self._device()
+        is_cpu = torch.device(device).type == "cpu"
+        n_batches = 1 if is_cpu else _INFERENCE_BATCHES
         backbone = Backbone(
             load_sentence_transformer(self.model, max_length=self.max_length),
             self.trainable_layers,
             device=device,
             dtype=autocast_dtype(self.precision_),
-            batch_size=self.batch_size * _INFERENCE_BATCHES,
-            max_tokens=self.max_tokens and self.max_tokens * _INFERENCE_BATCHES,
+            batch_size=self.batch_size * n_batches,
+            max_tokens=self.max_tokens and self.max_tokens * n_batches,
             max_nbytes=self.max_nbytes,
             temp_folder=self.temp_folder,
             verbose=self.verbose,

@@ -7,6 +7,7 @@ from ..priors._distances import centroid_distances, class_centroids
 from ._data import Labels, check_positions, moment_names, training_trajectories
 from ._style import BLUE, VERMILION, check_axes
 
+_MOST_TICKS = 12
 _PANELS = ("labels that look right", "labels that look wrong")
 
 
@@ -172,6 +173,7 @@ class DynamicsDisplay:
         self.figure_, self.ax_ = check_axes(ax, 2, (9, 3.8))
         self.lines_ = []
         at = np.arange(len(self.moments))
+        names = [name.removeprefix("epoch ") for name in self.moments]
         # Of texts without a label there is no distance.
         is_labelled = np.isfinite(self.own[:, -1])
         for is_wrong, panel, title in zip(
@@ -193,7 +195,9 @@ class DynamicsDisplay:
                         at, middle, style, color=color, marker=marker, label=label
                     )
             panel.set_title(f"{title} ({len(rows):,})")
-            panel.set_xticks(at, self.moments)
+            shown = slice(None, None, -(-len(at) // _MOST_TICKS))
+            panel.set_xticks(at[shown], names[shown])
+            panel.set_xlabel("epoch")
             panel.set_xlim(-0.08 * len(at), at[-1] + 0.12 * len(at))
             for position in self.index[self.is_issue[self.index] == is_wrong]:
                 self._plot_text(panel, position, at)
