@@ -58,9 +58,10 @@ def load(folder):
 
 def check_refused(read, expected):
     """Check that the error says what to do."""
-    with warnings.catch_warnings(), pytest.raises(ValueError, match="update scikit"):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", InconsistentVersionWarning)
-        read()
+        with pytest.raises(ValueError, match="update scikit-learn"):
+            read()
 
 
 def check_same(read, expected):

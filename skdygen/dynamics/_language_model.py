@@ -23,8 +23,8 @@ _WITHOUT_INFLUENCE = {
     "checkpoint_dir", "device", "max_nbytes", "missing_label", "random_state",
     "store_weights", "temp_folder", "verbose",
 }  # fmt: skip
-# Texts without gradients on a GPU, which has room for them, for each text with them. What
-# a processor computes at once had better fit its caches.
+# Texts without gradients on a GPU, which has room for them, for each text with them.
+# What a processor computes at once had better fit its caches.
 _INFERENCE_BATCHES = 4
 
 
@@ -73,8 +73,8 @@ class LanguageModelDynamics(BaseDynamics):
         Number of texts per step.
     max_tokens : int or None, default=None
         Number of tokens per step, padding included, above which a batch is cut smaller
-        although it has no more than `batch_size` texts; on a GPU four times as many where
-        no gradients are needed. A single text may have more. None: no limit.
+        although it has no more than `batch_size` texts; on a GPU four times as many
+        where no gradients are needed. A single text may have more. None: no limit.
     max_length : int or None, default=128
         Number of tokens that texts are cut to. None takes the model's own limit.
     trainable_layers : "all" or int, default=3
