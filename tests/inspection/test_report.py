@@ -135,9 +135,8 @@ def test_filters_and_search(page, attacked):
     left = issues[(issues["given"] == name) & is_replaced]
     assert column(page, 1) == [str(row) for row in left["index"][:25]]
     page.get_by_role("button", name="all", exact=True).click()
-    page.wait_for_function(
-        f"document.getElementById('count').textContent.startsWith('{len(issues)} of')"
-    )
+    everything = f"{len(issues)} of {len(issues)} labels"
+    page.get_by_text(everything).wait_for()  # a form is reset after the click
     page.get_by_label("text", exact=True).fill("WINDOW.attacked script")
     found = [r for r in issues["index"] if "window.attacked" in texts[r]]
     assert column(page, 1) == [str(row) for row in found]
