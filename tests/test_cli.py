@@ -209,7 +209,7 @@ def test_summary(tickets, tiny_model, tmp_path, capsys):
     doubts = is_issue.groupby(found["TAG"]).mean()[["animal", "fruit"]].max()
     assert f" {doubts:.0%}" in said["most doubtful classes"]
     pairs = found[is_issue].groupby(["TAG", "label_suggested"]).size()
-    assert said["most frequent mistake"].endswith(f", {pairs.max()} labels")
+    assert said["most frequent mistake"].endswith(f": {pairs.max()} texts")
     assert said["table"] == str(tmp_path / "tickets.cleaned.csv")
     assert said["model"] == str(model)
     assert "time" in said

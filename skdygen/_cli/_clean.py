@@ -206,7 +206,7 @@ def _most_frequent_mistake(issues):
         return "none"
     counts = issues.groupby(["given", "suggested"]).size()
     given, suggested = counts.idxmax()
-    return f"{given} instead of {suggested}, {counts.max():,} labels"
+    return f"labelled {given}, looks like {suggested}: {counts.max():,} texts"
 
 
 def _show(found):

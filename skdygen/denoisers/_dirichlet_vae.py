@@ -141,7 +141,7 @@ class DirichletVAE(BaseDenoiser):
         self.verbose = verbose
 
     def _fit(self, trajectories, codes, weights):
-        from ..utils._torch import torch_seed
+        from ..utils._torch import one_thread, torch_seed
         from ..utils._warmup import warmup_epochs
         from ._modules import train_vae
 
@@ -160,7 +160,7 @@ class DirichletVAE(BaseDenoiser):
             most = max(2, _MOST_STEPS // n_steps_per_epoch)
             self.n_epochs_ = min(max(10, least), most)
         rng = check_random_state(self.random_state)
-        with torch_seed(rng.randint(np.iinfo(np.int32).max)):
+        with torch_seed(rng.randint(np.iinfo(np.int32).max)), one_thread():
             vae = self._make_network(
                 trajectories.n_branches,
                 trajectories.n_epochs * trajectories.n_features,

@@ -6,6 +6,7 @@ from skdygen.utils._torch import (
     autocast,
     autocast_dtype,
     choose_precision,
+    one_thread,
     torch_seed,
 )
 
@@ -73,3 +74,15 @@ def test_seed_is_local():
     with torch_seed(3):
         assert torch.equal(torch.rand(3), one)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_one_thread():
+    """For as long as it lasts, also if it ends in an error."""
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(RuntimeError), one_thread():
+            assert torch.get_num_threads() == 1
+            raise RuntimeError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)  # as the other tests have it
