@@ -26,8 +26,8 @@ def torch_seed(seed):
 def one_thread():
     """Have torch compute with one thread inside a ``with`` block.
 
-    For many small operations: threads gain little there, and where a processor has other
-    work, each operation waits until all of them have had their turn.
+    For many small operations: threads gain little there, and where a processor has
+    other work, each operation waits until all of them have had their turn.
     """
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -79,10 +79,15 @@ def test_seed_is_local():
 def test_one_thread():
     """For as long as it lasts, also if it ends in an error."""
     torch.set_num_threads(2)
-    try:
-        with pytest.raises(RuntimeError), one_thread():
+
+    def fail():
+        with one_thread():
             assert torch.get_num_threads() == 1
             raise RuntimeError
+
+    try:
+        with pytest.raises(RuntimeError):
+            fail()
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)  # as the other tests have it
