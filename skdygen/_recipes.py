@@ -55,6 +55,7 @@ def make_paper_classifier(
             learning_rate=learning_rate,
             head_learning_rate=None,
             trajectory_epochs=None,
+            recording="evaluation",
             batch_size=32,
             trainable_layers="all",
             regularization=5.0,

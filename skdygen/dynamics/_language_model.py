@@ -37,10 +37,11 @@ class LanguageModelDynamics(BaseDynamics):
     dynamics of DyGen [1]_.
 
     The weights of the trained part are kept for these epochs, in half precision;
-    `transform` replays them on texts that come later. The dynamics that
-    `fit_transform` records are those of the weights as kept, in evaluation mode,
-    unless `recording` says otherwise. The embedding of the model as it was before the
-    training is recorded beside them.
+    `transform` replays them on texts that come later, in evaluation mode. What
+    `fit_transform` records of the texts that are trained on is the same in the last
+    epoch, but comes from the training itself in those before, unless `recording` says
+    otherwise. The embedding of the model as it was before the training is recorded
+    beside them.
 
     Parameters
     ----------
@@ -60,15 +61,16 @@ class LanguageModelDynamics(BaseDynamics):
     trajectory_epochs : "auto", int or None, default="auto"
         Number of epochs that are recorded and whose weights are kept, spread evenly
         over the training; the last is always among them. None takes every epoch, as
-        the paper does; each costs one more pass over all texts, in the fit and in a
-        prediction. "auto" takes two, or every epoch if `trainable_layers` is 0, where
-        that costs next to nothing.
-    recording : {"evaluation", "training", "mixed"}, default="evaluation"
+        the paper does; each costs one more pass over all texts in a prediction, and
+        in a fit if `recording` is "evaluation". "auto" takes two, or every epoch if
+        `trainable_layers` is 0, where that costs next to nothing.
+    recording : {"auto", "evaluation", "training", "mixed"}, default="auto"
         How dynamics are recorded: "evaluation" by one more pass over the texts, without
-        dropout, after an epoch; "training", for nothing, what the network says of each
-        text when it is trained on it, with dropout; "mixed" the last epoch in the first
-        way and those before in the second. Texts without a label, which it is not
-        trained on, are passed once more in any case.
+        dropout, after an epoch, as in the paper; "training", for nothing, what the
+        network says of each text when it is trained on it, with dropout; "mixed" the
+        last epoch in the first way and those before in the second. Texts without a
+        label, which it is not trained on, are passed once more in any case. "auto"
+        takes "mixed", or "evaluation" if `trainable_layers` is 0.
     batch_size : int, default=32
         Number of texts per step.
     max_tokens : int or None, default=None
@@ -177,7 +179,7 @@ prior=False)
             Interval(Integral, 1, None, closed="left"),
             None,
         ],
-        "recording": [StrOptions({"evaluation", "training", "mixed"})],
+        "recording": [StrOptions({"auto", "evaluation", "training", "mixed"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_tokens": [Interval(Integral, 1, None, closed="left"), None],
         "max_length": [Interval(Integral, 2, None, closed="left"), None],
@@ -212,7 +214,7 @@ prior=False)
         learning_rate=5e-5,
         head_learning_rate=1e-3,
         trajectory_epochs="auto",
-        recording="evaluation",
+        recording="auto",
         batch_size=32,
         max_tokens=None,
         max_length=128,
@@ -298,7 +300,9 @@ prior=False)
             self.trajectory_epochs_ = kept_epochs(
                 self.trajectory_epochs, self.n_epochs, self.trainable_layers
             )
-            in_training = epochs_while_training(self.recording, self.trajectory_epochs_)
+            in_training = epochs_while_training(
+                self.recording, self.trajectory_epochs_, self.trainable_layers
+            )
             n_recorded = len(self.trajectory_epochs_)
             self.trajectory_shape_ = (self.n_branches, n_recorded, self.n_features_out_)
             self.snapshots_ = []

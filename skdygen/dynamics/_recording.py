@@ -116,8 +116,10 @@ def kept_epochs(trajectory_epochs, n_epochs, trainable_layers):
     return spread_epochs(trajectory_epochs, n_epochs)
 
 
-def epochs_while_training(recording, epochs):
+def epochs_while_training(recording, epochs, trainable_layers):
     """Give those of the recorded epochs that need no pass over the texts."""
+    if recording == "auto":
+        recording = "evaluation" if trainable_layers == 0 else "mixed"
     return {"evaluation": [], "training": epochs, "mixed": epochs[:-1]}[recording]
 
 

@@ -56,8 +56,9 @@ def test_replay_gives_what_was_recorded(
 ):
     texts, _, noisy = word_texts
     dynamics = make_dynamics(
-        tiny_model, trainable_layers=trainable_layers, precision=precision
-    )
+        tiny_model, trainable_layers=trainable_layers, precision=precision,
+        recording="evaluation",
+    )  # fmt: skip
     recorded = dynamics.fit_transform(texts, noisy)
     for fitted in (dynamics, pickle.loads(pickle.dumps(dynamics))):
         replayed = fitted.transform(texts)
@@ -79,7 +80,7 @@ def test_replay_gives_what_was_recorded(
 
 def test_heads_are_linear_on_the_embedding(tiny_model, word_texts):
     texts, _, noisy = word_texts
-    dynamics = make_dynamics(tiny_model)
+    dynamics = make_dynamics(tiny_model, recording="evaluation")
     trajectories = dynamics.fit_transform(texts, noisy)
     from safetensors.numpy import load
 
@@ -187,11 +188,11 @@ def test_stage_in_a_pipeline_of_scikit_learn(tiny_model, word_texts):
 
 def test_replay_is_that_of_the_fit_whatever_has_been_set_since(tiny_model, word_texts):
     texts, _, noisy = word_texts
-    dynamics = make_dynamics(tiny_model)
-    recorded = dynamics.fit_transform(texts, noisy)
-    replayed = dynamics.set_params(n_epochs=7).transform(texts)
-    assert replayed.shape == recorded.shape
-    assert_array_equal(replayed.embeddings, recorded.embeddings)
+    dynamics = make_dynamics(tiny_model).fit(texts, noisy)
+    before = dynamics.transform(texts)
+    after = dynamics.set_params(n_epochs=7).transform(texts)
+    assert after.shape == before.shape
+    assert_array_equal(after.embeddings, before.embeddings)
 
 
 def test_silent_by_default_and_progress_on_demand(tiny_model, word_texts, capfd):
@@ -341,6 +342,11 @@ def test_recording_while_training(tiny_model, trainable_layers):
         found, first, last = (getattr(t, moment) for t in (mixed, watched, recorded))
         assert_array_equal(found[:, :, 0], first[:, :, 0])
         assert_array_equal(found[:, :, 1], last[:, :, 1])
+    # By default it is that mixture, but on a frozen model, where a pass costs nothing.
+    by_default = clone(dynamics).set_params(recording="auto")
+    found = by_default.fit_transform(texts, partly)
+    expected = recorded if trainable_layers == 0 else mixed
+    assert_array_equal(found.embeddings, expected.embeddings)
 
 
 @pytest.mark.parametrize("trainable_layers", LAYERS)
@@ -391,7 +397,7 @@ def test_the_table_of_word_embeddings_is_shared_and_not_kept(tiny_model, word_te
 
 def test_recorded_embeddings_can_be_projected(tiny_model, word_texts):
     texts, _, noisy = word_texts
-    whole = make_dynamics(tiny_model)
+    whole = make_dynamics(tiny_model, recording="evaluation")
     expected = whole.fit_transform(texts, noisy)
     dynamics = clone(whole).set_params(n_components=16)
     recorded = dynamics.fit_transform(texts, noisy)
