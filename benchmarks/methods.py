@@ -156,7 +156,10 @@ def paper_oracle(task):
 
 def default(task):
     """Ours."""
-    return _default_with(**task.settings["dynamics"])(task)
+    settings = dict(task.settings["dynamics"])
+    if settings["trainable_layers"] != 0:  # else it is what the others share
+        settings["recording"] = LanguageModelDynamics().recording
+    return _default_with(**settings)(task)
 
 
 def gold(task):
@@ -372,7 +375,7 @@ def _plain_layers(n_layers):
     return method
 
 
-# How much of the model is trained; three layers is the regime's.
+# How much of the model is trained, recorded by passes; three layers is the regime's.
 LAYERS = {
     f"{name}, {n_layers} layers": method
     for n_layers in TRAINED_LAYERS

@@ -169,7 +169,8 @@ class Task:
 
 def fit_dynamics(splits, make, labels, replay, params):
     """Fit a first stage; see `Task.fit`."""
-    dynamics = make(**{"trajectory_epochs": None} | params)  # methods choose of them
+    # Every epoch by a pass; methods choose of them, and may ask for another way.
+    dynamics = make(**{"trajectory_epochs": None, "recording": "evaluation"} | params)
     train = splits["train"]
     start = time.perf_counter()
     recorded = dynamics.fit_transform(train.texts, getattr(train, labels))
