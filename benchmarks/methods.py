@@ -156,10 +156,10 @@ def paper_oracle(task):
 
 def default(task):
     """Ours."""
-    settings = dict(task.settings["dynamics"])
-    if settings["trainable_layers"] != 0:  # else it is what the others share
-        settings["recording"] = LanguageModelDynamics().recording
-    return _default_with(**settings)(task)
+    if task.settings["dynamics"]["trainable_layers"] == 0:  # as the others record
+        return _ablation()(task)
+    recorded = {"recording": "auto", "trajectory_epochs": "auto"}
+    return _ablation(fit=recorded | {"replay": SCORED})(task)
 
 
 def gold(task):

@@ -91,9 +91,9 @@ class Task:
         self.train = self.splits["train"]
         self.classes = np.unique(self.train.given)
 
-    def stage_one(self, **params):
+    def stage_one(self, replay=("valid", "development", "test"), **params):
         """Fit the first stage, and replay all texts."""
-        return self.fit(replay=("valid", "development", "test"), **params)
+        return self.fit(replay=replay, **params)
 
     def plain(self):
         """Fine-tune one network, without co-regularisation."""
