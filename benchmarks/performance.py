@@ -111,7 +111,7 @@ def shares(speed):
     rounds = pd.DataFrame(speed["shares"]["rounds"])
     rounds["the whole fit"] = rounds["stage 1"] + rounds["stages 2 and 3"]
     targets = {"stages 2 and 3": 0.05}
-    for way in ("", ", recording='mixed'"):
+    for way in ("", ", recording='evaluation'"):
         added = rounds[f"stage 1{way}"] - rounds["stage 1 without recording"]
         rounds[f"recording{way}"] = added
         targets[f"recording{way}"] = 0.1

@@ -151,10 +151,12 @@ def shares(n_texts, n_epochs):
         prior = ConsensusPrior().fit_transform(trajectories, labels)
         DirichletVAE(random_state=0).fit(prior, labels)
 
-    mixed = clone(dynamics).set_params(recording="mixed")
+    by_passes = clone(dynamics).set_params(recording="evaluation")
     return {
         "stage 1": partial(dynamics.fit_transform, texts, labels),
-        "stage 1, recording='mixed'": partial(mixed.fit_transform, texts, labels),
+        "stage 1, recording='evaluation'": partial(
+            by_passes.fit_transform, texts, labels
+        ),
         "stage 1 without recording": partial(dynamics.fit, texts, labels),
         "stages 2 and 3": denoise,
     }

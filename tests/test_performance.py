@@ -39,16 +39,16 @@ def test_ratios_are_medians_of_rounds():
     assert (without_target["ratio"], without_target["target"]) == ("0.80", "")
     whole = {
         "stage 1": 9.5,
-        "stage 1, recording='mixed'": 9.0,
+        "stage 1, recording='evaluation'": 9.0,
         "stage 1 without recording": 8.3,
         "stages 2 and 3": 0.5,
     }
-    denoising, recording, mixed = performance.shares(
+    denoising, recording, otherwise = performance.shares(
         {"shares": rounds("shares", whole)}
     )
     assert (denoising["ratio"], denoising[" "]) == ("0.05", "reached")
     assert (recording["ratio"], recording[" "]) == ("0.12", "missed")
-    assert (mixed["ratio"], mixed[" "]) == ("0.07", "reached")
+    assert (otherwise["ratio"], otherwise[" "]) == ("0.07", "reached")
 
 
 def test_exponent():
