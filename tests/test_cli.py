@@ -113,6 +113,26 @@ def test_csv_cells_are_left_alone(tmp_path):
     assert again.read_bytes().decode() == content.replace('"b c"', "b c")
 
 
+def test_csv_may_be_separated_by_semicolons(tickets, tiny_model, tmp_path):
+    path, again = tmp_path / "a.csv", tmp_path / "b.csv"
+    path.write_text('text;label\na, b;1,5\n"c;d";x\n')
+    table = read_table(path)
+    assert table.to_numpy().tolist() == [["a, b", "1,5"], ["c;d", "x"]]
+    write_table(table, again)
+    assert again.read_text() == path.read_text()
+    write_table(table, tmp_path / "c.tsv")
+    assert "a, b\t1,5" in (tmp_path / "c.tsv").read_text()
+    # A comma in the first line makes it the separator.
+    path.write_text("text,a;b\nc;d,e\n")
+    assert read_table(path).columns.tolist() == ["text", "a;b"]
+    # From one command to the other.
+    read_strings(tickets).to_csv(path, sep=";", index=False)
+    arguments = ["--out", again, "--model", tiny_model, *TRAINING, "--force", "--quiet"]
+    assert run("clean", path, *arguments) == 0
+    assert read_table(again).columns.tolist()[-4:] == NEW
+    assert again.read_text().count(";") >= 6 * len(read_table(again))
+
+
 def test_rows_that_end_early_have_empty_cells(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("text,label\na\n\nb,c\n")

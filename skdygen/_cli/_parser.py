@@ -21,7 +21,8 @@ examples:
   skdygen report model tickets.csv --out report.html
 
 Tables are CSV, TSV, JSON lines (.jsonl, .ndjson), each also with .gz, and parquet; the
-name says which. Text files are UTF-8. `skdygen COMMAND --help` says more.
+name says which. Text files are UTF-8; a CSV file may have semicolons instead of commas.
+`skdygen COMMAND --help` says more.
 
 exit codes: 0 all went well; 1 something is wrong with the data or the files, and a line
 on stderr says what; 2 wrong arguments; 130 interrupted by Ctrl-C.

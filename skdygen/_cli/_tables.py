@@ -1,7 +1,9 @@
 """Tables in files; the name of a file says which kind it is.
 
 Cells stay what they are in the file: strings in CSV and TSV, so that 007 stays 007 and
-an empty cell stays empty; the types of JSON and parquet.
+an empty cell stays empty; the types of JSON and parquet. CSV may be separated by
+semicolons, as spreadsheets write it where the comma is the decimal sign; so is then the
+CSV that is made of it.
 """
 
 import csv
@@ -133,7 +135,7 @@ def write_table(table, path):
             if suffix.startswith(_JSON_LINES):
                 _write_json_lines(table, file)
             else:
-                _write_csv(table, file, _SEPARATORS[suffix.removesuffix(".gz")])
+                _write_csv(table, file, suffix)
 
 
 def _read(path, suffix):
@@ -145,7 +147,7 @@ def _read(path, suffix):
     with _open(path, "rt", suffix) as file:
         if suffix.startswith(_JSON_LINES):
             return _read_json_lines(file)
-        return _read_csv(file, _SEPARATORS[suffix.removesuffix(".gz")])
+        return _read_csv(file, suffix)
 
 
 def _open(path, mode, suffix, **params):
@@ -154,9 +156,14 @@ def _open(path, mode, suffix, **params):
     return opener(path, mode, encoding=encoding, newline="", **params)
 
 
-def _read_csv(file, separator):
+def _read_csv(file, suffix):
     import pandas as pd
 
+    separator = _SEPARATORS[suffix.removesuffix(".gz")]
+    header = file.readline()
+    file.seek(0)
+    if ";" in header and separator not in header:
+        separator = ";"
     try:
         # As data, the names of columns are left alone, also twice the same.
         table = pd.read_csv(
@@ -165,15 +172,20 @@ def _read_csv(file, separator):
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
     names = table.iloc[0].tolist()
-    return table.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
+    table = table.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
+    table.attrs["separator"] = separator
+    return table
 
 
-def _write_csv(table, file, separator):
+def _write_csv(table, file, suffix):
     # Python before 3.13 does not quote a cell because of a lone carriage return.
     cells = table.to_numpy(dtype=object).flat
     has_lone_return = any(
         isinstance(cell, str) and "\r" in cell and "\n" not in cell for cell in cells
     )
+    separator = _SEPARATORS[suffix.removesuffix(".gz")]
+    if separator == "," and table.attrs.get("separator") == ";":
+        separator = ";"
     table.to_csv(
         file,
         sep=separator,
