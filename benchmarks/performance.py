@@ -197,8 +197,11 @@ def recordings(cells):
             continue
         scores = {
             score: by_setting(cells, regime, score, list(RECORDINGS))
-            for score in ("test_accuracy", "most_probable_accuracy", "auroc")
-        }
+            for score in (
+                "development_accuracy", "test_accuracy", "most_probable_accuracy",
+                "auroc",
+            )
+        }  # fmt: skip
         differences, intervals = difference_to(means, "every epoch")
         for name in RECORDINGS:
             change = {
@@ -209,6 +212,7 @@ def recordings(cells):
             yield {
                 "regime": f"{regime} ({len(means)} settings)",
                 "recorded": name,
+                "development accuracy": f"{100 * change['development_accuracy']:+.1f}",
                 "test accuracy (95 %)": f"{100 * change['test_accuracy']:+.1f} "
                 f"({lower:+.1f} to {upper:+.1f})",
                 "worst": f"{differences[name].min():+.1f}",
