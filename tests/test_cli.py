@@ -483,7 +483,8 @@ def test_what_can_be_written_is_not_lost(
 def test_predict(cleaned, tmp_path, capsys):
     texts, _ = make_word_texts(30, seed=1)
     path = write_csv(tmp_path / "new.csv", n=["01"] * 31, message=[*texts, ""])
-    assert run("predict", cleaned / "model", path, "--device", "cpu") == 0
+    command = ["predict", cleaned / "model", path, "--text", "message"]
+    assert run(*command, "--device", "cpu") == 0
     found = read_strings(tmp_path / "new.predicted.csv")
     assert found.columns.tolist() == ["n", "message", "label_predicted", "confidence"]
     assert_array_equal(found["n"], "01")
@@ -492,14 +493,41 @@ def test_predict(cleaned, tmp_path, capsys):
     expected = clf.predict_proba([*texts, ""]).max(axis=1)
     assert_allclose(found["confidence"].astype(float), expected, rtol=1e-12)
     assert "31 texts of column 'message'" in capsys.readouterr().out
-    arguments = ["predict", cleaned / "model", path]
-    assert "exists; pass --force" in fail(capsys, *arguments)
-    assert run(*arguments, "--force", "--quiet") == 0
+    assert "exists; pass --force" in fail(capsys, *command)
+    assert run(*command, "--force", "--quiet") == 0
     assert capsys.readouterr() == ("", "")
     other = ["predict", cleaned / "none", path, "--force"]
     assert "none does not exist" in fail(capsys, *other)
-    again = ["predict", cleaned / "model", tmp_path / "new.predicted.csv"]
-    assert "already has a column 'label_predicted'" in fail(capsys, *again)
+    command[2] = tmp_path / "new.predicted.csv"
+    assert "already has a column 'label_predicted'" in fail(capsys, *command)
+
+
+def test_columns_are_those_of_the_fit(table, tiny_model, tmp_path, capsys, monkeypatch):
+    # The names that are guessed, text and label, are those of other columns here.
+    renamed = {"Body": "subject", "TAG": "team"}
+    frame = table.rename(columns=renamed).assign(text="a cat", label="x")
+    path, model = tmp_path / "a.csv", tmp_path / "model"
+    write_strings(frame, path)
+    command = ["clean", path, "--text", "subject", "--label", "team", "--quiet"]
+    command += ["--model", tiny_model, *TRAINING, "--model-out", model]
+    assert run(*command) == 0
+    assert run("predict", model, path) == 0
+    assert "texts of column 'subject'" in capsys.readouterr().out
+    found = read_strings(tmp_path / "a.predicted.csv")["label_predicted"]
+    expected = DyGenClassifier.load(model).predict(frame["subject"])
+    assert_array_equal(found, expected)
+    monkeypatch.setattr(inspection, "write_report", lambda *args, **kwargs: None)
+    assert run("report", model, path, "--out", tmp_path / "report.html") == 0
+    assert "texts of column 'subject'" in capsys.readouterr().out
+    write_strings(frame.drop(columns="subject"), path)
+    said = fail(capsys, "predict", model, path, "--force")
+    assert "has no column 'subject', on which the model was fitted" in said
+    (model / "columns.json").write_text("[]")
+    assert "columns.json is damaged" in fail(capsys, "predict", model, path, "--force")
+    # A model that was saved by hand names no columns.
+    (model / "columns.json").unlink()
+    assert run("predict", model, path, "--force") == 0
+    assert "texts of column 'text'" in capsys.readouterr().out
 
 
 def test_predict_with_other_models(cleaned, tmp_path, capsys):

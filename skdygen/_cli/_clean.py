@@ -16,6 +16,7 @@ from ._columns import (
 )
 from ._device import check_device
 from ._errors import explained
+from ._model import save_model
 from ._outputs import as_path, check_outputs, default_out, raise_failures, write_all
 from ._tables import check_writable, read_table, write_table
 
@@ -108,23 +109,12 @@ def _make_classifier(options):
 def _outputs(job, clf, force):
     outputs = [("table", job.out, partial(write_table, _cleaned(job, clf)))]
     if job.model_out is not None:
-        outputs.append(("model", job.model_out, partial(_save, clf, force)))
+        columns = {"text": job.text, "label": job.label}
+        save = partial(save_model, clf, columns=columns, overwrite=force)
+        outputs.append(("model", job.model_out, save))
     if job.report is not None:
         outputs.append(("report", job.report, partial(_report, clf, job.texts, force)))
     return outputs
-
-
-def _save(clf, force, path):
-    """Save a model that shows no progress, as it is by default."""
-    stages = [s for s in clf.pipeline_.named_steps.values() if hasattr(s, "verbose")]
-    verbose = clf.verbose
-    try:
-        for estimator in (clf, *stages):
-            estimator.verbose = 0
-        clf.save(path, overwrite=force)
-    finally:
-        for estimator in (clf, *stages):
-            estimator.verbose = verbose
 
 
 def _report(clf, texts, force, path):

@@ -6,7 +6,7 @@ _TEXT_NAMES = ("text", "body", "message", "content", "title", "sentence", "docum
 _LABEL_NAMES = ("label", "labels", "class", "category", "target", "tag", "y")
 
 
-def choose_label(table, wanted, path, *, required=True):
+def choose_label(table, wanted, path, *, fitted=None, required=True):
     """Choose the column of the labels.
 
     Parameters
@@ -17,6 +17,8 @@ def choose_label(table, wanted, path, *, required=True):
         Its name; None takes the only column that has one of the usual names.
     path : Path
         Of the table, for error messages.
+    fitted : str, default=None
+        The column that a model was fitted on, taken first if it is there.
     required : bool, default=True
         Whether it is an error that it cannot be told.
 
@@ -27,6 +29,8 @@ def choose_label(table, wanted, path, *, required=True):
     """
     if wanted is not None:
         return _check_column(table, wanted, "--label", path)
+    if fitted in table.columns:
+        return _check_column(table, fitted, "--label", path)
     found = [name for name in table.columns if str(name).lower() in _LABEL_NAMES]
     if len(found) == 1:
         return found[0]
@@ -40,7 +44,7 @@ def choose_label(table, wanted, path, *, required=True):
     )
 
 
-def choose_text(table, wanted, label, path):
+def choose_text(table, wanted, label, path, *, fitted=None):
     """Choose the column of the texts.
 
     Parameters
@@ -53,11 +57,21 @@ def choose_text(table, wanted, label, path):
         The column of the labels, which is another one.
     path : Path
         Of the table, for error messages.
+    fitted : str, default=None
+        The column that a model was fitted on, taken unless another is wanted.
 
     Returns
     -------
     name : str
     """
+    if wanted is None and fitted is not None:
+        if fitted not in table.columns:
+            raise CommandError(
+                f"{path} has no column {fitted!r}, on which the model was fitted; name "
+                f"the one that holds the texts with --text. It has the columns "
+                f"{_show(table.columns)}."
+            )
+        return _check_column(table, fitted, "--text", path)
     if wanted is not None:
         if wanted == label:
             raise CommandError(

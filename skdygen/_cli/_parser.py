@@ -55,6 +55,13 @@ cleaned then.
 """
 
 
+_USUAL = (
+    "one named text, body, message, content, title, sentence or document; else the one "
+    "with the longest texts"
+)
+_OF_THE_MODEL = "the one that the model was fitted on"
+
+
 def make_parser():
     """Return the parser; `run` of what it parses takes the options."""
     from .. import __version__
@@ -156,7 +163,7 @@ def _add_clean(command):
 
 def _add_predict(command):
     _add_model(command)
-    _add_table(command)
+    _add_table(command, _OF_THE_MODEL)
     _add_out(command, "predicted")
     _add_device(command)
     _add_habits(command)
@@ -164,12 +171,12 @@ def _add_predict(command):
 
 def _add_report(command):
     _add_model(command)
-    _add_table(command)
+    _add_table(command, _OF_THE_MODEL)
     command.add_argument(
         "--label",
         metavar="COLUMN",
         help="column of the labels, to check that they are those of the model "
-        "(default: as in `skdygen clean`, unchecked if it cannot be told)",
+        "(default: the one it was fitted on; unchecked if it is not there)",
     )
     command.add_argument(
         "--out", metavar="FILE", required=True, help="the report, an HTML file"
@@ -196,13 +203,10 @@ def _add_model(command):
     )
 
 
-def _add_table(command):
+def _add_table(command, default=_USUAL):
     command.add_argument("table", metavar="TABLE", help="the file to read")
     command.add_argument(
-        "--text",
-        metavar="COLUMN",
-        help="column of the texts (default: one named text, body, message, content, "
-        "title, sentence or document; else the one with the longest texts)",
+        "--text", metavar="COLUMN", help=f"column of the texts (default: {default})"
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from ._columns import check_new_columns, choose_label, choose_text, read_texts
 from ._device import check_device
 from ._errors import CommandError, explained
+from ._model import fitted_columns, load_model
 from ._outputs import as_path, check_outputs, default_out
 from ._tables import check_writable, read_table, write_table
 
@@ -17,8 +18,10 @@ def run(options):
     out = as_path(options.out) or default_out(path, "predicted")
     table = read_table(path)
     check_outputs(options, path, table=out)
+    fitted = fitted_columns(options.model).get("text")
     label = choose_label(table, None, path, required=False)
-    text = choose_text(table, options.text, None if options.text else label, path)
+    label = None if options.text else label  # it may be the column of the labels
+    text = choose_text(table, options.text, label, path, fitted=fitted)
     check_new_columns(table, _NEW_COLUMNS, path)
     check_writable(table, out)
     texts = read_texts(table, text)
@@ -35,18 +38,3 @@ def run(options):
         write_table(table, out)
     if not options.quiet:
         print(f"{len(texts):,} texts of column {text!r} classified: {out}")
-
-
-def load_model(path, *, device, quiet):
-    """Load what `skdygen clean --model-out` has saved, to be used here."""
-    from .. import DyGenClassifier
-
-    with explained():
-        clf = DyGenClassifier.load(path)
-    if not hasattr(clf, "classes_"):
-        raise CommandError(f"{path} holds a classifier that is not fitted.")
-    if hasattr(clf, "dynamics_"):
-        params = {"device": device, "verbose": int(not quiet)}
-        known = clf.dynamics_.get_params()
-        clf.dynamics_.set_params(**{k: v for k, v in params.items() if k in known})
-    return clf

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from ._columns import choose_label, choose_text, read_labels, read_texts
 from ._errors import CommandError, explained
+from ._model import fitted_columns, load_model
 from ._outputs import check_outputs
-from ._predict import load_model
 from ._tables import read_table
 
 
@@ -14,8 +14,11 @@ def run(options):
     path, out = Path(options.table), Path(options.out)
     table = read_table(path)
     check_outputs(options, path, report=out)
-    label = choose_label(table, options.label, path, required=False)
-    text = choose_text(table, options.text, label, path)
+    fitted = fitted_columns(options.model)
+    label = choose_label(
+        table, options.label, path, required=False, fitted=fitted.get("label")
+    )
+    text = choose_text(table, options.text, label, path, fitted=fitted.get("text"))
     texts = read_texts(table, text)
     clf = load_model(options.model, device="auto", quiet=options.quiet)
     if len(clf.label_distributions_) != len(texts):
