@@ -137,6 +137,9 @@ def test_rows_that_end_early_have_empty_cells(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("text,label\na\n\nb,c\n")
     assert read_table(path).to_numpy().tolist() == [["a", ""], ["b", "c"]]
+    # In a single column, a blank line is a row with an empty cell.
+    path.write_text("text\na\n\n  \nb\n")
+    assert read_table(path).to_numpy().tolist() == [["a"], [""], ["  "], ["b"]]
 
 
 def test_json_keeps_its_types(tmp_path):

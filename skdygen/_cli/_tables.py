@@ -166,9 +166,11 @@ def _read_csv(file, suffix):
         separator = ";"
     try:
         # As data, the names of columns are left alone, also twice the same.
+        # A blank line is a row only where it can be an empty cell.
         table = pd.read_csv(
-            file, sep=separator, header=None, dtype=str, keep_default_na=False
-        )
+            file, sep=separator, header=None, dtype=str, keep_default_na=False,
+            skip_blank_lines=separator in header,
+        )  # fmt: skip
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
     names = table.iloc[0].tolist()

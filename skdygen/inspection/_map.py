@@ -193,7 +193,10 @@ class TrajectoryMapDisplay:
         for epoch in chosen:
             at = few.initial if epoch == "initial" else few.embeddings[:, :, epoch]
             flat = np.asarray(at, dtype=np.float32).reshape(len(index), -1)
-            model = PCA(2) if projection is None else clone(projection)
+            if projection is None:
+                model = PCA(2, svd_solver="covariance_eigh")  # draws no random numbers
+            else:
+                model = clone(projection)
             points.append(model.fit_transform(flat))
         display = cls(
             np.array(points), labels.given[index], labels.suggested[index],
@@ -267,9 +270,14 @@ class TrajectoryMapDisplay:
         if (self.given < 0).any():
             entries.append(entry("no label", ".", "0.75", "0.75", 6))
         entries.append(entry("looks wrong", "o", "none", "0.15", 9))
-        panel.legend(
-            handles=entries, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False
-        )
+        names = [entry.get_label() for entry in entries]
+        legend = panel.legend(
+            entries, [" "] * len(names), loc="upper left", bbox_to_anchor=(1.01, 1),
+            frameon=False,
+        )  # fmt: skip
+        # Afterwards, since a legend leaves out names that begin with an underscore.
+        for text, name in zip(legend.get_texts(), names, strict=True):
+            text.set(text=name, parse_math=False)
 
 
 def _choose_moments(epochs, trajectories):

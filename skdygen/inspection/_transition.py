@@ -144,9 +144,9 @@ class NoiseTransitionDisplay:
             rotation = 0 if max(map(len, map(str, self.classes))) <= 4 else 45
             self.ax_.set_xticks(
                 at, self.classes, rotation=rotation, rotation_mode="anchor",
-                ha="right" if rotation else "center",
+                ha="right" if rotation else "center", parse_math=False,
             )  # fmt: skip
-            self.ax_.set_yticks(at, self.classes)
+            self.ax_.set_yticks(at, self.classes, parse_math=False)
         self.ax_.set(xlabel="given label", ylabel="suggested label")
         return self
 

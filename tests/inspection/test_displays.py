@@ -9,7 +9,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import average_precision_score, confusion_matrix
 
-from skdygen import DyGenClassifier
+from skdygen import DyGenClassifier, Trajectories
 from skdygen.inspection import (
     DynamicsDisplay,
     LabelQualityDisplay,
@@ -129,6 +129,43 @@ def test_map(case, recorded):
     (legend,) = [ax.get_legend() for ax in display.ax_.ravel() if ax.get_legend()]
     entries = [text.get_text() for text in legend.get_texts()]
     assert entries == [*clf.classes_, "no label", "looks wrong"]
+
+
+def test_map_of_wide_embeddings_leaves_the_random_state_alone():
+    rng = np.random.RandomState(0)
+    wide = Trajectories(
+        rng.randn(40, 2, 1, 300), np.full((40, 2, 1, 2), 0.5), np.array(["a", "b"])
+    )
+    y, beliefs = wide.classes[rng.randint(2, size=40)], np.full((40, 2), 0.5)
+    before = np.random.get_state()
+    first, second = (
+        TrajectoryMapDisplay.from_predictions(wide, y, beliefs, epochs=[0])
+        for _ in range(2)
+    )
+    assert_array_equal(first.points, second.points)
+    for state, same in zip(np.random.get_state(), before, strict=True):
+        assert_array_equal(state, same)
+
+
+def test_class_names_are_shown_as_they_are():
+    names = np.array(["$50-$100", "A&B $x_$", "_other", r"a\b {c"])
+    y = np.tile(names, 5)
+    transition = NoiseTransitionDisplay.from_predictions(y, y)
+    rng = np.random.RandomState(0)
+    trajectories = Trajectories(
+        rng.randn(20, 1, 1, 4), np.full((20, 1, 1, 4), 0.25), np.unique(names)
+    )
+    beliefs = rng.dirichlet(np.ones(4), size=20)
+    mapped = TrajectoryMapDisplay.from_predictions(trajectories, y, beliefs, epochs=[0])
+    legend = mapped.ax_[0, 0].get_legend().get_texts()
+    for display, texts in (
+        (transition, transition.ax_.get_xticklabels()),
+        (transition, transition.ax_.get_yticklabels()),
+        (mapped, legend[:4]),
+    ):
+        assert [text.get_text() for text in texts] == sorted(names)
+        assert not any(text.get_parse_math() for text in texts)
+        display.figure_.canvas.draw()
 
 
 def test_map_by_another_projection(case, recorded):
