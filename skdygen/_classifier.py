@@ -5,7 +5,13 @@ import os
 from numbers import Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    TransformerMixin,
+    _fit_context,
+    clone,
+)
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
@@ -271,7 +277,9 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         self.label_distributions_ = self.denoiser_.label_distributions_
         if self.class_weight == "balanced":
             shares = self.label_distributions_.mean(axis=0)
-            self.class_weight_ = 1 / (len(shares) * shares)
+            self.class_weight_ = np.divide(
+                1, len(shares) * shares, out=np.ones_like(shares), where=shares > 0
+            )
         suggested = self.label_distributions_.argmax(axis=1)
         self.noise_rate_ = float(np.average(suggested != codes, weights=weights))
         logger.info("estimated share of wrong labels: %.3f", self.noise_rate_)
@@ -321,8 +329,11 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
                 ):
                     inherited[key] = rng.randint(np.iinfo(np.int32).max)
             stages[name] = stage.set_params(**inherited)
-            if hasattr(stage, "set_output"):
-                stage.set_output(transform="default")  # no frame can go between them
+            # No frame can go between them. Each part is told for itself: a composition
+            # refuses if one of its parts gives no frames at all.
+            for part in (stage, *stage.get_params().values()):
+                if isinstance(part, TransformerMixin) and hasattr(part, "set_output"):
+                    TransformerMixin.set_output(part, transform="default")
         return stages
 
     def _folder(self):

@@ -108,7 +108,8 @@ def is_more_likely_right(distributions, codes, weights):
     if disagreement >= 0.5:  # then it is the model that cannot be believed
         return np.zeros(len(codes), dtype=bool)
     noise = disagreement - _ERROR_OF_SUREST
-    falling = IsotonicRegression(increasing=False)
+    # Clipped: the largest may be further apart than what it takes for the same.
+    falling = IsotonicRegression(increasing=False, out_of_bounds="clip")
     falling.fit(confidence, disagrees, sample_weight=weights)
     return falling.predict(confidence) <= 2 * noise
 

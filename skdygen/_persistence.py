@@ -41,8 +41,9 @@ class FolderMixin:
         """Write this estimator, fitted or not, to a folder.
 
         It holds JSON and safetensors, no pickle and no code, and can be read on a
-        machine without the device that the estimator was fitted on. `memory` is not
-        kept, and pretrained models are not part of it: they are found by their name.
+        machine without the device that the estimator was fitted on. Paths become
+        strings, a `joblib.Memory` is not kept, and pretrained models are not part of
+        it: they are found by their name.
         The folder is written beside and renamed, so that it is never half-written.
 
         Parameters
@@ -195,6 +196,8 @@ class _Writer:
                 for k, v in value.items()
             ]
             return {"type": "dict", "items": items}
+        if isinstance(value, os.PathLike):
+            return os.fspath(value)
         if isinstance(value, joblib.Memory):
             return None  # a folder of this machine
         if isinstance(value, np.dtype) or _is_scalar_type(value):

@@ -12,18 +12,19 @@ import sklearn
 from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import LinearSVC
 from sklearn.utils.validation import check_is_fitted
 
-from skdygen import DyGenClassifier, make_paper_classifier
+from skdygen import DyGenClassifier, Trajectories, make_paper_classifier
 from skdygen.datasets import make_label_noise
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
@@ -216,6 +217,31 @@ def test_first_stage_made_of_others(word_texts):
     assert clf.classes_.tolist() == ["animal", "fruit"]
     assert clf.score(texts, labels) > 0.8
     assert isinstance(clf.dynamics_[-1].random_state, int)
+
+
+@pytest.mark.parametrize(
+    "vectorizer",
+    [
+        TfidfVectorizer(),
+        make_union(TfidfVectorizer(), TfidfVectorizer(analyzer="char")),
+        make_pipeline(TfidfVectorizer(), TruncatedSVD(10, random_state=0)),
+    ],
+    ids=["vectorizer", "union", "frames"],
+)
+def test_parts_with_and_without_set_output(word_texts, vectorizer):
+    texts, labels, noisy = word_texts
+    inside = IncrementalDynamics(vectorizer=vectorizer, random_state=0)
+    before = make_pipeline(
+        clone(vectorizer), IncrementalDynamics(vectorizer="passthrough", random_state=0)
+    )
+    with sklearn.config_context(transform_output="pandas"):
+        for dynamics in (inside, before):
+            clf = DyGenClassifier(dynamics, random_state=0).fit(texts, noisy)
+            assert clf.score(texts, labels) > 0.8
+        if not isinstance(vectorizer, Pipeline):
+            return
+        # A stage of its own, whose vectorizer gives frames.
+        assert len(inside.fit(texts, noisy).transform(texts[:7])) == 7
 
 
 def test_numbers_instead_of_texts():
@@ -689,6 +715,23 @@ def test_balanced_classes_have_equal_sums():
     assert_allclose(
         (clf.label_distributions_ * clf.class_weight_).sum(axis=0), len(texts) / 2
     )
+
+
+def test_balanced_weights_where_a_class_is_nobodys():
+    """A class that no text is believed to have gives no weight that is not finite."""
+    p = [[0.9, 0.06, 0.04], [0.8, 0.16, 0.04], [0.1, 0.86, 0.04], [0.2, 0.76, 0.04]]
+    p = np.array([*p, [0.88, 0.07, 0.05]])
+    X = Trajectories(
+        np.log(p)[:, None, None], p[:, None, None], np.array(["a", "b", "c"])
+    )
+    clf = DyGenClassifier(
+        "precomputed", UniformPrior(), TransitionMatrixDenoiser(),
+        class_weight="balanced",
+    ).fit(X, ["a", "a", "b", "b", "c"])  # fmt: skip
+    assert clf.label_distributions_[:, 2].sum() == 0
+    assert np.isfinite(clf.class_weight_).all()
+    assert_allclose(clf.predict_proba(X).sum(axis=1), 1)
+    assert clf.predict(X).tolist() == ["a", "a", "b", "b", "a"]
 
 
 def test_class_weights_reach_the_final_estimator(word_texts):

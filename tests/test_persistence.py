@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import warnings
+from pathlib import Path
 
 import cloudpickle
 import joblib
@@ -127,7 +128,7 @@ def test_folder_of_one_stage_or_of_none_fitted(word_texts, tmp_path):
     assert_array_equal(loaded.predict_proba(texts), stage.predict_proba(texts))
     with pytest.raises(ValueError, match="IncrementalDynamics, not a DyGenClassifier"):
         DyGenClassifier.load(tmp_path / "stage")
-    make_fast(memory="/nowhere").save(tmp_path / "unfitted")
+    make_fast(memory=Path("/nowhere")).save(tmp_path / "unfitted")
     assert DyGenClassifier.load(tmp_path / "unfitted").memory == "/nowhere"
 
 

@@ -1,4 +1,5 @@
 import pickle
+import tempfile
 
 import joblib
 import numpy as np
@@ -82,6 +83,22 @@ def test_many_rows_of_mapped_trajectories_are_mapped(mapped, monkeypatch):
     taken = mapped[rows]
     assert folder_of_mapped(taken.embeddings) == folder
     assert_same(taken, mapped[rows])
+
+
+def test_copies_of_what_others_have_mapped(random_trajectories, tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    path = tmp_path / "mine" / "embeddings.npy"
+    np.save(path, random_trajectories.embeddings)
+    mapped = Trajectories(
+        np.load(path, mmap_mode="r"), random_trajectories.probabilities
+    )
+    monkeypatch.setattr(_trajectories, "_MOST_ROWS_IN_MEMORY", 10)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    taken = mapped[np.array([3, 1])]
+    assert_array_equal(taken.embeddings, random_trajectories.embeddings[[3, 1]])
+    assert folder_of_mapped(taken.embeddings) == tmp_path / "temporary"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "temporary"]
 
 
 def test_indexing_ends(random_trajectories):

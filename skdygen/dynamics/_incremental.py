@@ -145,7 +145,7 @@ prior=False)
         self.vectorizer_ = (
             TfidfVectorizer() if self.vectorizer is None else clone(self.vectorizer)
         )
-        return self.vectorizer_.fit_transform(X)
+        return self._check_features(self.vectorizer_.fit_transform(X))
 
     def _train_branch(self, features, codes, weights, labelled, rng):
         """Return one classifier as it was after each epoch."""
@@ -183,7 +183,15 @@ prior=False)
         return np.mean([_outputs(e, features)[1] for e in last], axis=0)
 
     def _vectorize(self, X):
-        return X if self.vectorizer_ is None else self.vectorizer_.transform(X)
+        if self.vectorizer_ is None:
+            return X
+        return self._check_features(self.vectorizer_.transform(X))
+
+    def _check_features(self, features):
+        """Make rows of what a vectorizer gives, be it a frame or sparse in any way."""
+        return check_array(
+            features, accept_sparse="csr", estimator=self, input_name="features"
+        )
 
     def _trajectories(self, features):
         n_samples, n_classes = features.shape[0], len(self.classes_)

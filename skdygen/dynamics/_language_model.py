@@ -2,7 +2,8 @@
 
 import logging
 import os
-from functools import partial
+import threading
+from functools import partial, wraps
 from numbers import Integral, Real
 
 import joblib
@@ -26,6 +27,20 @@ _WITHOUT_INFLUENCE = {
 # Texts without gradients on a GPU, which has room for them, for each text with them.
 # What a processor computes at once had better fit its caches.
 _INFERENCE_BATCHES = 4
+
+
+_replaying = threading.RLock()
+
+
+def _one_thread_at_a_time(method):
+    """Keep threads from loading weights into networks that another one runs."""
+
+    @wraps(method)
+    def alone(*args):
+        with _replaying:
+            return method(*args)
+
+    return alone
 
 
 class LanguageModelDynamics(BaseDynamics):
@@ -399,6 +414,7 @@ prior=False)
             logits, targets, weights, self.regularization if is_warm else 0.0
         )
 
+    @_one_thread_at_a_time
     def _replay(self, X):
         from ._recording import Recorder, run
 
@@ -423,6 +439,7 @@ prior=False)
                 run(backbone, branches, inputs, np.arange(len(X)), see)
         return trajectories if len(rows) == len(X) else trajectories[rows]
 
+    @_one_thread_at_a_time
     def _predict_proba(self, X):
         from ._recording import probabilities, run
 

@@ -116,10 +116,22 @@ def find_model(name):
     if copy is not None:
         logger.info("model %s: offline copy in %s", name, copy)
         return copy, True
-    if _is_cached(name):
+    is_cached, is_whole = _look_into_cache(name)
+    if is_whole:
         logger.info("model %s: local cache of the hub", name)
         return name, True
-    _ask_hub(name)
+    try:
+        _ask_hub(name)
+    except ModelNotFoundError:
+        if not is_cached:
+            raise
+        logger.warning(
+            "model %s: the local cache of the hub has its weights, but not what "
+            "sentence-transformers knows of it, and the hub cannot be asked; its "
+            "embedding is taken to be the mean over tokens.",
+            name,
+        )
+        return name, True
     return name, False
 
 
@@ -151,8 +163,12 @@ def _sha256(path, modified):
     return sha256(path)
 
 
-def _is_cached(name):
-    """Whether the hub's local cache has a model's configuration and weights."""
+def _look_into_cache(name):
+    """Whether the hub's local cache has a transformer, and whether it has all of it.
+
+    What transformers has downloaded lacks the modules of sentence-transformers; that
+    the model has none is also on record there.
+    """
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -160,9 +176,11 @@ def _is_cached(name):
         return isinstance(try_to_load_from_cache(name, file), str)
 
     try:
-        return has("config.json") and any(map(has, _WEIGHTS))
+        is_cached = has("config.json") and any(map(has, _WEIGHTS))
+        knows_modules = try_to_load_from_cache(name, "modules.json") is not None
     except HFValidationError:
-        return False
+        return False, False
+    return is_cached, is_cached and knows_modules
 
 
 def _ask_hub(name):

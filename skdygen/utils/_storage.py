@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from joblib.disk import memstr_to_bytes
 
+_PREFIX = "skdygen-"
+
 
 def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
     """Return an array to be filled.
@@ -41,7 +43,7 @@ def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
         max_nbytes = memstr_to_bytes(max_nbytes)
     if max_nbytes is None or n_bytes <= max_nbytes:
         return np.empty(shape, dtype=dtype)
-    folder = tempfile.mkdtemp(prefix="skdygen-", dir=temp_folder)
+    folder = tempfile.mkdtemp(prefix=_PREFIX, dir=temp_folder)
     try:
         array = np.memmap(Path(folder) / "array", mode="w+", dtype=dtype, shape=shape)
         if hasattr(os, "posix_fallocate"):
@@ -72,10 +74,24 @@ def check_max_nbytes(max_nbytes):
 
 
 def folder_of_mapped(array):
-    """Return the folder that a mapped array, or its base, was allocated in, or None."""
+    """Return where a copy of a mapped array, or of a part of it, is to be allocated.
+
+    Parameters
+    ----------
+    array : ndarray
+        Any array.
+
+    Returns
+    -------
+    folder : Path or None
+        The folder that `allocate` was given; the system's for temporary files if the
+        array was mapped by somebody else. None if it is in memory.
+    """
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap) and array.filename is not None:
-            return Path(array.filename).parent.parent
+            folder = Path(array.filename).parent
+            is_ours = folder.name.startswith(_PREFIX)
+            return folder.parent if is_ours else Path(tempfile.gettempdir())
         array = array.base
     return None
 

@@ -2,6 +2,7 @@ import pickle
 
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -193,6 +194,25 @@ def test_replay_is_that_of_the_fit_whatever_has_been_set_since(tiny_model, word_
     after = dynamics.set_params(n_epochs=7).transform(texts)
     assert after.shape == before.shape
     assert_array_equal(after.embeddings, before.embeddings)
+
+
+@pytest.mark.parametrize("trainable_layers", LAYERS)
+def test_predictions_in_several_threads(tiny_model, word_texts, trainable_layers):
+    texts, _, noisy = word_texts
+    dynamics = make_dynamics(tiny_model, trainable_layers=trainable_layers)
+    dynamics.fit(texts, noisy)
+    parts = [texts[i : i + 20] for i in range(0, 120, 20)] * 2
+    expected = [dynamics.transform(part) for part in parts]
+    of_last = [dynamics.predict_proba(part) for part in parts]
+    dynamics = pickle.loads(pickle.dumps(dynamics))  # networks to be built anew
+    calls = [delayed(dynamics.transform)(part) for part in parts]
+    calls += [delayed(dynamics.predict_proba)(part) for part in parts]
+    found = Parallel(n_jobs=6, prefer="threads")(calls)
+    for one, other in zip(found, expected, strict=False):
+        assert_array_equal(one.embeddings, other.embeddings)
+        assert_array_equal(one.probabilities, other.probabilities)
+    for one, other in zip(found[len(parts) :], of_last, strict=True):
+        assert_array_equal(one, other)
 
 
 def test_silent_by_default_and_progress_on_demand(tiny_model, word_texts, capfd):

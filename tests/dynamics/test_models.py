@@ -89,25 +89,46 @@ def test_a_hub_that_does_not_answer_is_not_waited_for():
     assert "the hub cannot be reached" in done.stdout
 
 
+NOT_ON_THE_HUB = object()  # what the cache says of a file that a model does not have
+
+
 @pytest.mark.parametrize(
-    ("files", "cached"),
+    ("cache", "cached"),
     [
-        ({"config.json"}, False),
-        ({"model.safetensors"}, False),
-        ({"config.json", "model.safetensors"}, True),
-        ({"config.json", "pytorch_model.bin.index.json"}, True),
+        ({"config.json": "path"}, False),
+        ({"model.safetensors": "path", "modules.json": "path"}, False),
+        ({"config.json": "", "model.safetensors": "", "modules.json": ""}, True),
+        (
+            {
+                "config.json": "path",
+                "pytorch_model.bin.index.json": "path",
+                "modules.json": NOT_ON_THE_HUB,
+            },
+            True,
+        ),
     ],
 )
-def test_only_a_whole_model_counts_as_cached(files, cached, monkeypatch):
+def test_only_a_whole_model_counts_as_cached(cache, cached, monkeypatch):
     monkeypatch.setattr(
-        "huggingface_hub.try_to_load_from_cache",
-        lambda name, file: file if file in files else None,
+        "huggingface_hub.try_to_load_from_cache", lambda name, file: cache.get(file)
     )
     if cached:
         assert find_model("somebody/model") == ("somebody/model", True)
     else:
         with pytest.raises(ModelNotFoundError, match="cannot be reached"):
             find_model("somebody/model")
+
+
+def test_a_model_that_transformers_has_cached(monkeypatch, caplog):
+    """Its pooling may be on the hub; only if that is silent the mean is taken."""
+    cache = {"config.json": "path", "model.safetensors": "path"}
+    monkeypatch.setattr(
+        "huggingface_hub.try_to_load_from_cache", lambda name, file: cache.get(file)
+    )
+    assert find_model("somebody/model") == ("somebody/model", True)
+    assert "taken to be the mean over tokens" in caplog.text
+    monkeypatch.setattr(_models, "_ask_hub", lambda name: None)
+    assert find_model("somebody/model") == ("somebody/model", False)
 
 
 def test_models_without_a_transformer_are_refused(tiny_model, tmp_path):
