@@ -71,11 +71,21 @@ def load_cells(folder):
     -------
     cells : DataFrame
         One row per cell; scores have columns of their own.
+
+    Raises
+    ------
+    ValueError
+        If a cell was run twice: a mean of both would be neither.
     """
     rows = []
     for path in sorted(folder.glob("*.jsonl")):
         rows += [row | row.pop("scores") for row in read_rows(path)]
-    return pd.DataFrame(rows)
+    cells = pd.DataFrame(rows)
+    repeated = cells[cells.duplicated(["setting", "regime", "seed", "method"])]
+    if len(repeated):
+        cell = repeated.iloc[0][["setting", "regime", "seed", "method"]].tolist()
+        raise ValueError(f"{folder} has two rows of the cell {cell}; delete one.")
+    return cells
 
 
 def by_setting(cells, regime, score, methods=None):
@@ -171,7 +181,6 @@ def summary(cells, regime):
                 ),
                 "mean rank": f"{ranks[name]:.1f}" if name in ranks else "",
                 "seconds": f"{cost['seconds'].median():.1f}",
-                "peak MB": f"{cost['peak_memory_megabytes'].median():.0f}",
             }
         )
     return markdown(rows)

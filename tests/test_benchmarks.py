@@ -73,6 +73,15 @@ def test_run_stops_and_goes_on_and_report(short, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "docs" / "images" / "benchmark_frozen.svg").exists()
 
 
+def test_a_cell_with_two_rows_is_no_mean_of_both(tmp_path):
+    row = {"setting": "a", "regime": "frozen", "seed": 0, "method": "plain"}
+    for name in ("first", "second"):
+        text = json.dumps(row | {"scores": {"test_accuracy": 0.5}})
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    with pytest.raises(ValueError, match="two rows of the cell .*'plain'"):
+        report.load_cells(tmp_path)
+
+
 def test_splits_share_no_text_and_noise_is_as_asked():
     sizes = {"train": 300, "valid": 50, "development": 80, "test": 90}
     splits = load_splits(DATA, "mr_chatgpt")
