@@ -78,7 +78,7 @@ def test_a_cell_with_two_rows_is_no_mean_of_both(tmp_path):
     for name in ("first", "second"):
         text = json.dumps(row | {"scores": {"test_accuracy": 0.5}})
         (tmp_path / f"{name}.jsonl").write_text(text)
-    with pytest.raises(ValueError, match="two rows of the cell .*'plain'"):
+    with pytest.raises(ValueError, match=r"two rows of the cell .*'plain'"):
         report.load_cells(tmp_path)
 
 
