@@ -2,16 +2,11 @@
 
 import logging
 import os
+from contextlib import suppress
 from numbers import Real
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    TransformerMixin,
-    _fit_context,
-    clone,
-)
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
@@ -330,10 +325,11 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
                     inherited[key] = rng.randint(np.iinfo(np.int32).max)
             stages[name] = stage.set_params(**inherited)
             # No frame can go between them. Each part is told for itself: a composition
-            # refuses if one of its parts gives no frames at all.
+            # refuses, half-way, if one of its parts gives no frames at all.
             for part in (stage, *stage.get_params().values()):
-                if isinstance(part, TransformerMixin) and hasattr(part, "set_output"):
-                    TransformerMixin.set_output(part, transform="default")
+                if isinstance(part, BaseEstimator) and hasattr(part, "set_output"):
+                    with suppress(ValueError):
+                        part.set_output(transform="default")
         return stages
 
     def _folder(self):

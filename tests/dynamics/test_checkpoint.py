@@ -67,7 +67,10 @@ def stop_at_step(monkeypatch):
 
         monkeypatch.setattr(torch.optim.AdamW, "step", interrupted)
 
-    return stop
+    # What a shell starts in the background ignores it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield stop
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupt(dynamics, stop_at_step, step=15):
