@@ -290,6 +290,7 @@ def neighbors(scaling):
 def setup(rows):
     """Sentence on where this was measured, from the results themselves."""
     machines = sorted({row["machine"] for row in rows})
+    # The rounds of one row may be of several commits.
     commits = sorted({c for row in rows for c in row["commit"].split(", ")})
     threads = sorted({str(row["threads"]) for row in rows})
     versions = ", ".join(f"{k} {v}" for k, v in rows[-1]["versions"].items())

@@ -81,9 +81,10 @@ def load_cells(folder):
     for path in sorted(folder.glob("*.jsonl")):
         rows += [row | row.pop("scores") for row in read_rows(path)]
     cells = pd.DataFrame(rows)
-    repeated = cells[cells.duplicated(["setting", "regime", "seed", "method"])]
+    keys = cells[["setting", "regime", "seed", "method"]]
+    repeated = keys[keys.duplicated()]
     if len(repeated):
-        cell = repeated.iloc[0][["setting", "regime", "seed", "method"]].tolist()
+        cell = repeated.iloc[0].tolist()
         raise ValueError(f"{folder} has two rows of the cell {cell}; delete one.")
     return cells
 

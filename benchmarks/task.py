@@ -92,7 +92,7 @@ class Task:
         self.classes = np.unique(self.train.given)
 
     def stage_one(self, replay=("valid", "development", "test"), **params):
-        """Fit the first stage, and replay all texts."""
+        """Fit the first stage, and replay the texts of some splits."""
         return self.fit(replay=replay, **params)
 
     def plain(self):
