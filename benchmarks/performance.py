@@ -34,6 +34,8 @@ RATIOS = (
     ("trainer", "DyGenClassifier, all layers", "Trainer, once per branch", 0.5, True),
     ("trainer", "the same in float32", "Trainer, once per branch", None, True),
     ("dropout", "training", "the same with torch's dropout", None, True),
+    ("compiled", "the same compiled", "training", None, True),
+    ("compiled", "the same compiled before", "training", None, True),
     ("published", "published procedure", "DyGenClassifier", 8, False),
     ("prediction", "predict", "SentenceTransformer.encode", 4, True),
     (

@@ -33,6 +33,7 @@ from skdygen.denoisers import DirichletVAE
 from skdygen.dynamics import LanguageModelDynamics
 from skdygen.dynamics._models import find_model, load_sentence_transformer
 from skdygen.priors import ConsensusPrior
+from skdygen.utils._processes import distribute
 from skdygen.utils._torch import autocast, autocast_dtype, choose_precision
 
 from .published import fit_published
@@ -174,6 +175,35 @@ def dropout(n_texts, n_epochs):
     return {
         "training": partial(dynamics.fit, texts, labels),
         "the same with torch's dropout": by_torch,
+    }
+
+
+def compiled(n_texts, n_epochs):
+    """Time the default's training without and with torch.compile."""
+    texts, labels = make_data(n_texts)
+    dynamics = LanguageModelDynamics(n_epochs=n_epochs)
+
+    def compile_and_distribute(branches):
+        for branch in branches.branches:
+            branch.body.compile(dynamic=True)
+        return distribute(branches)
+
+    def again():
+        with patch("skdygen.dynamics._training.distribute", compile_and_distribute):
+            dynamics.fit(texts, labels)
+
+    def first():
+        torch.compiler.reset()
+        again()
+
+    def later():
+        first()
+        return measure(again)
+
+    return {
+        "training": partial(dynamics.fit, texts, labels),
+        "the same compiled": first,
+        "the same compiled before": later,
     }
 
 
@@ -322,6 +352,7 @@ PARTS = {
     "published": against_published,
     "shares": shares,
     "dropout": dropout,
+    "compiled": compiled,
     "arithmetic": arithmetic,
     "prediction": prediction,
     "search": search,

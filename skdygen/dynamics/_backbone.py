@@ -39,12 +39,15 @@ class Inputs:
         one row per text.
     constants : dict, default=None
         Inputs that are the same for all texts, such as the length of a prompt.
+    multiple : int, default=1
+        Batches are padded up to a multiple of this.
     """
 
-    def __init__(self, fields, lengths, constants=None):
+    def __init__(self, fields, lengths, constants=None, multiple=1):
         self.fields = fields
         self.lengths = lengths
         self.constants = constants or {}
+        self.multiple = multiple
 
     def __len__(self):
         return len(self.lengths)
@@ -70,7 +73,7 @@ class Inputs:
         for part in batches(len(rows), batch_size):
             batch, n_rows = rows[part], batch_size
             if max_tokens is not None and self.has_tokens:
-                longest = padded_length(self.lengths[batch], _LENGTH_MULTIPLE)
+                longest = padded_length(self.lengths[batch], self.multiple)
                 n_rows = max(1, max_tokens // longest)
             for few in batches(len(batch), n_rows):
                 yield batch[few]
@@ -78,10 +81,9 @@ class Inputs:
     def batch(self, rows, device):
         """Return the inputs of some texts as tensors on a device, with their mask."""
         features = {}
-        multiple = 1 if torch.device(device).type == "cpu" else _LENGTH_MULTIPLE
         for name, field in self.fields.items():
             if isinstance(field, Ragged):
-                field, mask = field.pad(rows, multiple=multiple)
+                field, mask = field.pad(rows, multiple=self.multiple)
                 features["attention_mask"] = torch.from_numpy(mask.astype(np.int64))
             else:
                 field = field[rows]
@@ -128,6 +130,7 @@ class Backbone:
         self.model = model.to(device)
         self.trainable_layers = trainable_layers
         self.device = device
+        self.multiple = 1 if torch.device(device).type == "cpu" else _LENGTH_MULTIPLE
         self.dtype = dtype
         self.batch_size = batch_size
         self.max_tokens = max_tokens
@@ -268,6 +271,7 @@ class Backbone:
             },
             lengths,
             constants,
+            self.multiple,
         )
 
     def _embed(self, tokens):
@@ -291,7 +295,8 @@ class Backbone:
             states = output.half().cpu().numpy()
             positions, mask = hidden.positions(rows)
             flat[positions[mask]] = states[:, : mask.shape[1]][mask]
-        return Inputs({"inputs_embeds": hidden}, tokens.lengths, tokens.constants)
+        fields = {"inputs_embeds": hidden}
+        return Inputs(fields, tokens.lengths, tokens.constants, tokens.multiple)
 
     def _lower_hidden_states(self, features):
         """Run the model up to its first trained layer, and give what enters there."""

@@ -62,17 +62,25 @@ def test_batches_are_of_like_length():
     assert padded < 1.1 * lengths.sum()
 
 
-def test_batches_of_few_tokens():
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_batches_of_few_tokens(multiple):
     lengths = np.sort(np.random.RandomState(0).randint(1, 100, size=1000))
     ids = np.arange(lengths.sum(), dtype=np.int32)
-    inputs = Inputs({"input_ids": Ragged(ids, lengths)}, lengths)
+    fields = {"input_ids": Ragged(ids, lengths)}
+    inputs = Inputs(fields, lengths, multiple=multiple)
     drawn = list(inputs.cut(np.arange(1000), 10, max_tokens=80))
     assert_array_equal(np.concatenate(drawn), np.arange(1000))
     shapes = [tuple(inputs.batch(b, "cpu")["input_ids"].shape) for b in drawn]
     n_rows = np.array([n for n, _ in shapes])
-    tokens = np.array([n * length for n, length in shapes])
-    assert (tokens[n_rows > 1] <= 80).all()  # one text may be longer
+    padded = np.array([length for _, length in shapes])
+    assert (padded % multiple == 0).all()
+    assert ((n_rows * padded)[n_rows > 1] <= 80).all()  # one text may be longer
     assert (n_rows.min(), n_rows.max()) == (1, 10)
+    # Five tokens take five on a processor, and eight where they are padded to that.
+    five = np.full(12, 5)
+    fields = {"input_ids": Ragged(np.zeros(60, dtype=np.int32), five)}
+    cut = Inputs(fields, five, multiple=multiple).cut(np.arange(12), 10, max_tokens=20)
+    assert len(next(cut)) == {1: 4, 8: 2}[multiple]
     # What is no sequence of tokens has none.
     rows = Inputs({"sentence_embedding": np.ones((30, 4))}, np.ones(30, dtype=int))
     assert [len(b) for b in rows.cut(np.arange(30), 10, max_tokens=1)] == [10, 10, 10]
