@@ -57,6 +57,13 @@ RATIOS = (
     ("arithmetic", "training, 10^9 operations/s", "matrix product", 0.4, False),
 )
 
+# Contenders of benchmarks.scaling, and what each looks among.
+NEIGHBORS = {
+    "some": "10,000 of {} clean texts, the default",
+    "exact": "all {}",
+    "approximate": "all {}, approximate",
+}
+
 
 def main(arguments=None):
     """Run the command line."""
@@ -273,19 +280,17 @@ def memory(scaling):
 
 def neighbors(scaling):
     """Rows on the neighbours of some clean texts, of all, and approximate ones."""
-    chosen = [row for row in scaling if row["part"] == "neighbors"][-1:]
+    last = {row["n_texts"]: row for row in scaling if row["part"] == "neighbors"}
     return [
         {
-            "texts": f"{row['n_texts']:,}",
-            "neighbours": name,
+            "texts": f"{n_texts:,}",
+            "neighbours among": among.format(f"{row['n_clean']:,}"),
             "seconds": f"{row[f'seconds, {name}']:.1f}",
             "votes that are right": f"{row[f'accuracy, {name}']:.3f}",
-            "recall": f"{row['recall, approximate']:.3f}"
-            if name == "approximate"
-            else "",
+            "recall": number(row.get(f"recall, {name}", np.nan), ".3f"),
         }
-        for row in chosen
-        for name in ("some", "all", "approximate")
+        for n_texts, row in sorted(last.items())
+        for name, among in NEIGHBORS.items()
     ]
 
 

@@ -1,7 +1,9 @@
 """How time and memory grow with the number of texts.
 
 Stages 2 and 3 are run on made trajectories as wide as a default run gives, which lie in
-a mapped file; the first stage on short texts. Every size has a process of its own.
+a mapped file; the first stage on short texts; neighbours are found among real texts,
+for which the data sets of the benchmark are needed. Every size has a process of its
+own.
 """
 
 import argparse
@@ -15,14 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.neighbors import KNeighborsTransformer
 
 from skdygen import DyGenClassifier, Trajectories
 from skdygen.datasets import make_label_noise
 from skdygen.dynamics import LanguageModelDynamics
 from skdygen.priors import TrajectoryKNNPrior
+from skdygen.priors._approximate import ApproximateNeighbors
 from skdygen.utils._storage import allocate, batches
 
+from .data import SETTINGS, load_splits
+from .embeddings import FrozenStore
 from .run import PeakMemory, describe_machine
 
 HERE = Path(__file__).parent
@@ -38,12 +42,16 @@ def main(arguments=None):
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--sizes", nargs="+", type=int, help="numbers of texts")
     parser.add_argument("--temp-folder", default=tempfile.gettempdir())
+    parser.add_argument("--data", type=Path, help="folder of data sets, for neighbors")
+    parser.add_argument("--cache", type=Path, default=HERE / "cache")
     parser.add_argument(
         "--output",
         type=Path,
         default=HERE / "results" / "performance" / "scaling.jsonl",
     )
     options = parser.parse_args(arguments)
+    if "neighbors" in options.parts and options.data is None:
+        parser.error("neighbors needs --data; --parts says what else to run")
     os.environ["HF_HUB_OFFLINE"] = "1"
     options.output.parent.mkdir(parents=True, exist_ok=True)
     for part in options.parts:
@@ -53,7 +61,7 @@ def main(arguments=None):
             with ProcessPoolExecutor(
                 1, mp_context=multiprocessing.get_context("spawn")
             ) as executor:
-                found = executor.submit(measure, size, options.temp_folder).result()
+                found = executor.submit(measure, size, options).result()
             row = {"part": part, "n_texts": size, **found}
             row["threads"] = torch.get_num_threads()
             print(row, flush=True)
@@ -94,9 +102,9 @@ def make_trajectories(n_samples, folder):
     return trajectories, true, given
 
 
-def stages_2_and_3(n_samples, folder):
+def stages_2_and_3(n_samples, options):
     """Fit the default second and third stage."""
-    trajectories, true, given = make_trajectories(n_samples, folder)
+    trajectories, true, given = make_trajectories(n_samples, options.temp_folder)
     with PeakMemory() as peak:
         start = time.perf_counter()
         clf = DyGenClassifier("precomputed", random_state=0).fit(trajectories, given)
@@ -109,14 +117,14 @@ def stages_2_and_3(n_samples, folder):
     }
 
 
-def stage_1(n_samples, folder):
+def stage_1(n_samples, options):
     """Fine-tune three layers for one epoch on texts of three words."""
     rng = np.random.RandomState(0)
     words = np.array(["red", "blue", "old", "new", "big", "small", "slow", "warm"])
     texts = [" ".join(row) for row in words[rng.randint(8, size=(n_samples, 3))]]
     labels = np.array([text.split()[0] for text in texts])
     dynamics = LanguageModelDynamics(
-        trainable_layers=3, n_epochs=1, temp_folder=folder, random_state=0
+        trainable_layers=3, n_epochs=1, temp_folder=options.temp_folder, random_state=0
     )
     with PeakMemory() as peak:
         start = time.perf_counter()
@@ -125,44 +133,67 @@ def stage_1(n_samples, folder):
     return {"seconds": seconds, "peak_private_megabytes": peak.private_megabytes}
 
 
-def neighbors(n_samples, folder):
-    """Compare the neighbours among some clean texts with approximate ones among all."""
-    from pynndescent import PyNNDescentTransformer
+def neighbors(n_samples, options):
+    """Compare neighbours among some clean texts, among all, and approximate ones.
 
-    trajectories, true, given = make_trajectories(n_samples, folder)
-    some = trajectories.initial[:500].astype(float)
-    PyNNDescentTransformer().fit(some).transform(some)  # compiles most of it
+    The texts are of all data sets, in their embeddings by the frozen default model;
+    their classes are those of all data sets, and 30 % of the labels are wrong.
+    """
+    texts, true = pooled_texts(options.data)
+    if len(texts) < n_samples:
+        raise ValueError(f"there are {len(texts)} texts, fewer than {n_samples}")
+    chosen = np.random.RandomState(0).permutation(len(texts))[:n_samples]
+    true = true[chosen]
+    given = make_label_noise(true, "symmetric", 0.3, random_state=0)
+    store = FrozenStore(options.cache / "frozen")
+    store.add(texts)
+    embeddings = store([texts[i] for i in chosen])
+    n_classes = len(set(true))
+    trajectories = Trajectories(
+        embeddings[:, None, None], np.full((n_samples, 1, 1, n_classes), 1 / n_classes)
+    )
+    few = embeddings[:500].astype(np.float32)
+    start = time.perf_counter()
+    ApproximateNeighbors(11).fit(few)
+    found = {"seconds, compiling": time.perf_counter() - start}
     settings = {"contamination": 0.5, "query": "leave-one-out", "voting": "soft"}
-    found = {}
     for name, params in (
         ("some", {}),
-        ("all", {"max_samples": None}),
-        (
-            "approximate",
-            {
-                "max_samples": None,
-                "neighbors": PyNNDescentTransformer(n_neighbors=11, random_state=0),
-            },
-        ),
+        ("exact", {"neighbors": "exact", "max_samples": None}),
+        ("approximate", {"neighbors": "approximate", "max_samples": None}),
     ):
         prior = TrajectoryKNNPrior(**settings, **params)
         start = time.perf_counter()
         voted = prior.fit_transform(trajectories, given).prior
         found[f"seconds, {name}"] = time.perf_counter() - start
         found[f"accuracy, {name}"] = float((voted.argmax(axis=1) == true).mean())
-    probe = prior._space(trajectories, slice(0, 1000))
-    exact = KNeighborsTransformer(mode="distance", n_neighbors=10)
-    exact.fit(prior._space(trajectories, prior.clean_indices_))
-    expected = exact.transform(probe).toarray() > 0
-    nearest = prior.neighbors_.transform(probe).toarray() > 0
-    found["recall, approximate"] = float((expected & nearest).sum() / expected.sum())
+    found["n_clean"] = len(prior.clean_indices_)
+    found["recall, approximate"] = prior.neighbors_.recall_
     return found
+
+
+def pooled_texts(folder):
+    """Read the different texts of all data sets, and number the classes of all.
+
+    Returns
+    -------
+    texts : list of str of length n_samples
+        All splits.
+    classes : ndarray of shape (n_samples,)
+        Those of one data set differ from those of the others.
+    """
+    classes, names = {}, {}
+    for name in sorted({setting.partition(":")[0] for setting in SETTINGS}):
+        for split in load_splits(folder, name):
+            for text, label in zip(split.texts, split.gold, strict=True):
+                classes[text] = names.setdefault((name, label), len(names))
+    return list(classes), np.array(list(classes.values()))
 
 
 PARTS = {
     "stages 2 and 3": (stages_2_and_3, (10_000, 30_000, 100_000, 300_000, 1_000_000)),
     "stage 1": (stage_1, (64, 100_000)),
-    "neighbors": (neighbors, (30_000,)),
+    "neighbors": (neighbors, (30_000, 100_000)),
 }
 
 

@@ -1,5 +1,6 @@
 """The harness that measures speed and growth, on a handful of texts."""
 
+import argparse
 import importlib.util
 import json
 
@@ -14,6 +15,7 @@ from benchmarks import performance, scaling, speed
 from benchmarks.methods import LAYERS, RECORDINGS
 from benchmarks.published import fit_published
 from benchmarks.run import read_rows
+from skdygen.datasets import make_texts
 from skdygen.dynamics import LanguageModelDynamics
 from skdygen.dynamics._recording import kept_epochs
 from skdygen.utils._torch import torch_seed
@@ -78,6 +80,26 @@ def test_made_trajectories_are_as_said(tmp_path):
     assert trajectories.embeddings.shape == (500, default.n_branches, len(kept), 384)
     assert (given == true).mean() == pytest.approx(0.7, abs=0.01)
     assert len(list(tmp_path.iterdir())) == 3  # mapped
+
+
+def test_neighbors_are_compared(tmp_path, monkeypatch):
+    texts, names = make_texts(400, random_state=0)
+    codes = np.unique(names, return_inverse=True)[1]
+    monkeypatch.setattr(scaling, "pooled_texts", lambda _: (texts, codes))
+    row = scaling.neighbors(300, argparse.Namespace(data=None, cache=tmp_path))
+    assert row["n_clean"] == 150
+    assert row["recall, approximate"] > 0.9
+    # At this size the default asks all clean texts, and looks at all of them.
+    right = row["accuracy, exact"]
+    assert row["accuracy, some"] == right > 0.6
+    assert row["accuracy, approximate"] == pytest.approx(right, abs=0.1)
+    row |= {"part": "neighbors", "n_texts": 300}
+    some, exact, approximate = performance.neighbors([row])
+    assert exact["neighbours among"] == "all 150"
+    assert some["recall"] == exact["recall"] == ""
+    assert approximate["recall"] == f"{row['recall, approximate']:.3f}"
+    with pytest.raises(SystemExit):
+        scaling.main(["--parts", "neighbors", "--output", str(tmp_path / "rows")])
 
 
 def test_measure_and_report(tmp_path):

@@ -1,5 +1,7 @@
 """The prior label of a text from its neighbours among the texts that look clean."""
 
+import importlib.util
+import logging
 from numbers import Integral
 
 import numpy as np
@@ -8,7 +10,12 @@ from sklearn.base import clone
 from sklearn.neighbors import KNeighborsTransformer
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from ._approximate import ApproximateNeighbors
 from ._clean_set import BaseCleanSetPrior
+
+logger = logging.getLogger(__name__)
+
+_EXACT_AMONG = 50_000  # clean texts; of more, neighbours are approximate
 
 
 class TrajectoryKNNPrior(BaseCleanSetPrior):
@@ -45,12 +52,13 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         The recorded epoch in whose embeddings neighbours are looked for; negative
         numbers count from the last. The paper's is 0, the first; "initial" is before
         it, or the first where nothing from before was recorded.
-    neighbors : transformer, default=None
-        A transformer that gives a sparse matrix of distances, such as
-        `sklearn.neighbors.RadiusNeighborsTransformer(mode="distance")` or
-        `pynndescent.PyNNDescentTransformer()`; of the neighbours it finds the nearest
-        `n_neighbors` vote. None takes
-        `sklearn.neighbors.KNeighborsTransformer(algorithm="brute")`.
+    neighbors : {"auto", "exact", "approximate"} or transformer, default="auto"
+        How neighbours are found. "exact" compares every text with every clean one.
+        "approximate" takes pynndescent (``pip install 'skdygen[ann]'``), which misses
+        some: the log says how many. "auto" takes it among more than 50,000 clean texts
+        if it is installed. A transformer gives a sparse matrix of distances, such as
+        `sklearn.neighbors.RadiusNeighborsTransformer(mode="distance")`; of the
+        neighbours it finds the nearest `n_neighbors` vote.
     max_samples : int or None, default=10_000
         Number of clean texts that are asked; of more, some of each class are, evenly
         along their scores, so that time grows no faster than the number of texts. None
@@ -100,7 +108,10 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "query": [StrOptions({"include-self", "leave-one-out"})],
         "voting": [StrOptions({"hard", "soft"})],
-        "neighbors": [HasMethods(["fit", "transform"]), None],
+        "neighbors": [
+            StrOptions({"auto", "exact", "approximate"}),
+            HasMethods(["fit", "transform"]),
+        ],
     }
 
     def __init__(
@@ -113,7 +124,7 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         query="include-self",
         voting="hard",
         epoch=-1,
-        neighbors=None,
+        neighbors="auto",
         max_samples=10_000,
         missing_label=None,
     ):
@@ -128,11 +139,25 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         self.max_samples = max_samples
         self.missing_label = missing_label
 
+    def _validate_params(self):
+        super()._validate_params()
+        if self.neighbors == "approximate" and not _has_pynndescent():
+            raise ImportError(
+                "neighbors='approximate' needs pynndescent: pip install "
+                "'skdygen[ann]', or use neighbors='exact'."
+            )
+
     def _learn(self, space):
         self.neighbors_ = self._make_neighbors()
         if hasattr(self.neighbors_, "set_output"):  # a graph, whatever is configured
             self.neighbors_.set_output(transform="default")
         self.neighbors_.fit(space)
+        if isinstance(self.neighbors_, ApproximateNeighbors):
+            logger.info(
+                "approximate neighbours among %d clean texts: %.1f %% are found",
+                len(space),
+                100 * self.neighbors_.recall_,
+            )
 
     def _judge(self, space, rows=None):
         # Distances to near clean texts, sparse, (n_rows, n_clean).
@@ -142,13 +167,27 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         return self._vote(distances)
 
     def _make_neighbors(self):
-        if self.neighbors is not None:
+        if not isinstance(self.neighbors, str):
             return clone(self.neighbors)
-        # In distance mode it gives one neighbour more, for the text itself.
-        n_neighbors = min(self.n_neighbors, len(self.clean_indices_) - 1)
+        n_clean = len(self.clean_indices_)
+        n_neighbors = min(self.n_neighbors, n_clean - 1)
+        if self._are_approximate(n_clean):
+            return ApproximateNeighbors(n_neighbors + 1)  # one is the text itself
+        # In distance mode it gives that one more by itself.
         return KNeighborsTransformer(
             mode="distance", n_neighbors=n_neighbors, algorithm="brute"
         )
+
+    def _are_approximate(self, n_clean):
+        if self.neighbors != "auto" or n_clean <= _EXACT_AMONG:
+            return self.neighbors == "approximate"
+        if not _has_pynndescent():
+            logger.warning(
+                "neighbours among %d clean texts take long: install pynndescent for "
+                "approximate ones (pip install 'skdygen[ann]'), or lower max_samples",
+                n_clean,
+            )
+        return _has_pynndescent()
 
     def _without_self(self, distances, rows):
         """Remove the entries of clean texts with themselves."""
@@ -179,6 +218,10 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         else:
             prior[voted] = votes[voted] / totals[voted, None]
         return prior
+
+
+def _has_pynndescent():
+    return importlib.util.find_spec("pynndescent") is not None
 
 
 def _nearest(distances, n_neighbors):
