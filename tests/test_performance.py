@@ -41,8 +41,9 @@ def test_ratios_are_medians_of_rounds():
     assert (without_target["ratio"], without_target["target"]) == ("0.80", "")
     whole = {
         "stage 1": 9.5,
-        "stage 1, recording='evaluation'": 9.0,
-        "stage 1 without recording": 8.3,
+        "recording": 1.2,
+        "stage 1, recording='evaluation'": 19.5,
+        "recording, recording='evaluation'": 1.4,
         "stages 2 and 3": 0.5,
     }
     denoising, recording, otherwise = performance.shares(

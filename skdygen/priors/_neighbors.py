@@ -179,15 +179,15 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         )
 
     def _are_approximate(self, n_clean):
-        if self.neighbors != "auto" or n_clean <= _EXACT_AMONG:
-            return self.neighbors == "approximate"
-        if not _has_pynndescent():
+        if self.neighbors == "auto" and n_clean > _EXACT_AMONG:
+            if _has_pynndescent():
+                return True
             logger.warning(
                 "neighbours among %d clean texts take long: install pynndescent for "
                 "approximate ones (pip install 'skdygen[ann]'), or lower max_samples",
                 n_clean,
             )
-        return _has_pynndescent()
+        return self.neighbors == "approximate"
 
     def _without_self(self, distances, rows):
         """Remove the entries of clean texts with themselves."""
