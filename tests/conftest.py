@@ -115,12 +115,13 @@ def random_trajectories():
 
 @pytest.fixture(autouse=True)
 def leaves_global_state_alone():
-    """Fail a test after which numpy's or torch's global random state is another."""
+    """Fail a test after which random states or torch's number of threads are others."""
     numpy_state = pickle.dumps(np.random.get_state())
     torch_state = torch.get_rng_state()
     yield
     assert pickle.dumps(np.random.get_state()) == numpy_state
     assert torch.equal(torch.get_rng_state(), torch_state)
+    assert torch.get_num_threads() == 1
 
 
 # The same examples each time; `pytest --hypothesis-profile long` draws many others.

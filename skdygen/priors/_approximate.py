@@ -5,6 +5,7 @@ import threading
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 
 # Larger than pynndescent's own 0.1: more neighbours are found, in more time.
 _SEARCH_EPSILON = 0.2
@@ -100,4 +101,6 @@ def _make_index(points, n_neighbors):
     index = PyNNDescentTransformer(
         n_neighbors=n_neighbors, search_epsilon=_SEARCH_EPSILON, random_state=0
     )
-    return index.fit(points)
+    # When numba starts its threads it changes how many torch takes; this puts it back.
+    with threadpool_limits(None):
+        return index.fit(points)
