@@ -249,7 +249,7 @@ def arithmetic(n_texts, n_epochs):
     dynamics = LanguageModelDynamics(
         trainable_layers="all", n_epochs=n_epochs, random_state=0
     ).fit(texts, labels)
-    backbone, branches = dynamics._networks
+    backbone, branches = dynamics._load_networks()
     n_tokens = int(backbone.encode(texts).lengths.sum())
     n_weights = sum(
         p.numel()

@@ -1,6 +1,7 @@
 """The container that the stages hand on."""
 
 import json
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -144,9 +145,15 @@ class Trajectories:
 
     def __getstate__(self):
         state = self.__dict__.copy()
+        # joblib hands over the name of a mapped file; that of a process of its own is
+        # gone with what was mapped before anybody can read it.
+        is_child = multiprocessing.parent_process() is not None
         for name in ("embeddings", "probabilities", "initial"):
-            if state[name] is not None:
-                state[name] = np.asarray(state[name]).view(np.ndarray)
+            array = state[name]
+            if is_child and folder_of_mapped(array) is not None:
+                state[name] = np.array(array)
+            elif array is not None:
+                state[name] = np.asarray(array).view(np.ndarray)
         return state
 
     def __repr__(self):

@@ -70,7 +70,6 @@ def test_bars_of_predictions(tiny_model, word_texts, capfd):
     clf = make_tiny(tiny_model).fit(texts, noisy)
     assert capfd.readouterr() == ("", "")
     clf.dynamics_.verbose = 1
-    clf.dynamics_._networks = None  # as after loading
     clf.predict([f"{i} cats" for i in range(10)])
     found = bars(capfd.readouterr().err)
     assert "20/20" in found["replaying"]  # 10 texts at 2 epochs

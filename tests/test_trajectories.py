@@ -4,13 +4,16 @@ import tempfile
 import joblib
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
 from numpy.testing import assert_array_equal
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skdygen import Trajectories, _trajectories
+from skdygen.dynamics import IncrementalDynamics
 from skdygen.utils._storage import folder_of_mapped
 
 
@@ -207,3 +210,24 @@ def test_arrays_that_do_not_fit(change, message):
     }
     with pytest.raises(ValueError, match=message):
         Trajectories(**(arrays | change))
+
+
+def test_mapped_by_another_process(word_texts, tmp_path):
+    texts, _, noisy = word_texts
+    dynamics = IncrementalDynamics(
+        max_nbytes=0, temp_folder=str(tmp_path), random_state=0
+    )
+    expected = dynamics.fit_transform(texts, noisy)
+    calls = [delayed(clone(dynamics).fit_transform)(texts, noisy) for _ in range(4)]
+    for found in Parallel(n_jobs=2)(calls):
+        assert_array_equal(found.embeddings, expected.embeddings)
+        assert_array_equal(found.probabilities, expected.probabilities)
+    # A worker is told where to read, not sent a copy.
+    calls = [delayed(_is_mapped)(expected[i:]) for i in range(2)]
+    assert Parallel(n_jobs=2)(calls) == [True, True]
+    del expected, calls
+    assert list(tmp_path.iterdir()) == []
+
+
+def _is_mapped(trajectories):
+    return folder_of_mapped(trajectories.embeddings) is not None

@@ -7,13 +7,10 @@ def check_device(device):
     """Raise an error if torch cannot compute there; "auto" always can."""
     if device == "auto":
         return
-    import torch
+    from ..utils._torch import what_is_wrong_with
 
-    try:
-        torch.empty(1, device=device)
-    # Torch without CUDA asserts that it has it.
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
+    reason = what_is_wrong_with(device)
+    if reason is not None:
         raise CommandError(
             f"--device {device} cannot be used: {reason}; use --device cpu."
-        ) from error
+        )

@@ -7,6 +7,7 @@ states when the top layers are, embeddings when none is.
 
 import copy
 import logging
+import math
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ _TEXTS_AT_ONCE = 1024
 # processor gains more by padding to the longest text only.
 _LENGTH_MULTIPLE = 8
 _PROBE_TOLERANCE = 2e-2
+_FIXED_TEXT = "The quick brown fox jumps over the lazy dog."
 _TYPES = {True: torch.float32, False: torch.int64}
 
 
@@ -130,7 +132,8 @@ class Backbone:
         self.model = model.to(device)
         self.trainable_layers = trainable_layers
         self.device = device
-        self.multiple = 1 if torch.device(device).type == "cpu" else _LENGTH_MULTIPLE
+        is_cpu = torch.device(device).type == "cpu"
+        self.multiple = 1 if is_cpu else _length_multiple(model)
         self.dtype = dtype
         self.batch_size = batch_size
         self.max_tokens = max_tokens
@@ -224,6 +227,19 @@ class Backbone:
                 rest = rest[len(batch) :]
                 yield batch, output
                 progress.update(len(batch))
+
+    @torch.no_grad()
+    def fingerprint(self):
+        """Embed a fixed text by the whole model, to tell it from others.
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_features,) of float32
+            Scaled to length 1.
+        """
+        features = self._tokenize([_FIXED_TEXT]).batch(np.arange(1), self.device)
+        embedding = self.model(features)["sentence_embedding"][0]
+        return nn.functional.normalize(embedding.float(), dim=0).cpu().numpy()
 
     def trained_part(self):
         """Return a new copy of the trained part of the model.
@@ -374,6 +390,18 @@ class Backbone:
                 problem,
             )
         return problem is None
+
+
+def _length_multiple(model):
+    """Of what lengths are to be multiples, so that none is beyond the last position."""
+    n_positions = getattr(model[0].model.config, "max_position_embeddings", None)
+    longest = model.max_seq_length or n_positions
+    if (
+        n_positions is None
+        or math.ceil(longest / _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE <= n_positions
+    ):
+        return _LENGTH_MULTIPLE
+    return math.gcd(longest, _LENGTH_MULTIPLE)
 
 
 class _Reached(Exception):  # noqa: N818, it is no error

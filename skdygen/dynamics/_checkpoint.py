@@ -4,8 +4,8 @@ import hashlib
 import json
 import logging
 import pickle
-import shutil
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -205,8 +205,17 @@ class Checkpoint:
     def remove(self):
         """Remove the folder: the fit is over."""
         if self.folder is not None:
+            # The lock goes last: nobody is to begin in a folder that is being emptied.
+            with suppress(OSError):
+                for path in self.folder.iterdir():
+                    if path.name != _LOCK:
+                        path.unlink()
+            with suppress(OSError):  # on Windows it cannot go while it is held
+                (self.folder / _LOCK).unlink()
             self._lock.release()
-            shutil.rmtree(self.folder, ignore_errors=True)
+            with suppress(OSError):
+                (self.folder / _LOCK).unlink(missing_ok=True)
+                self.folder.rmdir()
             self.folder = None
 
     def _put(self, name, write):

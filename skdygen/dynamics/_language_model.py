@@ -24,11 +24,18 @@ _WITHOUT_INFLUENCE = {
     "checkpoint_dir", "device", "max_nbytes", "missing_label", "random_state",
     "store_weights", "temp_folder", "verbose",
 }  # fmt: skip
+# Parameters that say where and how a fitted model is to compute.
+_OF_A_REPLAY = (
+    "model", "batch_size", "max_tokens", "device", "max_nbytes", "temp_folder",
+    "verbose",
+)  # fmt: skip
 # Texts without gradients on a GPU, which has room for them, for each text with them.
 # What a processor computes at once had better fit its caches.
 _INFERENCE_BATCHES = 4
 
 
+# Distance of embeddings of length 1. Devices and libraries differ by far less.
+_SAME_EMBEDDING = 1e-2
 _replaying = threading.RLock()
 
 
@@ -37,7 +44,9 @@ def _one_thread_at_a_time(method):
 
     @wraps(method)
     def alone(*args):
-        with _replaying:
+        from ..utils._torch import default_tensors
+
+        with _replaying, default_tensors():
             return method(*args)
 
     return alone
@@ -156,6 +165,9 @@ class LanguageModelDynamics(BaseDynamics):
         none if `store_weights` is False.
     precision_ : {"bf16", "fp32"}
         Precision that was used.
+    fingerprint_ : ndarray of shape (n_initial_features,)
+        Embedding of a fixed text by the language model as it was before the training.
+        Predictions, which need it again, ask if it still is that model.
     projection_ : GaussianRandomProjection or None
         What recorded embeddings have been projected by.
     n_features_out_ : int
@@ -280,98 +292,103 @@ prior=False)
         self.verbose = verbose
 
     def _fit(self, X, codes, weights, *, record):
-        from ..utils._processes import draw_apart, same_random_state
+        from ..utils._processes import same_random_state
         from ..utils._torch import choose_precision, torch_seed
         from ._checkpoint import Checkpoint
+
+        self._networks = None  # of the fit before, if there was one
+        device = self._device()
+        rng = same_random_state(check_random_state(self.random_state))
+        key = self._key(X, codes, weights, record, rng, device)
+        with Checkpoint(self.checkpoint_dir, key) as checkpoint:
+            # Chosen once, by the main process: a replay computes as the fit did, and so
+            # does a fit that goes on with another.
+            begun = checkpoint.begin(
+                {
+                    "seed": rng.randint(np.iinfo(np.int32).max),
+                    "precision": choose_precision(self.precision, device),
+                }
+            )
+            seed, self.precision_ = begun["seed"], begun["precision"]
+            if self.random_state is None:  # an interrupted fit has drawn its seed
+                rng = np.random.RandomState(seed)
+            with torch_seed(seed, device):
+                return self._train(X, codes, weights, record, rng, seed, checkpoint)
+
+    def _train(self, X, codes, weights, record, rng, seed, checkpoint):
+        from ..utils._processes import draw_apart
         from ._recording import Recorder, epochs_while_training, kept_epochs
         from ._training import train
 
-        rng = same_random_state(check_random_state(self.random_state))
-        checkpoint = Checkpoint(
-            self.checkpoint_dir, self._key(X, codes, weights, record, rng)
+        backbone, branches = self._build_networks()
+        self.fingerprint_ = backbone.fingerprint()
+        draw_apart(backbone.device)
+        self._fit_projection(branches.n_features, seed)
+        inputs = backbone.encode(X)
+        logger.info(
+            "fine-tuning %d branches of %s on %s in %s: %d texts, %d of them without "
+            "a label",
+            self.n_branches, self.model, backbone.device, self.precision_,
+            len(X), int((codes < 0).sum()),
+        )  # fmt: skip
+        self.trajectory_epochs_ = kept_epochs(
+            self.trajectory_epochs, self.n_epochs, self.trainable_layers
         )
-        # Chosen once, by the main process: a replay computes as the fit did, and so
-        # does a fit that goes on with another.
-        begun = checkpoint.begin(
-            {
-                "seed": rng.randint(np.iinfo(np.int32).max),
-                "precision": choose_precision(self.precision, self._device()),
-            }
+        in_training = epochs_while_training(
+            self.recording, self.trajectory_epochs_, self.trainable_layers
         )
-        seed, self.precision_ = begun["seed"], begun["precision"]
-        if self.random_state is None:  # what an interrupted fit has drawn is its seed
-            rng = np.random.RandomState(seed)
-        with checkpoint, torch_seed(seed):
-            backbone, branches = self._networks = self._build_networks()
-            draw_apart()
-            self._fit_projection(branches.n_features, seed)
-            inputs = backbone.encode(X)
-            logger.info(
-                "fine-tuning %d branches of %s on %s in %s: %d texts, %d of them "
-                "without a label",
-                self.n_branches, self.model, backbone.device, self.precision_,
-                len(X), int((codes < 0).sum()),
-            )  # fmt: skip
-            self.trajectory_epochs_ = kept_epochs(
-                self.trajectory_epochs, self.n_epochs, self.trainable_layers
-            )
-            in_training = epochs_while_training(
-                self.recording, self.trajectory_epochs_, self.trainable_layers
-            )
-            n_recorded = len(self.trajectory_epochs_)
-            self.trajectory_shape_ = (self.n_branches, n_recorded, self.n_features_out_)
-            self.snapshots_ = []
-            trajectories = recorder = None
+        n_recorded = len(self.trajectory_epochs_)
+        self.trajectory_shape_ = (self.n_branches, n_recorded, self.n_features_out_)
+        self.snapshots_ = []
+        trajectories = recorder = None
+        if record:
+            trajectories = self._allocate(backbone, branches, len(X))
+            backbone.embed(inputs, trajectories.initial)
+            recorder = Recorder(trajectories, self.trajectory_epochs_, self.projection_)
+        resumed = checkpoint.resume(backbone.model, branches)
+        if resumed is not None:
+            self.snapshots_ = resumed.snapshots
             if record:
-                trajectories = self._allocate(backbone, branches, len(X))
-                backbone.embed(inputs, trajectories.initial)
-                recorder = Recorder(
-                    trajectories, self.trajectory_epochs_, self.projection_
-                )
-            resumed = checkpoint.resume(backbone.model, branches)
-            if resumed is not None:
-                self.snapshots_ = resumed.snapshots
+                recorder.restore(resumed.dynamics)
+        epochs = train(
+            branches,
+            inputs,
+            codes,
+            weights,
+            self._loss,
+            n_epochs=self.n_epochs,
+            batch_size=self.batch_size,
+            max_tokens=self.max_tokens,
+            learning_rate=self.learning_rate,
+            head_learning_rate=self.head_learning_rate or self.learning_rate,
+            weight_decay=self.weight_decay,
+            warmup=self.warmup,
+            max_grad_norm=self.max_grad_norm,
+            device=backbone.device,
+            dtype=backbone.dtype,
+            rng=rng,
+            observe=recorder.observe if record else None,
+            observed_epochs=in_training if record else [],
+            resume_from=resumed,
+            verbose=self.verbose,
+        )
+        for epoch, get_state in epochs:
+            if epoch in self.trajectory_epochs_:
+                self.snapshots_.append(branches.snapshot())
                 if record:
-                    recorder.restore(resumed.dynamics)
-            epochs = train(
-                branches,
-                inputs,
-                codes,
-                weights,
-                self._loss,
-                n_epochs=self.n_epochs,
-                batch_size=self.batch_size,
-                max_tokens=self.max_tokens,
-                learning_rate=self.learning_rate,
-                head_learning_rate=self.head_learning_rate or self.learning_rate,
-                weight_decay=self.weight_decay,
-                warmup=self.warmup,
-                max_grad_norm=self.max_grad_norm,
-                device=backbone.device,
-                dtype=backbone.dtype,
-                rng=rng,
-                observe=recorder.observe if record else None,
-                observed_epochs=in_training if record else [],
-                resume_from=resumed,
-                verbose=self.verbose,
-            )
-            for epoch, get_state in epochs:
-                if epoch in self.trajectory_epochs_:
-                    self.snapshots_.append(branches.snapshot())
-                    if record:
-                        # With the weights as kept, so that a replay is the same.
-                        is_left = (codes < 0) | (epoch not in in_training)
-                        with branches.restored(self.snapshots_[-1]):
-                            recorder.finish(
-                                epoch, is_left.nonzero()[0], backbone, branches, inputs
-                            )
-                checkpoint.write(epoch, get_state, self.snapshots_, trajectories)
-            checkpoint.remove()
-            if not self.store_weights:
-                self.snapshots_, self._networks = [], None
+                    # With the weights as kept, so that a replay is the same.
+                    is_left = (codes < 0) | (epoch not in in_training)
+                    with branches.restored(self.snapshots_[-1]):
+                        recorder.finish(
+                            epoch, is_left.nonzero()[0], backbone, branches, inputs
+                        )
+            checkpoint.write(epoch, get_state, self.snapshots_, trajectories)
+        checkpoint.remove()
+        if not self.store_weights:
+            self.snapshots_ = []
         return trajectories
 
-    def _key(self, X, codes, weights, record, rng):
+    def _key(self, X, codes, weights, record, rng, device):
         """Hash everything that the outcome of a fit depends on but the model itself."""
         if self.checkpoint_dir is None:
             return None
@@ -386,7 +403,7 @@ prior=False)
         random_state = None if self.random_state is None else rng.get_state()
         return joblib.hash(
             (
-                __version__, params, random_state, str(self._device()),
+                __version__, params, random_state, str(device),
                 state().num_processes, X, self.classes_, codes, weights, record,
             )
         )  # fmt: skip
@@ -461,9 +478,31 @@ prior=False)
         return tqdm(total=n_texts, desc=desc, unit="text", disable=not self.verbose)
 
     def _device(self):
-        from ..utils._processes import state
+        """Return where to compute, or raise an error if that cannot be."""
+        import torch
 
-        return state().device if self.device == "auto" else self.device
+        from ..utils._processes import state
+        from ..utils._torch import what_is_wrong_with
+
+        own = state().device
+        if self.device == "auto":
+            return own
+        reason = what_is_wrong_with(self.device)
+        if reason is not None:
+            raise ValueError(
+                f"device={self.device!r} cannot be used here: {reason}; use "
+                f"device='auto', which a fitted classifier is told by "
+                f"dynamics_.set_params(device='auto')."
+            )
+        device = torch.device(self.device)
+        is_own = device.type == own.type and device.index in (None, own.index)
+        if state().num_processes > 1 and not is_own:
+            raise ValueError(
+                f"device={self.device!r} cannot be that of {state().num_processes} "
+                f"processes; use device='auto', which takes {own} here. To keep to the "
+                f"processor, start them with CUDA_VISIBLE_DEVICES=''."
+            )
+        return device
 
     def _build_networks(self):
         """Return the part of the model that stays, and the branches to be trained."""
@@ -507,10 +546,24 @@ prior=False)
                 "the weights are not kept: store_weights=False. Fit again with "
                 "store_weights=True, or pass DyGenClassifier a final_estimator."
             )
-        if getattr(self, "_networks", None) is None:
+        params = {name: getattr(self, name) for name in _OF_A_REPLAY}
+        if getattr(self, "_networks", None) is None or self._networks[0] != params:
+            self._networks = None  # at no time are there two
             with torch_seed(0):  # the first weights are drawn, then replaced
-                self._networks = self._build_networks()
-        return self._networks
+                backbone, branches = self._build_networks()
+            self._check_fingerprint(backbone)
+            self._networks = params, backbone, branches
+        return self._networks[1:]
+
+    def _check_fingerprint(self, backbone):
+        found, expected = backbone.fingerprint(), self.fingerprint_
+        is_same = found.shape == expected.shape
+        if not (is_same and np.linalg.norm(found - expected) < _SAME_EMBEDDING):
+            raise ValueError(
+                f"model={self.model!r} is not the model that has been fine-tuned: it "
+                f"embeds a text otherwise. Put that one back, say where it is with "
+                f"set_params(model=...), or fit again."
+            )
 
     def _allocate(self, backbone, branches, n_samples):
         shape = (n_samples, len(branches.branches), len(self.trajectory_epochs_))

@@ -13,6 +13,7 @@ from accelerate.utils import broadcast_object_list, gather_object, reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from ._storage import batches
+from ._torch import seed_torch
 
 _ROWS_AT_ONCE = 4096
 
@@ -61,11 +62,11 @@ def same_random_state(rng):
     return common
 
 
-def draw_apart():
+def draw_apart(device):
     """Let torch draw other numbers in each process, such as those of dropout."""
     index = state().process_index
     if index:
-        torch.manual_seed(torch.initial_seed() + index)
+        seed_torch(torch.initial_seed() + index, device)
 
 
 def distribute(module):

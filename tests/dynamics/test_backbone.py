@@ -6,7 +6,7 @@ import torch
 import transformers
 from numpy.testing import assert_allclose
 
-from skdygen.dynamics._backbone import Backbone
+from skdygen.dynamics._backbone import Backbone, _length_multiple
 from skdygen.dynamics._models import load_sentence_transformer
 from tests.conftest import make_word_texts, save_tiny_model
 
@@ -152,3 +152,27 @@ def test_texts_are_cut_at_max_length(tiny_model):
     model = load_sentence_transformer(tiny_model, max_length=5)
     backbone = Backbone(model, "all", device=CPU, dtype=None, batch_size=4)
     assert backbone.encode(["cat " * 20, "dog"]).lengths.tolist() == [5, 3]
+
+
+@pytest.mark.parametrize("n_positions", [64, 60, 61])
+def test_no_text_is_padded_beyond_the_last_position(n_positions, tmp_path):
+    """Which lengths that are multiples of 8, as on a GPU, could do."""
+    config = transformers.BertConfig(
+        vocab_size=30,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=n_positions,
+    )
+    model = load_sentence_transformer(save_tiny_model(tmp_path, config=config))
+    longest = min(64, n_positions)
+    assert model.max_seq_length == longest
+    multiple = _length_multiple(model)
+    assert multiple == {64: 8, 60: 4, 61: 1}[n_positions]
+    backbone = make_backbone(str(tmp_path / "model"), "all")
+    backbone.multiple = multiple
+    texts = ["cat " * 100, "cat " * (longest - 3), "cat"]
+    embeddings = np.empty((3, 32), np.float32)
+    backbone.embed(backbone.encode(texts), embeddings)
+    assert_allclose(embeddings, model.encode(texts), atol=1e-5)

@@ -1,18 +1,21 @@
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from joblib import Parallel, delayed
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from skdygen import DyGenClassifier
 from skdygen.dynamics import LanguageModelDynamics
 from skdygen.dynamics._backbone import Backbone
 from skdygen.dynamics._models import load_sentence_transformer
 from skdygen.utils._storage import folder_of_mapped
-from tests.conftest import make_word_texts
+from tests.conftest import make_word_texts, save_tiny_model
 
 LAYERS = [0, 1, "all"]
 
@@ -163,7 +166,7 @@ def test_what_is_not_trained_is_computed_once_per_text(
         make_dynamics(tiny_model, trainable_layers=0, n_epochs=n_epochs).fit(
             texts, noisy
         )
-        assert sum(calls) == len(texts)
+        assert sum(calls) == len(texts) + 1  # and that by which the model is known
 
 
 def test_trajectories_above_max_nbytes_are_mapped(tiny_model, word_texts, tmp_path):
@@ -176,7 +179,6 @@ def test_trajectories_above_max_nbytes_are_mapped(tiny_model, word_texts, tmp_pa
     assert not folder_of_mapped(expected.embeddings)
     assert_array_equal(found.embeddings, expected.embeddings)
     del found
-    mapped._networks = None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -213,6 +215,106 @@ def test_predictions_in_several_threads(tiny_model, word_texts, trainable_layers
         assert_array_equal(one.probabilities, other.probabilities)
     for one, other in zip(found[len(parts) :], of_last, strict=True):
         assert_array_equal(one, other)
+
+
+def test_fits_in_several_threads(tiny_model, word_texts):
+    """Each as if it were alone, though random numbers belong to the process."""
+    texts, _, noisy = word_texts
+    fits = [
+        DyGenClassifier(
+            make_dynamics(tiny_model, dropout=0.3, random_state=None), random_state=seed
+        )
+        for seed in range(4)
+    ]
+    expected = [clone(clf).fit(texts, noisy).predict_proba(texts[:9]) for clf in fits]
+
+    def fit(clf):
+        return clf.fit(texts, noisy).predict_proba(texts[:9])
+
+    found = Parallel(n_jobs=4, prefer="threads")(delayed(fit)(clf) for clf in fits)
+    assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("trainable_layers", LAYERS)
+def test_whatever_tensors_the_user_has_by_default(
+    tiny_model, word_texts, trainable_layers
+):
+    texts, _, noisy = word_texts
+    clf = DyGenClassifier(
+        make_dynamics(tiny_model, trainable_layers=trainable_layers), random_state=0
+    )
+    expected = clone(clf).fit(texts, noisy).predict_proba(texts)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):  # stands for a GPU
+            found = clf.fit(texts, noisy).predict_proba(texts)
+            assert torch.empty(1).device.type == "meta"
+        assert torch.empty(1).dtype == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert_array_equal(found, expected)
+
+
+def test_networks_are_there_for_predictions_only(tiny_model, word_texts):
+    texts, _, noisy = word_texts
+    dynamics = make_dynamics(tiny_model)
+    for _ in range(2):
+        dynamics.fit(texts, noisy)
+        assert dynamics._networks is None
+        expected = dynamics.transform(texts)
+        loaded = dynamics._networks
+        dynamics.predict(texts)
+        assert dynamics._networks is loaded
+    # What says how to compute counts when it has been set after that, too.
+    dynamics.set_params(max_tokens=20).predict(texts)
+    assert dynamics._networks[1].max_tokens == 20
+    assert_allclose(
+        dynamics.transform(texts).probabilities, expected.probabilities, atol=1e-3
+    )
+
+
+def test_a_device_that_there_is_not(tiny_model, word_texts, tmp_path):
+    texts, _, noisy = word_texts
+    for device in ("gpu", "cuda:99"):
+        dynamics = make_dynamics(tiny_model, device=device, checkpoint_dir=tmp_path)
+        with pytest.raises(ValueError, match=f"device='{device}' cannot be used here"):
+            dynamics.fit(texts, noisy)
+        assert list(tmp_path.iterdir()) == []
+    # Such as where a model is used that was fitted elsewhere.
+    fitted = make_dynamics(tiny_model).fit(texts, noisy)
+    expected = fitted.predict_proba(texts)
+    fitted = pickle.loads(pickle.dumps(fitted.set_params(device="cuda:99")))
+    with pytest.raises(ValueError, match=r"set_params\(device='auto'\)"):
+        fitted.predict(texts)
+    fitted.set_params(device="auto")
+    assert_array_equal(fitted.predict_proba(texts), expected)
+
+
+def test_a_device_for_several_processes(tiny_model, word_texts, monkeypatch):
+    texts, _, noisy = word_texts
+    several = SimpleNamespace(num_processes=2, device=torch.device("cuda:1"))
+    monkeypatch.setattr("skdygen.utils._processes.state", lambda: several)
+    dynamics = make_dynamics(tiny_model, device="cpu")
+    with pytest.raises(ValueError, match="device='cpu' cannot be that of 2 processes"):
+        dynamics.fit(texts, noisy)
+
+
+@pytest.mark.parametrize("trainable_layers", LAYERS)
+def test_a_model_that_has_been_changed_since(word_texts, trainable_layers, tmp_path):
+    texts, _, noisy = word_texts
+    model = save_tiny_model(tmp_path)
+    dynamics = make_dynamics(model, trainable_layers=trainable_layers)
+    expected = dynamics.fit(texts, noisy).predict_proba(texts)
+    dynamics.save(tmp_path / "saved")
+    save_tiny_model(tmp_path, seed=1)
+    changed = LanguageModelDynamics.load(tmp_path / "saved")
+    for predict in (changed.transform, changed.predict_proba):
+        with pytest.raises(ValueError, match="is not the model that has been fine-tun"):
+            predict(texts)
+    # The former one, at another place.
+    (tmp_path / "former").mkdir()
+    changed.set_params(model=save_tiny_model(tmp_path / "former"))
+    assert_array_equal(changed.predict_proba(texts), expected)
 
 
 def test_silent_by_default_and_progress_on_demand(tiny_model, word_texts, capfd):
@@ -375,7 +477,7 @@ def test_size_of_a_fitted_model(tiny_model, word_texts, trainable_layers):
     dynamics = make_dynamics(
         tiny_model, trainable_layers=trainable_layers, trajectory_epochs=2
     ).fit(texts, noisy)
-    _, branches = dynamics._networks
+    _, branches = dynamics._load_networks()
     trained = sum(p.numel() for p in branches.trained_parameters().values())
     everything = sum(p.numel() for p in branches.parameters())
     assert trained < everything or trainable_layers == 0
@@ -405,7 +507,7 @@ def test_the_table_of_word_embeddings_is_shared_and_not_kept(tiny_model, word_te
     names = set(load(dynamics.snapshots_[-1]))
     assert any("layer.0." in name for name in names)
     assert not any("word_embeddings" in name for name in names)
-    _, branches = dynamics._networks
+    _, branches = dynamics._load_networks()
     one, two = (branch.body[0].model for branch in branches.branches)
     assert one.get_input_embeddings().weight is two.get_input_embeddings().weight
     original = load_sentence_transformer(tiny_model)[0].model
