@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import (
@@ -20,11 +20,12 @@ from sklearn.utils.validation import (
 
 from ._correction import correct_labels, estimate_transition_matrix, judge_labels
 from ._persistence import FolderMixin
-from ._trajectories import check_trajectories
+from ._trajectories import Trajectories, check_trajectories
 from .base import BaseDenoiser, BaseDynamics
 from .denoisers import DirichletVAE
 from .dynamics import LanguageModelDynamics
 from .priors import ConsensusPrior
+from .priors._clean_set import BaseCleanSetPrior
 from .utils._memory import LoggedMemory
 from .utils._mixins import TextInputMixin
 from .utils._validation import encode_labels, fitting
@@ -42,6 +43,17 @@ _STAGES = {
 def _final_estimator_has_predict_proba(classifier):
     final = getattr(classifier, "final_estimator_", classifier.final_estimator)
     return final is None or hasattr(final, "predict_proba")
+
+
+def _check_epochs(stages):
+    """Raise an error if a prior reads an epoch that will not be recorded."""
+    n_epochs = None
+    if isinstance(stages.get("dynamics"), BaseDynamics):
+        n_epochs = stages["dynamics"]._n_recorded_epochs()
+    if n_epochs is not None:
+        for prior in (stages["prior"], *stages["prior"].get_params().values()):
+            if isinstance(prior, BaseCleanSetPrior):
+                prior._check_epoch(n_epochs)
 
 
 def _transform(dynamics, X):
@@ -207,7 +219,11 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         return super().set_params(**params)
 
     def _validate_params(self):
-        if isinstance(self.dynamics, FrozenEstimator):
+        parts = [self.dynamics]
+        if isinstance(self.dynamics, Pipeline):
+            parts = [step for _, step in self.dynamics.steps]
+        # What a Pipeline does before its dynamics may well be frozen.
+        if isinstance(parts[-1], FrozenEstimator):
             raise TypeError(
                 "dynamics is a FrozenEstimator, which would replay dynamics instead of "
                 "recording them; compute the trajectories with fit_transform and pass "
@@ -232,7 +248,8 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
             Labels: strings, integers or booleans.
         sample_weight : array-like of shape (n_samples,), default=None
             How much each label counts. One of weight 0 is as if it were missing; one
-            of weight 2 counts as two of weight 1 in every mean and loss.
+            of weight 2 counts as two of weight 1 in every mean and loss. To a
+            `final_estimator`, texts without a label count as the mean of the others.
 
         Returns
         -------
@@ -247,11 +264,12 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
             If a row of `X` is no string, or the labels are of several types.
         """
         stages = self._make_stages()
+        _check_epochs(stages)
         X = self._check_X(X, stages.get("dynamics"))
         classes, codes = encode_labels(
             y,
             missing_label=self.missing_label,
-            classes=getattr(X, "classes", None),  # those of precomputed dynamics
+            classes=X.classes if isinstance(X, Trajectories) else None,
             n_samples=_num_samples(X),
         )
         codes, weights = weigh(sample_weight, codes)
@@ -299,7 +317,7 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         n_changed = int(((corrected != codes) & (codes >= 0)).sum())
         logger.info("changed %d of %d given labels", n_changed, (codes >= 0).sum())
         if self.final_estimator is not None:
-            self._fit_final_estimator(X, corrected, sample_weight)
+            self._fit_final_estimator(X, corrected, codes, weights)
 
     def _make_stages(self):
         """Clone the stages and hand down what is set here and not there."""
@@ -343,20 +361,30 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         if dynamics is None:
             return check_trajectories(X)
         if isinstance(dynamics, BaseDynamics):
-            return dynamics._check_X(X)
+            checked = dynamics._check_X(X)
+            # A stage that reads features is to see the names of columns, too.
+            return checked if get_tags(dynamics).input_tags.string else X
         return X  # a stage made of others, such as a Pipeline, knows what it takes
 
-    def _fit_final_estimator(self, X, corrected, sample_weight):
+    def _fit_final_estimator(self, X, corrected, codes, weights):
         estimator = clone(self.final_estimator)
-        weights = (
-            self.class_weight_[corrected]
-            * self.label_distributions_[np.arange(len(corrected)), corrected]
-        )
-        if sample_weight is not None:
-            weights = weights * np.asarray(sample_weight)
-        self.final_estimator_ = fit_weighted(
-            estimator, X, self.transduction_, weights, on_request=True
-        )
+        # A text whose label does not count has one now, like any other.
+        weights = np.where(codes >= 0, weights, weights[codes >= 0].mean())
+        weights *= self.class_weight_[corrected]
+        weights *= self.label_distributions_[np.arange(len(corrected)), corrected]
+        try:
+            fit_weighted(estimator, X, self.transduction_, weights, on_request=True)
+        except ValueError as error:
+            if len(np.unique(corrected)) > 1:
+                raise
+            label = self.transduction_[:1].tolist()[0]
+            raise ValueError(
+                f"the final_estimator cannot be fitted: after the correction all texts "
+                f"have the label {label!r}. With a larger "
+                f"correction_threshold than {self.correction_threshold!r} more of the "
+                f"given labels stay."
+            ) from error
+        self.final_estimator_ = estimator
 
     def predict(self, X):
         """Give the most probable true class of texts.

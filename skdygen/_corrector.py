@@ -59,6 +59,25 @@ class DyGenCorrector(TextInputMixin, FolderMixin, BaseEstimator):
         self.classifier = classifier
         self.min_quality = min_quality
 
+    def set_params(self, **params):
+        """Set parameters, also of a classifier that is None and so the default one.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values; ``classifier__random_state`` is a parameter of the
+            classifier.
+
+        Returns
+        -------
+        self : object
+            This estimator.
+        """
+        is_nested = any(name.startswith("classifier__") for name in params)
+        if is_nested and params.get("classifier", self.classifier) is None:
+            params["classifier"] = DyGenClassifier()
+        return super().set_params(**params)
+
     @_fit_context(prefer_skip_nested_validation=False)
     def fit_resample(self, X, y, sample_weight=None):
         """Correct the labels.

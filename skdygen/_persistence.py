@@ -103,7 +103,7 @@ def save_estimator(estimator, path, *, overwrite=False):
     from . import __version__
 
     path = Path(path)
-    if path.exists() and not (path / _TREE).is_file():
+    if path.exists() and not is_saved_model(path):
         raise FileExistsError(f"{path} is no saved model; choose another path.")
     if path.exists() and not overwrite:
         raise FileExistsError(
@@ -132,6 +132,15 @@ def save_estimator(estimator, path, *, overwrite=False):
         _replace_folder(beside, path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def is_saved_model(path):
+    """Whether a folder is one that `save_estimator` has written, damaged or not."""
+    try:
+        content = json.loads((Path(path) / _TREE).read_text(encoding="utf-8"))
+        return content["format"] == _FORMAT
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def load_estimator(path, *, trusted=()):
@@ -238,7 +247,7 @@ class _Writer:
             state = value.get_state(legacy=True)
             return {"type": "random_state", "state": self.encode(state, where)}
         if isinstance(value, BaseEstimator):
-            state = dict(value.__getstate__())
+            state = _without_cache(value.__getstate__())
             tree = type(state.get("_tree")).__name__
             if tree in _TREES:
                 state["_tree"] = None
@@ -332,7 +341,9 @@ class _Reader:
         cls = self._find_class(value["class"])
         estimator = cls.__new__(cls)
         self._made[value["id"]] = estimator
-        state = {name: self.decode(part) for name, part in value["state"].items()}
+        state = _without_cache(
+            {name: self.decode(part) for name, part in value["state"].items()}
+        )
         estimator.__setstate__(state)
         if value["tree"] in _TREES:
             estimator._tree = _TREES[value["tree"]](
@@ -371,6 +382,15 @@ class _Reader:
         return found
 
 
+def _without_cache(state):
+    """State of an estimator without its `memory`.
+
+    A cache is a folder of one machine. It holds pickles, and a file that says where
+    they are would have them loaded.
+    """
+    return state | {"memory": None} if "memory" in state else dict(state)
+
+
 def _is_scalar_type(value):
     return isinstance(value, type) and issubclass(value, np.generic)
 
@@ -394,7 +414,7 @@ def _replace_folder(beside, path):
         path.replace(old)
     try:
         beside.replace(path)
-    except OSError:
+    except BaseException:
         if old.exists():
             old.replace(path)
         raise

@@ -17,7 +17,9 @@ def make_paper_classifier(
     epochs of the denoiser; labels corrected without a threshold. What is not the same:
     the paper is told the share of wrong labels, which is estimated here; a text's
     embedding is what sentence-transformers makes of the model, the mean over tokens for
-    a plain BERT; and `DirichletVAE` centres and scales the trajectories.
+    a plain BERT; texts are cut to 128 tokens and the table of word embeddings stays as
+    it is, as always in `LanguageModelDynamics`; and `DirichletVAE` centres and scales
+    the trajectories.
 
     Parameters
     ----------

@@ -93,6 +93,10 @@ class BaseDynamics(
     def _replay(self, X):
         """Trajectories of texts that were not trained on."""
 
+    def _n_recorded_epochs(self):
+        """Say how many epochs a fit would record; None if that is not known before."""
+        return None
+
     @abstractmethod
     def _predict_proba(self, X):
         """Class probabilities after the last epoch, (n_samples, n_classes)."""

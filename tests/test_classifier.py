@@ -13,6 +13,7 @@ from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.decomposition import TruncatedSVD
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
@@ -20,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.validation import check_is_fitted
 
@@ -28,7 +29,12 @@ from skdygen import DyGenClassifier, Trajectories, make_paper_classifier
 from skdygen.datasets import make_label_noise
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
-from skdygen.priors import TrajectoryKNNPrior, UniformPrior
+from skdygen.priors import (
+    ClassifierPrior,
+    ConsensusPrior,
+    TrajectoryKNNPrior,
+    UniformPrior,
+)
 from tests.conftest import make_word_texts
 
 
@@ -253,6 +259,23 @@ def test_numbers_instead_of_texts():
     assert clf.fit(X, noisy).score(X, y) > 0.95
 
 
+def test_columns_in_another_order_are_refused():
+    rng = np.random.RandomState(0)
+    y = np.arange(60) % 2
+    frame = pd.DataFrame({"a": rng.randn(60) + 5 * y, "b": rng.randn(60)})
+    clf = make_fast(dynamics__vectorizer="passthrough").fit(frame, y)
+    assert clf.score(frame, y) > 0.9
+    with pytest.raises(ValueError, match="same order"):
+        clf.predict(frame[["b", "a"]])
+    # A column by the name of something that trajectories have.
+    with_classes = frame.rename(columns={"b": "classes"})
+    inner = make_pipeline(
+        StandardScaler(), IncrementalDynamics(vectorizer="passthrough", random_state=0)
+    )
+    clf = DyGenClassifier(inner, random_state=0).fit(with_classes, y)
+    assert clf.classes_.tolist() == [0, 1]
+
+
 def test_outputs_configured_as_data_frames(word_texts):
     texts, _, noisy = word_texts
     expected = make_fast().fit(texts, noisy).predict_proba(texts)
@@ -432,6 +455,22 @@ def test_final_estimator_when_a_class_lost_all_its_labels(word_texts, monkeypatc
     probabilities = clf.predict_proba(texts)
     assert probabilities.shape == (120, 3)
     assert (probabilities[:, 2] == 0).all()
+
+
+def test_final_estimator_when_one_class_is_left(word_texts, monkeypatch):
+    texts, _, noisy = word_texts
+    monkeypatch.setattr(
+        "skdygen._classifier.correct_labels", lambda p, e, codes, *_: 0 * codes
+    )
+    final = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    clf = make_fast(final_estimator=final, correction_threshold=0.1)
+    with pytest.raises(
+        ValueError, match=r"label 'animal'.* correction_threshold.*0\.1"
+    ):
+        clf.fit(texts, noisy)
+    # One that does with that is let.
+    clf.set_params(final_estimator=DummyClassifier()).fit(texts, noisy)
+    assert set(clf.predict(texts)) == {"animal"}
 
 
 def test_nested_parameters_of_default_stages():
@@ -641,6 +680,7 @@ def test_silent_by_default(tiny_model, word_texts, capfd):
         (["a", "b"], [1, 1], ValueError, "one class only"),
         (["a", "b", "c"], ["x", None, "y"], ValueError, "y has no label in row 1"),
         (["a", "b", "c"], [0.1, 0.7, 0.2], ValueError, "continuous"),
+        (["a", "b"], [["x"], ["y"]], TypeError, r"row 0 is \['x'\] \(list\)"),
         ([], [], ValueError, "X is empty"),
     ],
 )
@@ -671,6 +711,28 @@ def test_bad_data_is_refused_before_training(X, y, error, message, monkeypatch):
             TypeError,
             "pass dynamics='precomputed'",
         ),
+        (
+            {
+                "dynamics": make_pipeline(
+                    FunctionTransformer(), FrozenEstimator(IncrementalDynamics())
+                )
+            },
+            TypeError,
+            "pass dynamics='precomputed'",
+        ),
+        (
+            {"dynamics__n_epochs": 3, "prior": TrajectoryKNNPrior(epoch=3)},
+            ValueError,
+            "epoch=3 of a prior is not among the 3 epochs",
+        ),
+        (
+            {
+                "dynamics": LanguageModelDynamics(),
+                "prior": ConsensusPrior([("one", ClassifierPrior(epoch=2))]),
+            },
+            ValueError,
+            "among the 2 epochs .* more with trajectory_epochs",
+        ),
     ],
 )
 def test_bad_parameters_are_refused_before_training(
@@ -680,6 +742,7 @@ def test_bad_parameters_are_refused_before_training(
         raise AssertionError("training began")
 
     monkeypatch.setattr(IncrementalDynamics, "_fit", no_training)
+    monkeypatch.setattr(LanguageModelDynamics, "_fit", no_training)
     with pytest.raises(error, match=message):
         make_fast(**params).fit(["a", "b"], [0, 1])
 

@@ -328,7 +328,13 @@ def test_nothing_is_replaced_without_force(tickets, tiny_model, tmp_path, capsys
     other = tmp_path / "other"
     other.mkdir()
     command[-1] = other
+    (other / "model.json").write_text('{"name": "mine"}')
     assert "is no saved model" in fail(capsys, *command, "--force")
+    (tmp_path / "parts.csv").mkdir()  # as Spark writes tables
+    command[-2:] = ["--out", tmp_path / "parts.csv"]
+    assert "parts.csv is a folder; choose another name" in fail(
+        capsys, *command, "--force"
+    )
 
 
 @pytest.mark.parametrize(
@@ -594,6 +600,13 @@ def test_report_on_another_table(cleaned, tmp_path, capsys, monkeypatch):
     said = fail(capsys, "report", cleaned / "model", path, *end)
     assert f"Row 5 of {path} has the label {wrong!r}" in said
     assert f"was fitted with {right!r} there" in said
+    # Labels of another kind are not those that it was fitted on.
+    other = frame.drop(columns="TAG").assign(category="urgent")
+    write_strings(other, path)
+    called = []
+    monkeypatch.setattr(inspection, "write_report", lambda *args, **_: called.append(1))
+    assert run("report", cleaned / "model", path, *end, "--quiet") == 0
+    assert called
 
 
 # The whole

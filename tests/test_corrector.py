@@ -67,3 +67,9 @@ def test_in_a_pipeline_of_imbalanced_learn(noisy_data):
     grid = {"correct__min_quality": [0.0, 0.7]}
     search = GridSearchCV(corrected, grid, cv=2).fit(texts, noisy)
     assert search.score(new_texts, new_labels) > plain
+
+
+def test_parameters_of_the_classifier_that_is_the_default():
+    corrector = DyGenCorrector().set_params(classifier__random_state=3, min_quality=0.1)
+    assert corrector.classifier.random_state == 3
+    assert corrector.min_quality == 0.1

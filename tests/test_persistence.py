@@ -129,7 +129,24 @@ def test_folder_of_one_stage_or_of_none_fitted(word_texts, tmp_path):
     with pytest.raises(ValueError, match="IncrementalDynamics, not a DyGenClassifier"):
         DyGenClassifier.load(tmp_path / "stage")
     make_fast(memory=Path("/nowhere")).save(tmp_path / "unfitted")
-    assert DyGenClassifier.load(tmp_path / "unfitted").memory == "/nowhere"
+    assert DyGenClassifier.load(tmp_path / "unfitted").memory is None
+
+
+def test_no_cache_is_read_that_a_folder_names(tmp_path):
+    """It would hold pickles."""
+    make_fast(final_estimator=make_pipeline(TfidfVectorizer(), LogisticRegression()))
+    final = make_pipeline(TfidfVectorizer(), LogisticRegression(), memory="cache")
+    make_fast(memory="cache", final_estimator=final).save(tmp_path / "model")
+    tree = (tmp_path / "model" / "model.json").read_text()
+    assert '"cache"' not in tree
+
+    def name_a_cache(content):
+        content["estimator"]["state"]["memory"] = "cache"
+
+    change_tree(tmp_path / "model", name_a_cache)
+    loaded = DyGenClassifier.load(tmp_path / "model")
+    assert loaded.memory is None
+    assert loaded.final_estimator.memory is None
 
 
 def test_a_memory_object_is_left_out(word_texts, tmp_path):
@@ -182,6 +199,28 @@ def test_nothing_is_replaced_unasked(tmp_path):
     with pytest.raises(FileExistsError, match="no saved model"):
         make_fast().save(other, overwrite=True)
     assert (other / "thesis.tex").exists()
+    (other / "model.json").write_text('{"format": "layers-model"}')  # of somebody else
+    with pytest.raises(FileExistsError, match="no saved model"):
+        make_fast().save(other, overwrite=True)
+    assert len(list(other.iterdir())) == 2
+
+
+def test_ctrl_c_while_a_model_is_replaced(tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    make_fast(correction_threshold=0.5).save(folder)
+    replace = Path.replace
+
+    def interrupted(self, target):
+        if self.name.endswith(".part"):
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make_fast().save(folder, overwrite=True)
+    assert DyGenClassifier.load(folder).correction_threshold == 0.5
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def change_tree(folder, change):

@@ -57,6 +57,7 @@ def results(clf):
         {"prior": TrajectoryKNNPrior()},
         {"prior": UniformPrior(), "denoiser": TransitionMatrixDenoiser()},
         {"correction_threshold": 0.5},
+        {"final_estimator": make_pipeline(TfidfVectorizer(), LogisticRegression())},
     ],
 )
 def test_a_weight_of_zero_is_no_label(half_weighted, params):
@@ -67,6 +68,7 @@ def test_a_weight_of_zero_is_no_label(half_weighted, params):
     without.fit(texts, partly, sample_weight=np.where(weights > 0, weights, 7.0))
     for found, expected in zip(results(by_weight), results(without), strict=True):
         assert_array_equal(found, expected)
+    assert_array_equal(by_weight.predict_proba(texts), without.predict_proba(texts))
 
 
 @pytest.mark.parametrize("trainable_layers", [0, 1])

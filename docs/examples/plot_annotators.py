@@ -11,6 +11,7 @@ label is the given one; how many agreed says how much it should count.
 # ----------------
 # One is right nine times out of ten, one seven times, one every other time.
 
+import numpy as np
 import pandas as pd
 
 from skdygen.datasets import make_label_noise, make_texts
@@ -30,8 +31,9 @@ votes.head()
 # is the share of the votes for it.
 
 majority = votes.mode(axis=1)
-tied = majority.notna().sum(axis=1) > 1
-labels = majority[0].where(~tied, votes.sample(axis=1, random_state=0).iloc[:, 0])
+tied = majority.count(axis=1) > 1
+drawn = np.random.RandomState(0).randint(votes.shape[1], size=len(votes))
+labels = majority[0].where(~tied, votes.to_numpy()[np.arange(len(votes)), drawn])
 agreement = votes.eq(labels, axis=0).mean(axis=1)
 is_right = (labels == right[train]).to_numpy()
 pd.DataFrame(

@@ -31,6 +31,8 @@ def choose_label(table, wanted, path, *, fitted=None, required=True):
         return _check_column(table, wanted, "--label", path)
     if fitted in table.columns:
         return _check_column(table, fitted, "--label", path)
+    if fitted is not None and not required:
+        return None
     found = [name for name in table.columns if str(name).lower() in _LABEL_NAMES]
     if len(found) == 1:
         return found[0]

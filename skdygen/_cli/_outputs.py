@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from .._persistence import is_saved_model
 from ._errors import EXPLAINED, CommandError
 from ._tables import split_suffix
 
@@ -33,6 +34,8 @@ def check_outputs(options, source, *, table=None, report=None, model=None):
     paths = [path for path in (table, report, model) if path is not None]
     for i, path in enumerate(paths):
         _check_place(path, options.force or path == model)
+        if path != model and path.is_dir():
+            raise CommandError(f"{path} is a folder; choose another name.")
         if any(_is_same(path, other) for other in (source, *paths[:i])):
             raise CommandError(
                 f"{path} is read or written already; choose another name."
@@ -42,7 +45,7 @@ def check_outputs(options, source, *, table=None, report=None, model=None):
     if report is not None and report.suffix.lower() not in (".html", ".htm"):
         raise CommandError(f"{report}: the report is HTML; use a name in .html.")
     if model is not None and model.exists():
-        if not (model / "model.json").is_file():
+        if not is_saved_model(model):
             raise CommandError(f"{model} is no saved model; choose another folder.")
         if not options.force:
             raise CommandError(_EXISTS.format(model))

@@ -138,6 +138,9 @@ prior=False)
         self.trajectory_shape_ = (self.n_branches, self.n_epochs, len(self.classes_))
         return self._trajectories(features) if record else None
 
+    def _n_recorded_epochs(self):
+        return self.n_epochs
+
     def _fit_vectorizer(self, X):
         if self._reads_features():
             self.vectorizer_ = None

@@ -144,8 +144,8 @@ class LanguageModelDynamics(BaseDynamics):
         Folder in which a fit keeps what it has come to after each epoch. If it is
         killed or interrupted, the same fit on the same machine, with the same texts,
         labels and parameters, goes on after the last whole epoch and comes to the same
-        result. Fits that differ do not meet there; what a fit has written goes when it
-        is over. None: nothing is written.
+        result, on a processor to the bit. Fits that differ do not meet there; what a
+        fit has written goes when it is over. None: nothing is written.
     missing_label : object, default=None
         The value in `y` that means "no label"; such texts have dynamics but no loss.
         NaN stands for all null values; None: every text must have a label.
@@ -407,6 +407,14 @@ prior=False)
                 state().num_processes, X, self.classes_, codes, weights, record,
             )
         )  # fmt: skip
+
+    def _n_recorded_epochs(self):
+        from ._recording import kept_epochs
+
+        epochs = kept_epochs(
+            self.trajectory_epochs, self.n_epochs, self.trainable_layers
+        )
+        return len(epochs)
 
     def _fit_projection(self, n_features, seed):
         self.projection_, self.n_features_out_ = None, n_features

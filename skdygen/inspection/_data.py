@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from .._correction import judge_labels
@@ -109,6 +110,12 @@ def training_trajectories(estimator, X):
     return X
 
 
+def dynamics_stage(estimator):
+    """Give the fitted first stage, or its last step; None if there is none."""
+    dynamics = getattr(estimator, "dynamics_", None)
+    return dynamics[-1] if isinstance(dynamics, Pipeline) else dynamics
+
+
 def moment_names(estimator, trajectories):
     """Name the recorded epochs, counted from 1, after the moment before the training.
 
@@ -124,8 +131,9 @@ def moment_names(estimator, trajectories):
     names : list of str
         One for each recorded epoch, with "before" in front if that was recorded.
     """
-    dynamics = getattr(estimator, "dynamics_", None)
-    epochs = getattr(dynamics, "trajectory_epochs_", range(trajectories.n_epochs))
+    epochs = getattr(
+        dynamics_stage(estimator), "trajectory_epochs_", range(trajectories.n_epochs)
+    )
     before = [] if trajectories.initial is None else ["before"]
     return before + [f"epoch {epoch + 1}" for epoch in epochs]
 

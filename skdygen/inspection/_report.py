@@ -6,8 +6,9 @@ import hashlib
 import io
 import json
 import platform
+from contextlib import suppress
 from importlib import resources
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..utils._files import written_beside
 from ..utils._validation import check_texts
-from ._data import Labels, training_trajectories
+from ._data import Labels, dynamics_stage, training_trajectories
 from ._dynamics import DynamicsDisplay
 from ._map import TrajectoryMapDisplay
 from ._quality import LabelQualityDisplay
@@ -27,7 +28,7 @@ _MOST_ISSUES = 5000
 _MOST_CHARACTERS = 400  # of a text
 _MOST_BYTES = 4_000_000  # of all of them
 _PACKAGES = (
-    "skdygen", "scikit-learn", "torch", "sentence-transformers", "transformers",
+    "scikit-learn", "torch", "sentence-transformers", "transformers",
     "numpy", "scipy",
 )  # fmt: skip
 
@@ -97,6 +98,14 @@ def write_report(
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {path.parent} does not exist.")
     texts = check_texts(X)
+    dynamics = dynamics_stage(estimator)
+    can_replay = dynamics is not None and getattr(dynamics, "snapshots_", True)
+    if trajectories is None and not can_replay:
+        raise ValueError(
+            "trajectories is missing: pass what fit_transform of the dynamics has "
+            "given for the training texts. The classifier cannot make them anew, since "
+            "it was fitted on dynamics='precomputed', or with store_weights=False."
+        )
     found = training_trajectories(
         estimator, texts if trajectories is None else trajectories
     )
@@ -119,11 +128,21 @@ def write_report(
         n_issues=int(labels.is_issue.sum()),
         data={"rows": rows, "texts": excerpts},
         settings=repr(estimator),
-        versions={name: version(name) for name in _PACKAGES}
-        | {"Python": platform.python_version()},
+        versions=_versions(),
     )
     with written_beside(path) as beside:
         beside.write_text(page, encoding="utf-8")
+
+
+def _versions():
+    """Versions of what has computed, but of what is not installed as a package."""
+    from .. import __version__
+
+    versions = {"skdygen": __version__}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions | {"Python": platform.python_version()}
 
 
 def summarize(labels, is_replaced):

@@ -58,7 +58,8 @@ class ApproximateNeighbors(TransformerMixin, BaseEstimator):
             If pynndescent is not installed.
         """
         self.points_ = X
-        self._index = _make_index(X, self.n_neighbors)
+        with _asking:  # nor may two be made at once
+            self._index = _make_index(X, self.n_neighbors)
         some = np.linspace(0, len(X) - 1, min(_N_PROBES, len(X))).astype(int)
         self.recall_ = self._measure_recall(X[some])
         return self

@@ -102,7 +102,9 @@ class ClassifierPrior(BaseCleanSetPrior):
 
     def _learn(self, space):
         self.estimator_ = None
-        if len(np.unique(self.clean_codes_)) > 1:
+        # Numbered without gaps, as some classifiers want it.
+        self._found_codes, codes = np.unique(self.clean_codes_, return_inverse=True)
+        if len(self._found_codes) > 1:
             if self.estimator is None:
                 self.estimator_ = make_pipeline(
                     StandardScaler(),
@@ -115,12 +117,12 @@ class ClassifierPrior(BaseCleanSetPrior):
             with warnings.catch_warnings():
                 # Few clean texts of many classes are classes all the same.
                 warnings.filterwarnings("ignore", "The number of unique classes")
-                fit_weighted(self.estimator_, space, self.clean_codes_, weights)
+                fit_weighted(self.estimator_, space, codes, weights)
 
     def _judge(self, space, rows=None):
         prior = np.zeros((len(space), len(self.classes_)))
         if self.estimator_ is None:
-            prior[:, self.clean_codes_[0]] = 1
+            prior[:, self._found_codes] = 1
         else:
-            prior[:, self.estimator_.classes_] = self.estimator_.predict_proba(space)
+            prior[:, self._found_codes] = self.estimator_.predict_proba(space)
         return prior

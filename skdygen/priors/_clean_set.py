@@ -101,6 +101,15 @@ class BaseCleanSetPrior(BasePrior):
         others = np.linspace(0, len(kept) - 1, n_others).astype(int)
         return np.sort(kept[np.union1d(firsts, others)])
 
+    def _check_epoch(self, n_epochs):
+        """Raise an error if the epoch is not among so many recorded ones."""
+        if self.epoch != "initial" and not -n_epochs <= self.epoch < n_epochs:
+            raise ValueError(
+                f"epoch={self.epoch} of a prior is not among the {n_epochs} epochs "
+                f"that are recorded, counted from 0; use a smaller one, -1 for the "
+                f"last, or record more with trajectory_epochs."
+            )
+
     def _space(self, trajectories, rows):
         """Embeddings of one epoch, all branches side by side, (n_rows, n_features).
 
@@ -112,10 +121,6 @@ class BaseCleanSetPrior(BasePrior):
             if trajectories.initial is not None:
                 return np.asarray(trajectories.initial[rows], dtype=np.float32)
             epoch = 0
-        if not -trajectories.n_epochs <= epoch < trajectories.n_epochs:
-            raise ValueError(
-                f"epoch={epoch}, but the trajectories have {trajectories.n_epochs} "
-                f"epochs."
-            )
+        self._check_epoch(trajectories.n_epochs)
         embeddings = trajectories.embeddings[rows, :, epoch]
         return embeddings.reshape(len(embeddings), -1).astype(np.float32)

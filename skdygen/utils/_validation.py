@@ -182,7 +182,8 @@ def _label_column(y, name):
     shape = getattr(y, "shape", None)
     if shape is None:
         column = np.empty(len(y), dtype=object)
-        column[:] = _to_list(y)
+        for row, label in enumerate(_to_list(y)):  # lists would be taken for columns
+            column[row] = label
         return column
     column = np.asarray(y)
     if column.ndim == 2 and column.shape[1] == 1:

@@ -8,14 +8,18 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import average_precision_score, confusion_matrix
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from skdygen import DyGenClassifier, Trajectories
+from skdygen.dynamics import IncrementalDynamics
 from skdygen.inspection import (
     DynamicsDisplay,
     LabelQualityDisplay,
     NoiseTransitionDisplay,
     TrajectoryMapDisplay,
 )
+from skdygen.inspection._data import moment_names
 
 DISPLAYS = [
     (DynamicsDisplay, True),
@@ -107,6 +111,18 @@ def test_dynamics_where_nothing_looks_wrong(case):
     )
     assert display.ax_[1].get_title().endswith("(0)")
     assert not display.ax_[1].lines
+
+
+def test_epochs_of_a_composed_first_stage(case):
+    texts, _, _, clf = case
+    inner = IncrementalDynamics(n_epochs=2, random_state=0)
+    composed = make_pipeline(FunctionTransformer(), inner)
+    labels = clf.transduction_
+    composed = DyGenClassifier(composed, random_state=0).fit(texts, labels)
+    trajectories = composed.dynamics_.transform(texts)
+    assert moment_names(composed, trajectories) == ["epoch 1", "epoch 2"]
+    composed.dynamics_[-1].trajectory_epochs_ = [1, 4]  # as a language model says
+    assert moment_names(composed, trajectories) == ["epoch 2", "epoch 5"]
 
 
 def test_map(case, recorded):

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from importlib.metadata import PackageNotFoundError
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
+import skdygen
 from skdygen import DyGenClassifier, Trajectories
 from skdygen.inspection import write_report
 from skdygen.inspection._data import Labels
@@ -270,6 +272,33 @@ def test_nothing_looks_wrong(tmp_path, browser):
     page.goto(path.as_uri())
     assert page.get_by_text("No label looks wrong").is_visible()
     assert page.get_by_role("status").inner_text() == "0 of 0 labels"
+
+
+def test_dynamics_that_cannot_be_had_again(case, tmp_path):
+    texts, _, given, clf = case
+    path = tmp_path / "report.html"
+    stages = {"dynamics": "precomputed", "missing_label": "none", "random_state": 0}
+    trajectories = clf.dynamics_.transform(texts)
+    precomputed = DyGenClassifier(**stages).fit(trajectories, given)
+    with pytest.raises(ValueError, match="trajectories is missing: pass what"):
+        write_report(precomputed, path, texts)
+    write_report(precomputed, path, texts, trajectories=trajectories)
+    assert path.exists()
+
+
+def test_without_a_distribution(case, tmp_path, monkeypatch):
+    """From a folder that is not installed, and without sentence-transformers."""
+
+    def version(name):
+        if name in ("skdygen", "sentence-transformers"):
+            raise PackageNotFoundError(name)
+        return "7.7"
+
+    monkeypatch.setattr("skdygen.inspection._report.version", version)
+    write_report(case[-1], tmp_path / "report.html", case[0])
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert skdygen.__version__ in page
+    assert "7.7" in page
 
 
 def test_files(case, tmp_path):

@@ -1,5 +1,6 @@
 import logging
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
-from sklearn.neighbors import NearestNeighbors
+from sklearn.neighbors import KNeighborsTransformer, NearestNeighbors
 
 from skdygen import DyGenClassifier, Trajectories
 from skdygen.datasets import make_label_noise
@@ -127,6 +128,23 @@ def test_stored(clusters, fitted, tmp_path):
     loaded = joblib.load(tmp_path / "prior.joblib")
     assert_array_equal(loaded.transform(new).prior, expected)
     assert loaded.neighbors_.recall_ == fitted.neighbors_.recall_
+
+
+def test_one_index_is_made_at_a_time(monkeypatch):
+    """Where numba has neither TBB nor OpenMP, two would end the process."""
+    points = np.random.RandomState(0).randn(60, 5)
+    at_work = []
+
+    def make(points, n_neighbors):
+        at_work.append(1)
+        time.sleep(0.05)
+        assert len(at_work) == 1
+        at_work.pop()
+        return KNeighborsTransformer(n_neighbors=n_neighbors).fit(points)
+
+    monkeypatch.setattr(_approximate, "_make_index", make)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: ApproximateNeighbors(3).fit(points), range(4)))
 
 
 def test_threads(clusters, fitted):

@@ -3,6 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
@@ -161,5 +162,34 @@ def test_where_the_classifier_reads(clusters):
         )
         found = prior.transform(moved).prior
         assert np.allclose(found, prior.transform(trajectories).prior) is same
-    with pytest.raises(ValueError, match="epoch=3, but the trajectories have 3"):
+    with pytest.raises(
+        ValueError, match="epoch=3 of a prior is not among the 3 epochs"
+    ):
         ClassifierPrior(epoch=3).fit(trajectories, given)
+
+
+def test_a_class_without_clean_texts(clusters):
+    """Classifiers are given codes without gaps, which some of them insist on."""
+
+    class Insists(LogisticRegression):
+        def fit(self, X, y, sample_weight=None):
+            assert set(y) == set(range(y.max() + 1))
+            return super().fit(X, y, sample_weight)
+
+    trajectories, _, given = clusters
+    gone = given == 1
+    # The more certain the others are, the less clean these are.
+    probabilities = np.zeros_like(trajectories.probabilities)
+    probabilities[np.arange(len(given)), :, :, given] = 1
+    probabilities[gone] = [0.5, 0, 0.5]
+    trajectories = Trajectories(trajectories.embeddings, probabilities)
+    prior = ClassifierPrior(Insists(max_iter=1000), criterion="margin", epoch=-1)
+    found = prior.fit_transform(trajectories, given).prior
+    assert set(prior.clean_codes_) == {0, 2}
+    assert (found[:, 1] == 0).all()
+    assert_allclose(found.sum(axis=1), 1)
+    expected = LogisticRegression(max_iter=1000).fit(
+        prior._space(trajectories, prior.clean_indices_), prior.clean_codes_
+    )
+    space = prior._space(trajectories, slice(None))
+    assert_allclose(found[:, [0, 2]], expected.predict_proba(space), atol=1e-6)

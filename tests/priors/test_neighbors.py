@@ -228,7 +228,7 @@ def test_very_few_texts():
         ({"contamination": "much"}, "'contamination' parameter"),
         ({"criterion": "own"}, "'criterion' parameter"),
         ({"n_neighbors": 0}, "'n_neighbors' parameter"),
-        ({"epoch": 3}, "epoch=3, but the trajectories have 3 epochs"),
+        ({"epoch": 3}, "epoch=3 of a prior is not among the 3 epochs"),
     ],
 )
 def test_bad_parameters(clusters, params, message):
