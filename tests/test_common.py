@@ -215,7 +215,7 @@ def test_without_language_model(estimator, check):
 def tiny(**params):
     """Make dynamics of the model in the working directory."""
     return {
-        "model": "model", "n_epochs": 8, "batch_size": 16, "learning_rate": 5e-3,
+        "model": "model", "n_epochs": 6, "batch_size": 16, "learning_rate": 5e-3,
         "head_learning_rate": 1e-2, "precision": "fp32", "random_state": 0,
     } | params  # fmt: skip
 
@@ -223,7 +223,7 @@ def tiny(**params):
 @pytest.fixture(scope="module")
 def folder_of_model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rungs")
-    save_tiny_model(folder, words=RUNGS)
+    save_tiny_model(folder, words=RUNGS, n_layers=1)
     return folder
 
 

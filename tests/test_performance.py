@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.neighbors import KNeighborsTransformer
 
 if importlib.util.find_spec("cleanlab") is None:
     pytest.skip("the benchmark needs cleanlab", allow_module_level=True)
@@ -18,6 +19,7 @@ from benchmarks.run import read_rows
 from skdygen.datasets import make_texts
 from skdygen.dynamics import LanguageModelDynamics
 from skdygen.dynamics._recording import kept_epochs
+from skdygen.priors import _approximate
 from skdygen.utils._torch import torch_seed
 
 
@@ -87,6 +89,12 @@ def test_neighbors_are_compared(tmp_path, monkeypatch):
     texts, names = make_texts(400, random_state=0)
     codes = np.unique(names, return_inverse=True)[1]
     monkeypatch.setattr(scaling, "pooled_texts", lambda _: (texts, codes))
+    # Compiling would take most of the time; that it is right is tested with the priors.
+    monkeypatch.setattr(
+        _approximate,
+        "_make_index",
+        lambda points, n: KNeighborsTransformer(n_neighbors=n - 1).fit(points),
+    )
     row = scaling.neighbors(300, argparse.Namespace(data=None, cache=tmp_path))
     assert row["n_clean"] == 150
     assert row["recall, approximate"] > 0.9

@@ -236,7 +236,8 @@ class DirichletVAE(BaseDenoiser):
         return posterior
 
     def _posterior_of_batch(self, trajectories):
-        from_features = self._encode_features(trajectories)
+        # Classes squared for each text: single precision takes a third of the time.
+        from_features = self._encode_features(trajectories).astype(np.float32)
         return _normalized_mode(from_features[:, :, None] + self.encoder_labels_)
 
     def _encode_features(self, trajectories):
@@ -300,8 +301,12 @@ def marginalize(probabilities, posterior):
 
 def _normalized_mode(activations):
     """Compute (alpha - 1) / sum(alpha - 1) along the last axis."""
-    alpha_less_1 = np.logaddexp(0, activations) + 1 / activations.shape[-1]
-    return alpha_less_1 / alpha_less_1.sum(axis=-1, keepdims=True)
+    # softplus; in this form it is computed by vectors, unlike np.logaddexp
+    alpha_less_1 = np.log1p(np.exp(-np.abs(activations)))
+    alpha_less_1 += np.maximum(activations, 0)
+    alpha_less_1 += 1 / activations.shape[-1]
+    alpha_less_1 /= alpha_less_1.sum(axis=-1, keepdims=True)
+    return alpha_less_1
 
 
 def _by_branch(embeddings):

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import weakref
 from functools import partial, wraps
 from numbers import Integral, Real
 
@@ -37,6 +38,9 @@ _INFERENCE_BATCHES = 4
 # Distance of embeddings of length 1. Devices and libraries differ by far less.
 _SAME_EMBEDDING = 1e-2
 _replaying = threading.RLock()
+# The networks of fitted models that have predicted: how they compute, and themselves.
+# They are no part of the models, which predictions leave as they are.
+_loaded = weakref.WeakKeyDictionary()
 
 
 def _one_thread_at_a_time(method):
@@ -296,7 +300,7 @@ prior=False)
         from ..utils._torch import choose_precision, torch_seed
         from ._checkpoint import Checkpoint
 
-        self._networks = None  # of the fit before, if there was one
+        _loaded.pop(self, None)  # networks of the fit before
         device = self._device()
         rng = same_random_state(check_random_state(self.random_state))
         key = self._key(X, codes, weights, record, rng, device)
@@ -555,13 +559,15 @@ prior=False)
                 "store_weights=True, or pass DyGenClassifier a final_estimator."
             )
         params = {name: getattr(self, name) for name in _OF_A_REPLAY}
-        if getattr(self, "_networks", None) is None or self._networks[0] != params:
-            self._networks = None  # at no time are there two
+        found, *networks = _loaded.get(self, [None])
+        if found != params:
+            networks = None  # there are never two of them
+            _loaded.pop(self, None)
             with torch_seed(0):  # the first weights are drawn, then replaced
-                backbone, branches = self._build_networks()
-            self._check_fingerprint(backbone)
-            self._networks = params, backbone, branches
-        return self._networks[1:]
+                networks = self._build_networks()
+            self._check_fingerprint(networks[0])
+            _loaded[self] = params, *networks
+        return networks
 
     def _check_fingerprint(self, backbone):
         found, expected = backbone.fingerprint(), self.fingerprint_
@@ -582,12 +588,6 @@ prior=False)
             self.classes_,
             initial=allocate((n_samples, backbone.n_features), np.float16, **storage),
         )
-
-    def __getstate__(self):
-        # What is rebuilt from `model` and `snapshots_` when it is needed.
-        state = super().__getstate__()
-        state.pop("_networks", None)
-        return state
 
 
 def _distinct(texts):

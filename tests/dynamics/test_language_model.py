@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from skdygen import DyGenClassifier
 from skdygen.dynamics import LanguageModelDynamics
 from skdygen.dynamics._backbone import Backbone
+from skdygen.dynamics._language_model import _loaded
 from skdygen.dynamics._models import load_sentence_transformer
 from skdygen.utils._storage import folder_of_mapped
 from tests.conftest import make_word_texts, save_tiny_model
@@ -260,17 +261,20 @@ def test_networks_are_there_for_predictions_only(tiny_model, word_texts):
     dynamics = make_dynamics(tiny_model)
     for _ in range(2):
         dynamics.fit(texts, noisy)
-        assert dynamics._networks is None
+        assert dynamics not in _loaded
         expected = dynamics.transform(texts)
-        loaded = dynamics._networks
+        networks = dynamics._load_networks()
         dynamics.predict(texts)
-        assert dynamics._networks is loaded
+        assert dynamics._load_networks()[0] is networks[0]
     # What says how to compute counts when it has been set after that, too.
     dynamics.set_params(max_tokens=20).predict(texts)
-    assert dynamics._networks[1].max_tokens == 20
+    assert dynamics._load_networks()[0].max_tokens == 20
     assert_allclose(
         dynamics.transform(texts).probabilities, expected.probabilities, atol=1e-3
     )
+    n_before = len(_loaded)
+    del dynamics
+    assert len(_loaded) == n_before - 1
 
 
 def test_a_device_that_there_is_not(tiny_model, word_texts, tmp_path):
