@@ -40,6 +40,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": "/plot_",
+    "parallel": True,  # as many at once as sphinx -j says
     "within_subsection_order": ExplicitOrder(
         [
             "plot_find_wrong_labels.py",
