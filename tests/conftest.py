@@ -172,8 +172,10 @@ def pytest_sessionfinish(session, exitstatus):
         ]
         return
     is_whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    chosen = session.config.option.keyword or session.config.option.markexpr
-    if exitstatus != 0 or not is_whole or chosen or session.config.option.lf:
+    option = session.config.option
+    # Without the cache plugin there is no `--last-failed`.
+    chosen = option.keyword or option.markexpr or getattr(option, "lf", False)
+    if exitstatus != 0 or not is_whole or chosen:
         return
     never = [
         f"{cls.__name__}({name}=)" for cls, name in _PARAMETERS.keys() - _exercised
