@@ -4,6 +4,7 @@ Only `fit` and `fit_transform` talk between processes: each trains on its share 
 batch and records its share of the texts. What they fit is the same in every process.
 """
 
+import atexit
 import os
 
 import numpy as np
@@ -21,8 +22,13 @@ _ROWS_AT_ONCE = 4096
 def state():
     """Return accelerate's state: this process, how many there are, and its device."""
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    is_first_call = several and not torch.distributed.is_initialized()
     # accelerate has to be told that processes without a GPU belong together.
-    return PartialState(cpu=several and not torch.cuda.is_available())
+    found = PartialState(cpu=several and not torch.cuda.is_available())
+    if is_first_call:
+        # Threads of gloo that are still there when a process ends may abort it.
+        atexit.register(found.destroy_process_group)
+    return found
 
 
 def same_everywhere(value):

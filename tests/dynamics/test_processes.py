@@ -13,10 +13,13 @@ from numpy.testing import assert_allclose
 from tests.conftest import make_word_texts
 
 SCRIPT = """
+import atexit
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
+import torch
 from sklearn.base import clone
 
 from skdygen import DyGenClassifier
@@ -25,6 +28,15 @@ from skdygen.dynamics._checkpoint import Checkpoint
 from tests.conftest import make_word_texts
 
 model, out = sys.argv[1:]
+
+
+def note_what_is_left():  # runs after what is registered later
+    rank = os.environ.get("RANK", "0")
+    left = torch.distributed.is_initialized()
+    Path(f"{out}.{rank}").write_text(f"left: {left}")
+
+
+atexit.register(note_what_is_left)
 texts, labels = make_word_texts(67)
 dynamics = LanguageModelDynamics(
     model, trainable_layers=1, n_epochs=2, batch_size=11, dropout=0.0,
@@ -109,6 +121,8 @@ def test_two_processes_fit_what_one_fits(tmp_path, model_without_dropout):
     _, labels = make_word_texts(67)
     found = two["probabilities"].argmax(axis=1)
     assert (found == (labels[:20] == "fruit")).mean() > 0.8
+    for rank in range(2):  # threads that talk to other processes could abort this one
+        assert (tmp_path / f"2.npz.{rank}").read_text() == "left: False"
 
 
 @pytest.fixture(scope="module")
