@@ -22,11 +22,11 @@ _ROWS_AT_ONCE = 4096
 def state():
     """Return accelerate's state: this process, how many there are, and its device."""
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    is_first_call = several and not torch.distributed.is_initialized()
+    is_alone = several and not torch.distributed.is_initialized()
     # accelerate has to be told that processes without a GPU belong together.
     found = PartialState(cpu=several and not torch.cuda.is_available())
-    if is_first_call:
-        # Threads of gloo that are still there when a process ends may abort it.
+    if is_alone and torch.distributed.is_initialized():
+        # The group was made here. Its threads, if left, may abort a process at exit.
         atexit.register(found.destroy_process_group)
     return found
 
