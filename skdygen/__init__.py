@@ -1,10 +1,11 @@
-"""Text classification with labels nobody can trust, for scikit-learn."""
+"""Text classification with labels nobody can trust, for scikit-learn.
 
-from ._classifier import DyGenClassifier
-from ._corrector import DyGenCorrector
-from ._recipes import make_paper_classifier
-from ._trajectories import Trajectories
+What is public is listed in `__init__.pyi` and imported when it is asked for (PEP 562),
+so that torch is loaded by those who need it only.
+"""
+
+import lazy_loader
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["DyGenClassifier", "DyGenCorrector", "Trajectories", "make_paper_classifier"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

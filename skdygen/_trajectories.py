@@ -2,15 +2,24 @@
 
 import json
 import multiprocessing
+import os
+import shutil
+import tempfile
+import weakref
 from pathlib import Path
 
 import numpy as np
+from joblib.disk import memstr_to_bytes
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from sklearn.utils import gen_batches
 
-from .utils._files import write_safetensors, written_beside
-from .utils._storage import allocate, batches, folder_of_mapped
+from ._storage import replacing
 
+_FORMAT, _FORMAT_VERSION = "skdygen.Trajectories", "1"
 _ROWS_AT_ONCE = 4096
 _MOST_ROWS_IN_MEMORY = 2**26  # bytes
+_TEMP_PREFIX = "skdygen-"
 
 
 class Trajectories:
@@ -183,7 +192,7 @@ class Trajectories:
     def save(self, path):
         """Write the trajectories to one safetensors file.
 
-        The file is written beside and renamed, so that `path` is never half-written.
+        A temporary file is written and renamed: `path` is never half-written.
 
         Parameters
         ----------
@@ -203,10 +212,13 @@ class Trajectories:
         for name in ("prior", "initial"):
             if getattr(self, name) is not None:
                 tensors[name] = np.ascontiguousarray(getattr(self, name))
-        metadata = {"format": "skdygen.Trajectories", "version": "1"}
+        metadata = {"format": _FORMAT, "version": _FORMAT_VERSION}
         metadata["classes"] = json.dumps(self.classes.tolist())
-        with written_beside(path) as beside:
-            write_safetensors(tensors, beside, metadata)
+        with replacing(path) as temporary:
+            try:
+                save_file(tensors, temporary, metadata=metadata)
+            except SafetensorError as error:  # whatever the system says comes as this
+                raise OSError(f"{path} cannot be written: {error}") from error
 
     @classmethod
     def load(cls, path, *, max_nbytes=None, temp_folder=None):
@@ -232,14 +244,12 @@ class Trajectories:
         ValueError
             If the file holds something else.
         """
-        from safetensors import SafetensorError, safe_open
-
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
-                if metadata.get("format") != "skdygen.Trajectories":
+                if metadata.get("format") != _FORMAT:
                     raise ValueError(f"{path} does not hold Trajectories.")
-                if metadata["version"] != "1":
+                if metadata["version"] != _FORMAT_VERSION:
                     raise ValueError(
                         f"{path} was written by a newer skdygen (format "
                         f"{metadata['version']}); update skdygen to read it."
@@ -270,6 +280,7 @@ def check_trajectories(X, *, name="X"):
 
 
 def _as_array(values, name, ndim):
+    """Return values as an array of numbers of so many dimensions."""
     array = values if isinstance(values, np.ndarray) else np.asarray(values)
     if array.ndim != ndim or array.dtype.kind not in "fiu":
         raise ValueError(
@@ -289,7 +300,7 @@ def _take(array, rows):
     taken = allocate(
         shape, array.dtype, max_nbytes=_MOST_ROWS_IN_MEMORY, temp_folder=folder
     )
-    for part in batches(len(rows), _ROWS_AT_ONCE):
+    for part in gen_batches(len(rows), _ROWS_AT_ONCE):
         taken[part] = array[rows[part]]
     return taken
 
@@ -303,6 +314,59 @@ def _read(stored, max_nbytes, temp_folder):
     if dtype is None:
         return stored[:]
     array = allocate(shape, dtype, max_nbytes=max_nbytes, temp_folder=temp_folder)
-    for part in batches(shape[0], _ROWS_AT_ONCE):
+    for part in gen_batches(shape[0], _ROWS_AT_ONCE):
         array[part] = stored[part]
     return array
+
+
+def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
+    """Return an array to be filled, of any values.
+
+    One of more than `max_nbytes` (as for joblib, such as "100M"; None: no limit) is
+    mapped from a file in `temp_folder`, which goes with the last reference to it. An
+    OSError says that there is no room for the file.
+    """
+    n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    if isinstance(max_nbytes, str):
+        max_nbytes = memstr_to_bytes(max_nbytes)
+    if max_nbytes is None or n_bytes <= max_nbytes:
+        return np.empty(shape, dtype=dtype)
+    folder = tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=temp_folder)
+    try:
+        array = np.memmap(Path(folder) / "array", mode="w+", dtype=dtype, shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            # A full disk is an error now, not the end of the process later.
+            with open(array.filename, "rb+") as file:
+                os.posix_fallocate(file.fileno(), 0, n_bytes)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise OSError(
+            f"{n_bytes} bytes cannot be written to {folder} ({error}); set "
+            f"temp_folder to a folder with room for them, or raise max_nbytes."
+        ) from error
+    # Views of a memmap keep the mapping alive, not the memmap object itself.
+    weakref.finalize(array._mmap, shutil.rmtree, folder, ignore_errors=True)
+    return array
+
+
+def check_max_nbytes(max_nbytes):
+    """Raise a clear error if a size is a string that joblib cannot read."""
+    if isinstance(max_nbytes, str):
+        try:
+            memstr_to_bytes(max_nbytes)
+        except ValueError as error:
+            raise ValueError(
+                f"max_nbytes={max_nbytes!r} is not a size; use bytes, or a number with "
+                f"K, M or G such as '500M'."
+            ) from error
+
+
+def folder_of_mapped(array):
+    """Folder for copies of a mapped array, as given to `allocate`; None in memory."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap) and array.filename is not None:
+            folder = Path(array.filename).parent
+            is_ours = folder.name.startswith(_TEMP_PREFIX)
+            return folder.parent if is_ours else Path(tempfile.gettempdir())
+        array = array.base
+    return None

@@ -1,30 +1,86 @@
 """What each stage promises to the others, kept once for all of them.
 
-A stage of one's own subclasses one of these three classes and fills in one or two
-methods; labels, missing labels, class order and error messages are taken care of.
+A stage of one's own subclasses one of these three classes and fills in two or three
+methods; labels, missing labels, class order and error messages are taken care of. The
+public `fit` of the estimator that a user calls checks and encodes texts and labels;
+from there on the stages hand `Targets` on through `_fit_targets`.
 """
 
 from abc import ABCMeta, abstractmethod
+from contextlib import contextmanager
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    TransformerMixin,
-    _fit_context,
-)
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.utils import gen_batches
+from sklearn.utils.validation import check_is_fitted
 
-from ._persistence import FolderMixin
-from ._trajectories import check_trajectories
-from .utils._mixins import FrameOutputMixin, TextInputMixin, VersionedMixin
-from .utils._storage import batches, check_max_nbytes
-from .utils._validation import check_texts, encode_labels, fitting
-from .utils._weights import weigh
+from ._sklearn_compat import fit_context, get_output_config, num_samples
+from ._storage import StorageMixin
+from ._targets import check_texts, make_targets
+from ._trajectories import check_max_nbytes, check_trajectories
 
 __all__ = ["BaseDenoiser", "BaseDynamics", "BasePrior"]
 
 _ROWS_AT_ONCE = 4096
+
+
+@contextmanager
+def fitting(estimator):
+    """Make a fit all or nothing: forget the last one first, and a failed one after."""
+    _forget(estimator)
+    try:
+        yield
+    except BaseException:
+        _forget(estimator)
+        raise
+
+
+def _forget(estimator):
+    """Delete the fitted attributes, which end in an underscore."""
+    for name in list(vars(estimator)):
+        if name.endswith("_") and not name.startswith("_"):
+            delattr(estimator, name)
+
+
+class TextInputMixin:
+    """Tells scikit-learn that `X` is a collection of texts, with a label each."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = True
+        return tags
+
+
+class FrameOutputMixin:
+    """Lets `set_output` make frames of flattened trajectories."""
+
+    def get_feature_names_out(self, input_features=None):
+        """Name the columns of the flattened embeddings.
+
+        Parameters
+        ----------
+        input_features : None
+            Not used.
+
+        Returns
+        -------
+        names : ndarray of shape (n_branches * n_epochs * n_features,)
+            Such as "branch0_epoch1_feature17", all counted from 0; epochs among those
+            that are recorded.
+        """
+        check_is_fitted(self)
+        names = [
+            f"branch{branch}_epoch{epoch}_feature{feature}"
+            for branch, epoch, feature in np.ndindex(self.trajectory_shape_)
+        ]
+        return np.array(names, dtype=object)
+
+    def _give(self, trajectories):
+        """Give what scikit-learn can make a frame of, if it is to make one."""
+        wanted = get_output_config("transform", self)["dense"]
+        return trajectories if wanted == "default" else np.asarray(trajectories)
 
 
 class BaseDynamics(
@@ -32,8 +88,7 @@ class BaseDynamics(
     TextInputMixin,
     ClassifierMixin,
     TransformerMixin,
-    VersionedMixin,
-    FolderMixin,
+    StorageMixin,
     BaseEstimator,
     metaclass=ABCMeta,
 ):
@@ -59,7 +114,7 @@ class BaseDynamics(
     ...     def __init__(self, *, missing_label=None):
     ...         self.missing_label = missing_label
     ...
-    ...     def _fit(self, X, codes, weights, *, record):
+    ...     def _fit(self, X, targets, *, record):
     ...         self.counter_ = CountVectorizer().fit(X)
     ...         self.trajectory_shape_ = (1, 1, len(self.counter_.vocabulary_))
     ...         return self._replay(X)
@@ -81,10 +136,9 @@ class BaseDynamics(
     _parameter_constraints = {}
 
     @abstractmethod
-    def _fit(self, X, codes, weights, *, record):
-        """Train on labels coded 0..n_classes-1 (-1: none); give the dynamics.
+    def _fit(self, X, targets, *, record):
+        """Train on texts and their `Targets`; give the dynamics.
 
-        The weights are 0 where there is no label, and 1 elsewhere if none are given.
         With ``record=False`` nobody will read them, and they may be None. Sets
         `trajectory_shape_`, (n_branches, n_epochs, n_features).
         """
@@ -102,21 +156,18 @@ class BaseDynamics(
         """Class probabilities after the last epoch, (n_samples, n_classes)."""
 
     def _check_X(self, X):
-        """Validate `X` by itself."""
+        """Validate what is to be learnt from."""
         return check_texts(X)
 
-    def _remember_X(self, X):
-        """Remember of a valid `X` what `_check_seen` compares with."""
-
     def _check_seen(self, X):
-        """Validate `X` after a fit."""
+        """Validate what is asked about after a fit."""
         return self._check_X(X)
 
     def _validate_params(self):
         super()._validate_params()
         check_max_nbytes(getattr(self, "max_nbytes", None))
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
         """Train on texts and their labels.
 
@@ -134,10 +185,10 @@ class BaseDynamics(
         self : object
             The fitted stage.
         """
-        self._validate_and_fit(X, y, sample_weight, record=False)
+        self._fit_targets(*self._check_fit(X, y, sample_weight), record=False)
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit_transform(self, X, y, sample_weight=None):
         """Train on texts and their labels, and give the dynamics recorded meanwhile.
 
@@ -156,18 +207,21 @@ class BaseDynamics(
             Embedding and class probabilities at every recorded epoch, for every text,
             with a label or without.
         """
-        return self._give(self._validate_and_fit(X, y, sample_weight, record=True))
+        checked = self._check_fit(X, y, sample_weight)
+        return self._give(self._fit_targets(*checked, record=True))
 
-    def _validate_and_fit(self, X, y, sample_weight, *, record):
-        checked = self._check_X(X)
-        classes, codes = encode_labels(
-            y, missing_label=self.missing_label, n_samples=_num_samples(checked)
+    def _check_fit(self, X, y, sample_weight):
+        """Check and encode what a user has passed to a fit."""
+        X = self._check_X(X)
+        return X, make_targets(
+            y, sample_weight, missing_label=self.missing_label, n_samples=num_samples(X)
         )
-        codes, weights = weigh(sample_weight, codes)
+
+    def _fit_targets(self, X, targets, *, record):
+        """Fit to what is checked already, and give the dynamics if they are asked."""
         with fitting(self):
-            self._remember_X(X)
-            self.classes_ = classes
-            return self._fit(checked, codes, weights, record=record)
+            self.classes_ = targets.classes
+            return self._fit(X, targets, record=record)
 
     def transform(self, X):
         """Replay the training for texts that may be new.
@@ -227,8 +281,7 @@ class BaseDynamics(
 class BasePrior(
     FrameOutputMixin,
     TransformerMixin,
-    VersionedMixin,
-    FolderMixin,
+    StorageMixin,
     BaseEstimator,
     metaclass=ABCMeta,
 ):
@@ -244,7 +297,7 @@ class BasePrior(
     ...     def __init__(self, *, missing_label=None):
     ...         self.missing_label = missing_label
     ...
-    ...     def _fit_prior(self, trajectories, codes, weights):
+    ...     def _fit_prior(self, trajectories, targets):
     ...         return self._prior(trajectories)
     ...
     ...     def _prior(self, trajectories):
@@ -255,11 +308,8 @@ class BasePrior(
     _parameter_constraints = {}
 
     @abstractmethod
-    def _fit_prior(self, trajectories, codes, weights):
-        """Learn from labels coded 0..n_classes-1 (-1: none), and their weights.
-
-        Returns the prior of the training texts, (n_samples, n_classes).
-        """
+    def _fit_prior(self, trajectories, targets):
+        """Learn from `Targets`; give the training texts' prior, (n_samples, n_classes)."""
 
     @abstractmethod
     def _prior(self, trajectories):
@@ -285,7 +335,7 @@ class BasePrior(
         self.fit_transform(X, y, sample_weight)
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit_transform(self, X, y, sample_weight=None):
         """Learn from trajectories and labels, and give these texts their prior.
 
@@ -303,11 +353,15 @@ class BasePrior(
         trajectories : Trajectories of n_samples texts
             Those given, with `prior`.
         """
-        trajectories, codes, weights = _check_fit(self, X, y, sample_weight)
+        checked = _check_fit(self, X, y, sample_weight)
+        return self._give(self._fit_targets(*checked))
+
+    def _fit_targets(self, trajectories, targets):
+        """Fit to what is checked already, and give the trajectories their prior."""
         with fitting(self):
             _remember_trajectories(self, trajectories)
-            prior = self._fit_prior(trajectories, codes, weights)
-        return self._give(trajectories.with_prior(prior))
+            prior = self._fit_prior(trajectories, targets)
+        return trajectories.with_prior(prior)
 
     def transform(self, X):
         """Give texts that may be new their prior.
@@ -326,7 +380,7 @@ class BasePrior(
         return self._give(trajectories.with_prior(self._prior(trajectories)))
 
 
-class BaseDenoiser(ClassifierMixin, FolderMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseDenoiser(ClassifierMixin, StorageMixin, BaseEstimator, metaclass=ABCMeta):
     """Base of the third stage: `Trajectories` with a prior to the true labels.
 
     Subclasses define `_fit`, `_marginal` and `_conditional`, and have a parameter
@@ -340,7 +394,7 @@ class BaseDenoiser(ClassifierMixin, FolderMixin, BaseEstimator, metaclass=ABCMet
     ...     def __init__(self, *, missing_label=None):
     ...         self.missing_label = missing_label
     ...
-    ...     def _fit(self, trajectories, codes, weights):
+    ...     def _fit(self, trajectories, targets):
     ...         pass
     ...
     ...     def _marginal(self, trajectories):
@@ -354,8 +408,8 @@ class BaseDenoiser(ClassifierMixin, FolderMixin, BaseEstimator, metaclass=ABCMet
     _parameter_constraints = {}
 
     @abstractmethod
-    def _fit(self, trajectories, codes, weights):
-        """Learn from labels coded 0..n_classes-1 (-1: none), and their weights."""
+    def _fit(self, trajectories, targets):
+        """Learn how the labels of `Targets` came from the true ones."""
 
     @abstractmethod
     def _marginal(self, trajectories):
@@ -365,7 +419,7 @@ class BaseDenoiser(ClassifierMixin, FolderMixin, BaseEstimator, metaclass=ABCMet
     def _conditional(self, trajectories, codes):
         """p(y | y~, x) of texts with a given label, (n_samples, n_classes)."""
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
         """Learn how the given labels came from the true ones.
 
@@ -385,19 +439,21 @@ class BaseDenoiser(ClassifierMixin, FolderMixin, BaseEstimator, metaclass=ABCMet
             training text given its label, and `marginal_distributions_`, without
             regard to it, both (n_samples, n_classes).
         """
-        trajectories, codes, weights = _check_fit(self, X, y, sample_weight)
+        self._fit_targets(*_check_fit(self, X, y, sample_weight))
+        return self
+
+    def _fit_targets(self, trajectories, targets):
+        """Fit to what is checked already."""
         with fitting(self):
             _remember_trajectories(self, trajectories)
-            self._fit(trajectories, codes, weights)
+            self._fit(trajectories, targets)
             self.marginal_distributions_ = self._marginal(trajectories)
             self.label_distributions_ = self.marginal_distributions_.copy()
-            labelled = np.flatnonzero(codes >= 0)
-            for part in batches(len(labelled), _ROWS_AT_ONCE):
-                rows = labelled[part]
+            for part in gen_batches(len(targets.labelled), _ROWS_AT_ONCE):
+                rows = targets.labelled[part]
                 self.label_distributions_[rows] = self._conditional(
-                    trajectories[rows], codes[rows]
+                    trajectories[rows], targets.codes[rows]
                 )
-        return self
 
     def predict_proba(self, X):
         """Give the posterior over the true label where the given one is not known.
@@ -432,17 +488,19 @@ class BaseDenoiser(ClassifierMixin, FolderMixin, BaseEstimator, metaclass=ABCMet
 
 
 def _check_fit(estimator, X, y, sample_weight):
+    """Check and encode what a user has passed to the fit of a later stage."""
     trajectories = check_trajectories(X)
-    _, codes = encode_labels(
+    return trajectories, make_targets(
         y,
+        sample_weight,
         missing_label=estimator.missing_label,
         classes=trajectories.classes,
         n_samples=len(trajectories),
     )
-    return trajectories, *weigh(sample_weight, codes)
 
 
 def _remember_trajectories(estimator, trajectories):
+    """Keep what `_check_seen` compares with."""
     estimator.classes_ = trajectories.classes
     estimator.trajectory_shape_ = trajectories.embeddings.shape[1:]
 

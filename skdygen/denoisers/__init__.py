@@ -1,6 +1,5 @@
-"""Stage 3: from dynamics, given labels and a prior to the posterior of true labels."""
+"""Stage 3: from dynamics and prior to the posterior of the true label."""
 
-from ._dirichlet_vae import DirichletVAE
-from ._transition import TransitionMatrixDenoiser
+import lazy_loader
 
-__all__ = ["DirichletVAE", "TransitionMatrixDenoiser"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

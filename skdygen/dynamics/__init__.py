@@ -1,6 +1,5 @@
 """Stage 1: texts to training dynamics."""
 
-from ._incremental import IncrementalDynamics
-from ._language_model import LanguageModelDynamics
+import lazy_loader
 
-__all__ = ["IncrementalDynamics", "LanguageModelDynamics"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

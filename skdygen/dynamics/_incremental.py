@@ -9,12 +9,11 @@ from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import SGDClassifier
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import has_fit_parameter, validate_data
 
-from .._trajectories import Trajectories
+from .._sklearn_compat import HasMethods, Interval, StrOptions
+from .._trajectories import Trajectories, allocate
 from ..base import BaseDynamics
-from ..utils._storage import allocate
 
 
 class IncrementalDynamics(BaseDynamics):
@@ -111,13 +110,10 @@ prior=False)
         self.random_state = random_state
 
     def _check_X(self, X):
-        if self._reads_features():
-            return check_array(X, accept_sparse="csr", estimator=self, input_name="X")
-        return super()._check_X(X)
-
-    def _remember_X(self, X):
-        if self._reads_features():
-            validate_data(self, X, skip_check_array=True)
+        if not self._reads_features():
+            return super()._check_X(X)
+        check_array(X, accept_sparse="csr", estimator=self, input_name="X")
+        return X  # with the names of its columns, if it has any
 
     def _check_seen(self, X):
         if self._reads_features():
@@ -125,15 +121,14 @@ prior=False)
         return super()._check_seen(X)
 
     def _reads_features(self):
+        """Tell whether `X` is a matrix and not texts."""
         return isinstance(self.vectorizer, str)  # "passthrough"
 
-    def _fit(self, X, codes, weights, *, record):
+    def _fit(self, X, targets, *, record):
         rng = check_random_state(self.random_state)
         features = self._fit_vectorizer(X)
-        labelled = np.flatnonzero(codes >= 0)
         self.estimators_ = [
-            self._train_branch(features, codes, weights, labelled, rng)
-            for _ in range(self.n_branches)
+            self._train_branch(features, targets, rng) for _ in range(self.n_branches)
         ]
         self.trajectory_shape_ = (self.n_branches, self.n_epochs, len(self.classes_))
         return self._trajectories(features) if record else None
@@ -142,16 +137,18 @@ prior=False)
         return self.n_epochs
 
     def _fit_vectorizer(self, X):
+        """Turn the training texts into features."""
         if self._reads_features():
             self.vectorizer_ = None
-            return X
+            return validate_data(self, X, accept_sparse="csr")
         self.vectorizer_ = (
             TfidfVectorizer() if self.vectorizer is None else clone(self.vectorizer)
         )
         return self._check_features(self.vectorizer_.fit_transform(X))
 
-    def _train_branch(self, features, codes, weights, labelled, rng):
+    def _train_branch(self, features, targets, rng):
         """Return one classifier as it was after each epoch."""
+        codes, weights, labelled = targets.codes, targets.weights, targets.labelled
         if self.estimator is None:
             estimator = SGDClassifier(loss="log_loss", alpha=1e-3, average=True)
         else:
@@ -186,6 +183,7 @@ prior=False)
         return np.mean([_outputs(e, features)[1] for e in last], axis=0)
 
     def _vectorize(self, X):
+        """Turn texts into features as in the fit."""
         if self.vectorizer_ is None:
             return X
         return self._check_features(self.vectorizer_.transform(X))
@@ -197,6 +195,7 @@ prior=False)
         )
 
     def _trajectories(self, features):
+        """Record what every classifier says of the features."""
         n_samples, n_classes = features.shape[0], len(self.classes_)
         embeddings, probabilities = (
             allocate(

@@ -1,8 +1,5 @@
 """Stage 2: from training dynamics to a prior belief in each text's true label."""
 
-from ._classifier import ClassifierPrior
-from ._consensus import ConsensusPrior
-from ._neighbors import TrajectoryKNNPrior
-from ._uniform import UniformPrior
+import lazy_loader
 
-__all__ = ["ClassifierPrior", "ConsensusPrior", "TrajectoryKNNPrior", "UniformPrior"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

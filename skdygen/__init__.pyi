@@ -1,0 +1,13 @@
+from ._classifier import DyGenClassifier
+from ._recipes import make_paper_classifier
+from ._sampler import DyGenCorrector
+from ._storage import load
+from ._trajectories import Trajectories
+
+__all__ = [
+    "DyGenClassifier",
+    "DyGenCorrector",
+    "Trajectories",
+    "load",
+    "make_paper_classifier",
+]

@@ -1,0 +1,31 @@
+"""What scikit-learn keeps private and is used here, all of it in one place.
+
+pyproject.toml allows the versions of scikit-learn that the tests pass with, so that a
+newer one which renames something here is not installed by surprise.
+"""
+
+from sklearn.base import _fit_context as fit_context
+from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_params,
+)
+from sklearn.utils._set_output import _get_output_config as get_output_config
+from sklearn.utils.metaestimators import _BaseComposition as BaseComposition
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from sklearn.utils.validation import _num_samples as num_samples
+
+__all__ = [
+    "BaseComposition",
+    "HasMethods",
+    "Interval",
+    "StrOptions",
+    "check_sample_weight",
+    "fit_context",
+    "get_output_config",
+    "num_samples",
+    "safe_indexing",
+    "validate_params",
+]

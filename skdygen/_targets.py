@@ -1,0 +1,308 @@
+"""Texts and labels, checked and encoded once: one clear error before any training."""
+
+import numbers
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from ._sklearn_compat import check_sample_weight
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a fit knows of the labels; made once, and handed on from stage to stage.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+        The classes, sorted, as users write them.
+    codes : ndarray of shape (n_samples,) and dtype int64
+        Position of each given label in `classes`; -1 where there is none, or where its
+        weight is 0.
+    weights : ndarray of shape (n_samples,)
+        How much each label counts; 0 where there is none, 1 if no weights were given.
+    """
+
+    classes: np.ndarray
+    codes: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def labelled(self):
+        """Positions of the texts with a label, (n_labelled,)."""
+        return np.flatnonzero(self.codes >= 0)
+
+
+def make_targets(
+    y, sample_weight=None, *, missing_label=None, classes=None, n_samples=None
+):
+    """Check and encode labels and weights; arguments and errors of `encode_labels`.
+
+    A ValueError is also raised if there is not one weight for each sample, a weight is
+    negative or not finite, or labels of fewer than two classes have a positive weight.
+    """
+    classes, codes = encode_labels(
+        y, missing_label=missing_label, classes=classes, n_samples=n_samples
+    )
+    if sample_weight is None:
+        return Targets(classes, codes, (codes >= 0).astype(np.float64))
+    weights = check_sample_weight(
+        sample_weight, codes, dtype=np.float64, ensure_non_negative=True
+    )
+    counts = (codes >= 0) & (weights > 0)
+    n_classes = len(np.unique(codes[counts]))
+    if n_classes < 2:
+        raise ValueError(
+            f"sample_weight is positive for labels of {n_classes} class(es) only; a "
+            f"classifier needs at least two classes."
+        )
+    return Targets(
+        classes, np.where(counts, codes, -1), np.where(counts, weights, 0.0)
+    )
+
+
+def check_texts(X, *, name="X"):
+    """Validate a collection of texts.
+
+    Parameters
+    ----------
+    X : sequence of str
+        A list, tuple, 1-d array, Series or one-column frame or array.
+    name : str, default="X"
+        Name of the argument, used in error messages.
+
+    Returns
+    -------
+    texts : list of str of length n_samples
+
+    Raises
+    ------
+    TypeError
+        If `X` is no ordered collection, or one of its rows is no string; the first
+        such row is named.
+    ValueError
+        If `X` is a bare string, is empty, has several columns, or has a text that is
+        no valid Unicode.
+    """
+    if isinstance(X, (str, bytes)):
+        raise ValueError(
+            f"{name} is a single string, but a collection of texts is expected; "
+            f"for one text, pass [text]."
+        )
+    if not hasattr(X, "__len__") or isinstance(X, (dict, set, frozenset)):
+        raise TypeError(
+            f"{name} is a {type(X).__name__}, but an ordered collection of texts is "
+            f"expected: a list, a 1-d array, a Series or a one-column frame."
+        )
+    shape = getattr(X, "shape", None)
+    if shape is not None and len(shape) != 1:
+        if len(shape) != 2 or shape[1] != 1:
+            raise ValueError(
+                f"{name} has shape {tuple(shape)}, but one text per row is expected; "
+                f"select the column that holds the texts."
+            )
+        X = np.asarray(X)[:, 0]
+    texts = _to_list(X)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(
+                f"{name} must hold strings, but row {row} is {text!r} "
+                f"({type(text).__name__}); drop the row, or put a text there "
+                f"(an empty string is allowed)."
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{name} has a text that is no valid Unicode in row {row}: "
+                f"{error.reason}; repair it with "
+                f"text.encode(errors='replace').decode()."
+            ) from error
+    if not texts:
+        raise ValueError(f"{name} is empty: at least one text is needed.")
+    return texts
+
+
+def encode_labels(
+    y, *, missing_label=None, classes=None, n_samples=None, min_classes=2, name="y"
+):
+    """Turn labels into integer codes, with -1 where there is no label.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Labels: strings, integers, booleans, or floats with integral values.
+    missing_label : object, default=None
+        The value that means "no label". None: every row must have a label. NaN: all
+        null values (None, NaN, `pandas.NA`, `pandas.NaT`) mean "no label".
+    classes : ndarray of shape (n_classes,), default=None
+        The classes, sorted; None takes those found in `y`.
+    n_samples : int, default=None
+        The length that `y` must have; None accepts any.
+    min_classes : {1, 2}, default=2
+        Number of classes that `y` must hold, at least.
+    name : str, default="y"
+        Name of the argument, used in error messages.
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+        The classes, sorted.
+    codes : ndarray of shape (n_samples,) and dtype int64
+        Position of each label in `classes`; -1 where there is no label.
+
+    Raises
+    ------
+    TypeError
+        If the labels are of several types.
+    ValueError
+        If `y` is not one-dimensional, has another length than the texts, lacks
+        labels that `missing_label` does not announce, is continuous, has fewer than
+        `min_classes` classes, or has a class that is not in `classes`.
+    """
+    values = _label_column(y, name)
+    if n_samples is not None and len(values) != n_samples:
+        raise ValueError(
+            f"X has {n_samples} texts but {name} has {len(values)} labels; "
+            f"pass one label per text."
+        )
+    is_missing = _find_missing(values, missing_label, name)
+    given, rows = values[~is_missing], np.flatnonzero(~is_missing)
+    if given.dtype == object:
+        given = _unify_objects(given, rows, name)
+    if len(given):
+        _check_discrete(given, name)
+    found = np.unique(given)
+    _check_n_classes(found, min_classes, is_missing, missing_label, name)
+    classes = found if classes is None else classes
+    codes = np.full(len(values), -1, dtype=np.int64)
+    codes[rows] = _positions(given, classes, rows, name)
+    return classes, codes
+
+
+def _show(labels, position=0):
+    """Write a label the way users write it, not as a numpy scalar."""
+    return repr(labels[position : position + 1].tolist()[0])
+
+
+def _to_list(X):
+    """Make a list of a container, by its own method if it has one."""
+    for method in ("tolist", "to_pylist", "to_list"):
+        if hasattr(X, method):
+            return getattr(X, method)()
+    return list(X)
+
+
+def _label_column(y, name):
+    """Return `y` as a 1-d array that keeps the labels' own types."""
+    if y is None:
+        raise ValueError(
+            f"This estimator requires {name} to be passed, but the target {name} is "
+            f"None: pass one label per text."
+        )
+    if hasattr(y, "__array__") and not hasattr(y, "__len__"):
+        y = np.asarray(y)
+    is_ordered = hasattr(y, "__len__") and not isinstance(y, (dict, set, frozenset))
+    if isinstance(y, (str, bytes)) or not is_ordered:
+        raise ValueError(
+            f"{name} is a {type(y).__name__}, but one label per text is expected."
+        )
+    if getattr(y, "shape", None) is None:
+        column = np.empty(len(y), dtype=object)
+        for row, label in enumerate(_to_list(y)):  # lists would be taken for columns
+            column[row] = label
+        return column
+    column = np.asarray(y)
+    if column.ndim == 2 and column.shape[1] == 1:
+        column = column_or_1d(column, warn=True)
+    if column.ndim != 1:
+        raise ValueError(
+            f"{name} has shape {column.shape}, but one label per text is expected; "
+            f"select the column that holds the labels."
+        )
+    return column if column.dtype.kind in "biufU" else column.astype(object)
+
+
+def _find_missing(values, missing_label, name):
+    """Tell which rows have no label, (n_samples,) of bool."""
+    is_null = np.asarray(pd.isna(values), dtype=bool)
+    if missing_label is not None and pd.isna(missing_label):
+        return is_null
+    if is_null.any():
+        row = int(np.argmax(is_null))
+        raise ValueError(
+            f"{name} has no label in row {row} ({_show(values, row)}); drop such rows, "
+            f"or pass missing_label=np.nan to keep their texts without a label."
+        )
+    if missing_label is None:
+        return is_null
+    return np.array([value == missing_label for value in values], dtype=bool)
+
+
+def _unify_objects(given, rows, name):
+    """Give labels held as objects the type they share."""
+    kinds = (str, (bool, np.bool_), numbers.Integral, numbers.Real)
+    for kind in kinds:
+        if len(given) and isinstance(given[0], kind):
+            break
+    else:
+        kind = object
+    for row, label in zip(rows, given, strict=True):
+        is_bool_among_others = isinstance(label, (bool, np.bool_)) and kind != kinds[1]
+        if kind is object or not isinstance(label, kind) or is_bool_among_others:
+            raise TypeError(
+                f"{name} mixes types or holds a type that is no label: row {row} is "
+                f"{label!r} ({type(label).__name__}), row {rows[0]} is {_show(given)} "
+                f"({type(given[0]).__name__}); use strings, integers or booleans, "
+                f"one type throughout."
+            )
+    return np.array(given.tolist())
+
+
+def _check_discrete(given, name):
+    """Raise an error if labels are numbers that stand for no classes."""
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise ValueError(
+            f"{name} contains infinity, but classes are expected: strings, integers or "
+            f"booleans."
+        )
+    try:
+        check_classification_targets(given)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} holds continuous values such as {_show(given)}, but classes are "
+            f"expected: strings, integers or booleans."
+        ) from error
+
+
+def _check_n_classes(classes, min_classes, is_missing, missing_label, name):
+    """Raise an error if there are too few classes to learn from."""
+    if len(classes) >= min_classes:
+        return
+    found = f"one class only, {_show(classes)}" if len(classes) else "no label at all"
+    hint = ""
+    if is_missing.any():
+        hint = (
+            f"; {int(is_missing.sum())} rows equal missing_label={missing_label!r} "
+            f"and count as unlabelled"
+        )
+    raise ValueError(
+        f"{name} has {found}{hint}; "
+        + ("a classifier needs at least two classes.", "pass labels.")[min_classes < 2]
+    )
+
+
+def _positions(given, classes, rows, name):
+    """Position of each label in the classes, (n_labelled,)."""
+    codes = np.searchsorted(classes, given).clip(max=len(classes) - 1)
+    unknown = classes[codes] != given
+    if unknown.any():
+        first = int(np.argmax(unknown))
+        raise ValueError(
+            f"{name} has the label {_show(given, first)} in row {rows[first]}, which "
+            f"is not among the classes {classes.tolist()} seen before."
+        )
+    return codes

@@ -1,0 +1,4 @@
+from ._dirichlet_vae import DirichletVAE
+from ._transition import TransitionMatrixDenoiser
+
+__all__ = ["DirichletVAE", "TransitionMatrixDenoiser"]

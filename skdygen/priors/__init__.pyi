@@ -1,0 +1,6 @@
+from ._consensus import ConsensusPrior
+from ._knn import TrajectoryKNNPrior
+from ._linear import ClassifierPrior
+from ._uniform import UniformPrior
+
+__all__ = ["ClassifierPrior", "ConsensusPrior", "TrajectoryKNNPrior", "UniformPrior"]
