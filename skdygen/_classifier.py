@@ -1,46 +1,54 @@
-"""The classifier: three stages in a pipeline, and what their posterior says."""
+"""The classifier: targets, three stages, decisions, and a final estimator."""
 
 import logging
 import os
 from contextlib import suppress
 from numbers import Real
 
+import joblib
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_random_state, get_tags
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils import check_random_state, compute_class_weight, get_tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import (
-    _num_samples,
-    check_is_fitted,
-    check_memory,
-)
+from sklearn.utils.validation import check_is_fitted, check_memory
 
-from ._correction import correct_labels, estimate_transition_matrix, judge_labels
-from ._persistence import FolderMixin
+from . import __version__, denoisers, dynamics, priors
+from ._decisions import correct_labels, estimate_transition_matrix, judge_labels
+from ._fit_weighted import fit_weighted
+from ._sklearn_compat import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    fit_context,
+    num_samples,
+)
+from ._storage import StorageMixin
+from ._targets import make_targets
 from ._trajectories import Trajectories, check_trajectories
-from .base import BaseDenoiser, BaseDynamics
-from .denoisers import DirichletVAE
-from .dynamics import LanguageModelDynamics
-from .priors import ConsensusPrior
+from .base import BaseDenoiser, BaseDynamics, BasePrior, TextInputMixin, fitting
 from .priors._clean_set import BaseCleanSetPrior
-from .utils._memory import LoggedMemory
-from .utils._mixins import TextInputMixin
-from .utils._validation import encode_labels, fitting
-from .utils._weights import fit_weighted, weigh, weigh_classes
 
 logger = logging.getLogger(__name__)
 
+# Where the default of each stage is found, which may need torch, when it is needed.
 _STAGES = {
-    "dynamics": LanguageModelDynamics,
-    "prior": ConsensusPrior,
-    "denoiser": DirichletVAE,
+    "dynamics": (dynamics, "LanguageModelDynamics"),
+    "prior": (priors, "ConsensusPrior"),
+    "denoiser": (denoisers, "DirichletVAE"),
 }
 
 
+def _default_stage(name):
+    """Make a stage that is not given."""
+    module, cls = _STAGES[name]
+    return getattr(module, cls)()
+
+
 def _final_estimator_has_predict_proba(classifier):
+    """Tell whether there are probabilities, once fitted or before."""
     final = getattr(classifier, "final_estimator_", classifier.final_estimator)
     return final is None or hasattr(final, "predict_proba")
 
@@ -56,11 +64,57 @@ def _check_epochs(stages):
                 prior._check_epoch(n_epochs)
 
 
-def _transform(dynamics, X):
-    return dynamics.transform(X)
+def _fit_stage(stage, X, targets, y, sample_weight, version):
+    """Fit a stage, and give it and what it makes of the training texts.
+
+    Ours take `Targets`; a stage made of others, such as a Pipeline, takes labels. The
+    version of this package is there for caches: another one fits anew.
+    """
+    if isinstance(stage, BaseDynamics):
+        return stage, stage._fit_targets(X, targets, record=True)
+    if isinstance(stage, BasePrior):
+        return stage, stage._fit_targets(X, targets)
+    return stage, fit_weighted(stage, X, y, sample_weight, method="fit_transform")
 
 
-class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimator):
+def _replay(stage, X, version):
+    """Replay texts that are checked already."""
+    if isinstance(stage, BaseDynamics):
+        return stage._replay(X)
+    return stage.transform(X)
+
+
+def _log_reuse(metadata):
+    """Log that a result was taken from a cache, by what joblib has written of it."""
+    arguments = metadata.get("input_args", {})
+    logger.info(
+        "taken from the cache: %s of %s, which took %.1f s",
+        "fit" if "targets" in arguments else "replay",
+        arguments.get("stage", "?").partition("(")[0],
+        metadata.get("duration", float("nan")),
+    )
+    return True
+
+
+def _weigh_classes(class_weight, classes):
+    """Weight of each class, (n_classes,); 1 for "balanced", which is estimated later."""
+    if not isinstance(class_weight, dict):
+        return np.ones(len(classes))
+    for label, weight in class_weight.items():
+        if label not in classes.tolist():
+            raise ValueError(
+                f"class_weight has the label {label!r}, which is not among the classes "
+                f"{classes.tolist()}."
+            )
+        if not (isinstance(weight, Real) and 0 < weight < np.inf):
+            raise ValueError(
+                f"class_weight has {weight!r} for the class {label!r}; a positive "
+                f"number is needed."
+            )
+    return compute_class_weight(class_weight, classes=classes, y=classes)
+
+
+class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimator):
     """Classify texts after learning from labels of which an unknown share is wrong.
 
     Three stages, each an estimator of its own, in a scikit-learn pipeline [1]_: a
@@ -98,6 +152,9 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
     missing_label : object, default=None
         The value in `y` that means "no label", such as -1. NaN stands for all null
         values; None: every text must have a label.
+    store_trajectories : bool, default=False
+        Whether the trajectories of the training texts are kept as `trajectories_`, so
+        that displays and reports replay nothing.
     memory : str, path or joblib.Memory, default=None
         Caches the fitted first and second stage, as in `sklearn.pipeline.Pipeline`, and
         the dynamics of texts that predictions are asked for: a search over parameters
@@ -117,6 +174,8 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         Corrected labels of the training texts.
     label_distributions_ : ndarray of shape (n_samples, n_classes)
         Posterior over the true label of the training texts.
+    label_quality_ : ndarray of shape (n_samples,)
+        Posterior probability of each given label; NaN where none is given.
     noise_rate_ : float
         Estimated share of wrong labels: that of the given labels that are not the most
         probable class of their text.
@@ -128,6 +187,8 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         The fitted stages.
     dynamics_, prior_, denoiser_ : estimator
         The same, one by one; `dynamics_` is missing if `dynamics` is "precomputed".
+    trajectories_ : Trajectories of n_samples texts
+        Those of the training texts, with their prior; if `store_trajectories` is set.
     final_estimator_ : classifier
         The fitted final estimator, if there is one.
 
@@ -168,6 +229,7 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         ],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "missing_label": "no_validation",
+        "store_trajectories": ["boolean"],
         "memory": [str, os.PathLike, HasMethods(["cache"]), None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -183,6 +245,7 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         correction_threshold="auto",
         class_weight=None,
         missing_label=None,
+        store_trajectories=False,
         memory=None,
         random_state=None,
         verbose=0,
@@ -194,6 +257,7 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         self.correction_threshold = correction_threshold
         self.class_weight = class_weight
         self.missing_label = missing_label
+        self.store_trajectories = store_trajectories
         self.memory = memory
         self.random_state = random_state
         self.verbose = verbose
@@ -212,10 +276,10 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         self : object
             This estimator.
         """
-        for stage, default in _STAGES.items():
+        for stage in _STAGES:
             is_nested = any(name.startswith(f"{stage}__") for name in params)
             if is_nested and params.get(stage, getattr(self, stage)) is None:
-                params[stage] = default()
+                params[stage] = _default_stage(stage)
         return super().set_params(**params)
 
     def _validate_params(self):
@@ -236,7 +300,7 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
                 stage._validate_params()
 
     # Nested validation comes first: everything is checked before anything is trained.
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None):
         """Learn from texts and labels that may be wrong.
 
@@ -266,34 +330,50 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         stages = self._make_stages()
         _check_epochs(stages)
         X = self._check_X(X, stages.get("dynamics"))
-        classes, codes = encode_labels(
+        targets = make_targets(
             y,
+            sample_weight,
             missing_label=self.missing_label,
             classes=X.classes if isinstance(X, Trajectories) else None,
-            n_samples=_num_samples(X),
+            n_samples=num_samples(X),
         )
-        codes, weights = weigh(sample_weight, codes)
-        class_weight = weigh_classes(self.class_weight, classes)
+        class_weight = _weigh_classes(self.class_weight, targets.classes)
         with fitting(self):
-            self.classes_, self.class_weight_ = classes, class_weight
-            self._fit(stages, X, y, codes, weights, sample_weight)
+            self.classes_, self.class_weight_ = targets.classes, class_weight
+            trajectories = self._fit_stages(stages, X, targets, y, sample_weight)
+            if self.store_trajectories:
+                self.trajectories_ = trajectories
+            self._decide(targets)
+            if self.final_estimator is not None:
+                self._fit_final_estimator(X, targets)
         return self
 
-    def _fit(self, stages, X, y, codes, weights, sample_weight):
-        self.pipeline_ = Pipeline(list(stages.items()), memory=self._cache())
-        # The stages get what this fit was given; there is nothing to request.
-        fit_weighted(self.pipeline_, X, y, sample_weight)
-        self.pipeline_.memory = self._folder()
-        for name, stage in self.pipeline_.named_steps.items():
+    def _fit_stages(self, stages, X, targets, y, sample_weight):
+        """Fit one stage after the other, and give the trajectories with their prior."""
+        fit_stage = self._cached(_fit_stage)
+        for name in list(stages)[:-1]:
+            stages[name], X = fit_stage(
+                stages[name], X, targets, y, sample_weight, __version__
+            )
+            check_trajectories(X)
+        stages["denoiser"]._fit_targets(X, targets)
+        for name, stage in stages.items():
             setattr(self, f"{name}_", stage)
+        self.pipeline_ = Pipeline(list(stages.items()))
+        return X
 
+    def _decide(self, targets):
+        """Draw the conclusions from the posterior of the training texts."""
+        codes, weights = targets.codes, targets.weights
         self.label_distributions_ = self.denoiser_.label_distributions_
+        suggested, _, self.label_quality_, _ = judge_labels(
+            self.label_distributions_, codes
+        )
         if self.class_weight == "balanced":
             shares = self.label_distributions_.mean(axis=0)
             self.class_weight_ = np.divide(
                 1, len(shares) * shares, out=np.ones_like(shares), where=shares > 0
             )
-        suggested = self.label_distributions_.argmax(axis=1)
         self.noise_rate_ = float(np.average(suggested != codes, weights=weights))
         logger.info("estimated share of wrong labels: %.3f", self.noise_rate_)
         self.noise_transition_matrix_ = estimate_transition_matrix(
@@ -313,21 +393,19 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
             self.correction_threshold,
         )
         self.transduction_ = self.classes_[corrected]
-        self._given_codes = codes
+        self._given_codes, self._corrected_codes = codes, corrected
         n_changed = int(((corrected != codes) & (codes >= 0)).sum())
-        logger.info("changed %d of %d given labels", n_changed, (codes >= 0).sum())
-        if self.final_estimator is not None:
-            self._fit_final_estimator(X, corrected, codes, weights)
+        logger.info("changed %d of %d given labels", n_changed, len(targets.labelled))
 
     def _make_stages(self):
         """Clone the stages and hand down what is set here and not there."""
         rng = check_random_state(self.random_state)
         stages = {}
-        for name, default in _STAGES.items():
+        for name in _STAGES:
             stage = getattr(self, name)
-            if isinstance(stage, str):
+            if isinstance(stage, str):  # "precomputed"
                 continue
-            stage = default() if stage is None else clone(stage)
+            stage = _default_stage(name) if stage is None else clone(stage)
             inherited = {}
             for key, value in sorted(stage.get_params().items()):
                 parameter = key.rpartition("__")[2]
@@ -350,14 +428,19 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
                         part.set_output(transform="default")
         return stages
 
-    def _folder(self):
+    def _cached(self, function):
+        """Have the results of a function taken from `memory`, and say so in the log."""
         is_path = isinstance(self.memory, os.PathLike)
-        return os.fspath(self.memory) if is_path else self.memory
-
-    def _cache(self):
-        return LoggedMemory(check_memory(self._folder()))
+        memory = check_memory(os.fspath(self.memory) if is_path else self.memory)
+        params = {}
+        if isinstance(
+            memory, joblib.Memory
+        ):  # which calls this where it finds a result
+            params["cache_validation_callback"] = _log_reuse
+        return memory.cache(function, **params)
 
     def _check_X(self, X, dynamics):
+        """Validate what the first stage is to read."""
         if dynamics is None:
             return check_trajectories(X)
         if isinstance(dynamics, BaseDynamics):
@@ -366,10 +449,13 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
             return checked if get_tags(dynamics).input_tags.string else X
         return X  # a stage made of others, such as a Pipeline, knows what it takes
 
-    def _fit_final_estimator(self, X, corrected, codes, weights):
+    def _fit_final_estimator(self, X, targets):
+        """Fit it on the texts with corrected labels, weighted by their probability."""
         estimator = clone(self.final_estimator)
+        corrected, weights = self._corrected_codes, targets.weights
         # A text whose label does not count has one now, like any other.
-        weights = np.where(codes >= 0, weights, weights[codes >= 0].mean())
+        mean = weights[targets.labelled].mean()
+        weights = np.where(targets.codes >= 0, weights, mean)
         weights *= self.class_weight_[corrected]
         weights *= self.label_distributions_[np.arange(len(corrected)), corrected]
         try:
@@ -406,12 +492,10 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
         return self.classes_[self._posterior(X).argmax(axis=1)]
 
     def _posterior(self, X):
+        """Posterior of texts that are checked already, (n_samples, n_classes)."""
         if hasattr(self, "dynamics_"):
-            transform = self._cache().cache(_transform)
-            X = transform(self.dynamics_, X)
-            found = self.pipeline_[1:].predict_proba(X)
-        else:
-            found = self.pipeline_.predict_proba(X)
+            X = self._cached(_replay)(self.dynamics_, X, __version__)
+        found = self.denoiser_.predict_proba(self.prior_.transform(X))
         if (self.class_weight_ == 1).all():
             return found
         weighted = found * self.class_weight_
@@ -457,8 +541,6 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimato
             - confidence: the probability of the suggested class;
             - quality: the probability of the given class.
         """
-        import pandas as pd
-
         check_is_fitted(self)
         given = self._given_codes
         suggested, confidence, quality, is_issue = judge_labels(

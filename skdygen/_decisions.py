@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
-from .utils._weights import lowest
+from .priors._clean_set import lowest
 
 _SUREST_SHARE = 0.25
 _ERROR_OF_SUREST = 0.05

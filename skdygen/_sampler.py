@@ -3,17 +3,15 @@
 from numbers import Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, _fit_context, clone
-from sklearn.utils import _safe_indexing
-from sklearn.utils._param_validation import Interval
+from sklearn.base import BaseEstimator, clone
 
 from ._classifier import DyGenClassifier
-from ._persistence import FolderMixin
-from .utils._mixins import TextInputMixin
-from .utils._validation import fitting
+from ._sklearn_compat import Interval, fit_context, safe_indexing
+from ._storage import StorageMixin
+from .base import TextInputMixin, fitting
 
 
-class DyGenCorrector(TextInputMixin, FolderMixin, BaseEstimator):
+class DyGenCorrector(TextInputMixin, StorageMixin, BaseEstimator):
     """Give back texts with corrected labels, for any classifier to be trained on.
 
     A step of `imblearn.pipeline.Pipeline`: when the pipeline is fitted the classifier
@@ -78,7 +76,7 @@ class DyGenCorrector(TextInputMixin, FolderMixin, BaseEstimator):
             params["classifier"] = DyGenClassifier()
         return super().set_params(**params)
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit_resample(self, X, y, sample_weight=None):
         """Correct the labels.
 
@@ -105,7 +103,7 @@ class DyGenCorrector(TextInputMixin, FolderMixin, BaseEstimator):
         """
         classifier = DyGenClassifier() if self.classifier is None else self.classifier
         classifier = clone(classifier).fit(X, y, sample_weight=sample_weight)
-        corrected = np.searchsorted(classifier.classes_, classifier.transduction_)
+        corrected = classifier._corrected_codes
         quality = classifier.label_distributions_[np.arange(len(corrected)), corrected]
         kept = np.flatnonzero(quality >= self.min_quality)
         if len(np.unique(corrected[kept])) < 2:
@@ -117,4 +115,4 @@ class DyGenCorrector(TextInputMixin, FolderMixin, BaseEstimator):
         with fitting(self):
             self.classifier_ = classifier
             self.sample_indices_ = kept
-        return _safe_indexing(X, kept), classifier.transduction_[kept]
+        return safe_indexing(X, kept), classifier.transduction_[kept]

@@ -1,4 +1,5 @@
 """Stand-in until storage by skops lands."""
+
 import os, tempfile
 from contextlib import contextmanager
 from pathlib import Path

@@ -59,9 +59,7 @@ def make_targets(
             f"sample_weight is positive for labels of {n_classes} class(es) only; a "
             f"classifier needs at least two classes."
         )
-    return Targets(
-        classes, np.where(counts, codes, -1), np.where(counts, weights, 0.0)
-    )
+    return Targets(classes, np.where(counts, codes, -1), np.where(counts, weights, 0.0))
 
 
 def check_texts(X, *, name="X"):

@@ -309,7 +309,7 @@ class BasePrior(
 
     @abstractmethod
     def _fit_prior(self, trajectories, targets):
-        """Learn from `Targets`; give the training texts' prior, (n_samples, n_classes)."""
+        """Learn from `Targets`; give the texts their prior, (n_samples, n_classes)."""
 
     @abstractmethod
     def _prior(self, trajectories):

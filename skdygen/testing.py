@@ -18,11 +18,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
 
-from .._trajectories import Trajectories
-from ..base import BaseDenoiser, BasePrior
-from ..datasets import make_texts
-from ..dynamics import IncrementalDynamics
-from ..priors import ClassifierPrior
+from ._trajectories import Trajectories
+from .base import BaseDenoiser, BasePrior
+from .datasets import make_texts
+from .dynamics import IncrementalDynamics
+from .priors import ClassifierPrior
 
 __all__ = ["check_estimator", "estimator_checks_generator", "parametrize_with_checks"]
 
@@ -50,7 +50,7 @@ def check_estimator(estimator):
     Examples
     --------
     >>> from skdygen.priors import UniformPrior
-    >>> from skdygen.utils.estimator_checks import check_estimator
+    >>> from skdygen.testing import check_estimator
     >>> check_estimator(UniformPrior())
     """
     for checked, check in estimator_checks_generator(estimator):
@@ -75,7 +75,7 @@ def estimator_checks_generator(estimator):
     Examples
     --------
     >>> from skdygen.priors import UniformPrior
-    >>> from skdygen.utils.estimator_checks import estimator_checks_generator
+    >>> from skdygen.testing import estimator_checks_generator
     >>> _, check = next(estimator_checks_generator(UniformPrior()))
     >>> check.__name__
     'check_parameters'
@@ -102,7 +102,7 @@ def parametrize_with_checks(estimators):
     Examples
     --------
     >>> from skdygen.priors import UniformPrior
-    >>> from skdygen.utils.estimator_checks import parametrize_with_checks
+    >>> from skdygen.testing import parametrize_with_checks
     >>> @parametrize_with_checks([UniformPrior()])
     ... def test_my_stages(estimator, check):
     ...     check(estimator)

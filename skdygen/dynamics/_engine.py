@@ -1,193 +1,483 @@
-"""The training loop of the branches."""
+"""Stage 1 from top to bottom: load, cut, train, record, keep, replay.
+
+`fit` prepares and `_train` is the training loop, for all branches at once; `Networks`
+replays what they have given. Parameters are read from the `LanguageModelDynamics` that
+is being fitted, `stage` here.
+"""
 
 import logging
-import math
 import time
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import torch
+from sklearn.random_projection import GaussianRandomProjection
+from sklearn.utils import check_random_state, gen_batches
 from tqdm.auto import tqdm
 from transformers import get_linear_schedule_with_warmup
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from ..utils._processes import distribute, mean_everywhere, own_share
-from ..utils._storage import batches
-from ..utils._torch import autocast, fewer_rows
-from ._checkpoint import restore_training, training_state
-from ._dropout import fast_dropout
+from .. import _torch
+from .._trajectories import Trajectories, allocate
+from ._checkpoint import Checkpoint, hash_fit
+from ._frozen import Backbone
+from ._hub import load_sentence_transformer
+from ._networks import Branch, Branches, HiddenLayer, coregularized_loss, is_head
 
 logger = logging.getLogger(__name__)
 
-_BATCHES_SORTED_TOGETHER = 50
 _STEPS_BETWEEN_CHECKS = 50  # of the loss: each waits for the device
+# Distance of embeddings of length 1. Devices and libraries differ by far less.
+_SAME_EMBEDDING = 1e-2
+# Parameters that say where and how fitted networks compute.
+_OF_A_REPLAY = (
+    "model", "batch_size", "max_tokens", "device", "max_nbytes", "temp_folder",
+    "verbose",
+)  # fmt: skip
 
 
-def train(
-    branches, inputs, targets, weights, loss, *, n_epochs, batch_size, max_tokens,
-    learning_rate, head_learning_rate, weight_decay, warmup, max_grad_norm, device,
-    dtype, rng, observe, observed_epochs, resume_from=None, verbose,
-):  # fmt: skip
-    """Fine-tune all branches together on the same batches.
+@dataclass
+class FineTuned:
+    """What a fit comes to besides trajectories, see `LanguageModelDynamics`."""
 
-    Parameters
-    ----------
-    branches : Branches
-        The networks, trained in place.
-    inputs : Inputs of n_samples texts
-        What they read.
-    targets : ndarray of shape (n_samples,)
-        Classes as 0..n_classes-1; texts with -1 have no loss.
-    weights : ndarray of shape (n_samples,)
-        How much the texts count, in proportion to each other.
-    loss : callable
-        Takes logits (n_branches, n_rows, n_classes), targets (n_rows,), weights
-        (n_rows,) and the number of the epoch, from 0; gives a scalar.
-    n_epochs, batch_size, max_tokens, learning_rate, head_learning_rate
-        As in `LanguageModelDynamics`.
-    weight_decay, warmup, max_grad_norm
-        As in `LanguageModelDynamics`.
-    device : torch.device
-        Where to train.
-    dtype : torch.dtype or None
-        Type of the matrix products, for `torch.autocast`.
-    rng : RandomState
-        Source of the order of the texts.
-    observe : callable or None
-        Is given the number of the epoch, and the positions, embeddings and logits of
-        each batch that is trained on.
-    observed_epochs : collection of int
-        The epochs, from 0, in which `observe` is called; none if it is None.
-    resume_from : Resumed, default=None
-        Where to go on; None begins. The arguments have to be the same as then.
-    verbose : int
-        Show a progress bar if positive.
+    precision: str
+    fingerprint: np.ndarray
+    projection: GaussianRandomProjection | None
+    n_features_out: int
+    snapshots: list = field(default_factory=list)
+    history: dict = field(default_factory=lambda: {"loss": [], "tokens_per_second": []})
 
-    Yields
-    ------
-    epoch : int
-        Number of each epoch, from 0, when it is over.
-    get_state : callable
-        Gives what `resume_from.training` has to be in order to go on from here.
 
-    Raises
-    ------
-    FloatingPointError
-        If the loss is not finite.
-    RuntimeError
-        If there is not memory enough for a single text, or, where several processes
-        fit together, for a batch.
-    """
-    labelled = np.flatnonzero(targets >= 0)
-    targets = torch.from_numpy(targets).to(device)
-    weights = weights / weights[labelled].mean()
-    weights = torch.from_numpy(weights).float().to(device)
-    orders = []
-    for _ in range(n_epochs):
-        drawn = length_grouped_batches(inputs.lengths[labelled], batch_size, rng)
-        orders.append(
-            [
-                rows
-                for batch in drawn
-                for rows in inputs.cut(labelled[batch], batch_size, max_tokens)
-            ]
+def fit(stage, texts, targets, *, record):
+    """Fine-tune all branches; give `FineTuned` and, if asked for, `Trajectories`."""
+    device = _torch.find_device(stage.device)
+    precision = _torch.choose_precision(stage.precision, device)
+    model = _load_model(stage)
+    rng = check_random_state(stage.random_state)
+    key = None
+    if stage.checkpoint_dir is not None:
+        is_seeded = stage.random_state is not None
+        random_state = _torch.same_everywhere(rng.get_state() if is_seeded else None)
+        key = hash_fit(
+            stage, model, texts, targets, record, precision, str(device), random_state
         )
-    n_steps = sum(map(len, orders))
+    checkpoint = Checkpoint(stage.checkpoint_dir, key)
+    resumed = _torch.same_everywhere(checkpoint.read())
+    seed = _torch.same_everywhere(rng.randint(np.iinfo(np.int32).max))
+    if resumed is not None:  # without a random state, the interrupted fit drew another
+        seed = resumed["seed"]
+    with _torch.seeded(seed, device):
+        backbone = Backbone(model, stage, device, precision)
+        branches = _make_branches(stage, backbone, len(targets.classes))
+        return _train(
+            stage, backbone, branches, texts, targets, record, seed, checkpoint, resumed
+        )
 
-    parameters = branches.trained_parameters()
-    heads = [p for name, p in parameters.items() if _is_head(name)]
-    bodies = [p for name, p in parameters.items() if not _is_head(name)]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": bodies, "lr": learning_rate},
-            {"params": heads, "lr": head_learning_rate},
-        ],
-        weight_decay=weight_decay,
-        fused=torch.device(device).type in ("cpu", "cuda"),
-    )
-    schedule = get_linear_schedule_with_warmup(
-        optimizer, num_warmup_steps=int(warmup * n_steps), num_training_steps=n_steps
-    )
 
-    get_state = partial(training_state, branches, optimizer, schedule, device)
+def _train(
+    stage, backbone, branches, texts, targets, record, seed, checkpoint, resumed
+):
+    """Train the branches, and record and keep what is asked for after each epoch."""
+    device, precision = backbone.device, backbone.precision
+    logger.info(
+        "fine-tuning %d branches of %s on %s in %s: %d texts, %d without a label",
+        stage.n_branches, stage.model, device, precision, len(texts),
+        len(texts) - len(targets.labelled),
+    )  # fmt: skip
+    projection = _make_projection(stage, branches.n_features, seed)
+    result = FineTuned(
+        precision=precision,
+        fingerprint=backbone.fingerprint(),
+        projection=projection,
+        n_features_out=stage.n_components or branches.n_features,
+    )
+    index = _torch.processes().process_index
+    if index:  # each process draws a dropout of its own
+        _torch.seed_torch(seed + index, device)
+
+    # The part of the model that is not trained is computed here, once per text.
+    inputs = backbone.encode(texts)
+    epochs = recorded_epochs(stage)
+    in_training = _epochs_recorded_in_training(stage, epochs)
+    recorder = None
+    if record:
+        trajectories = _allocate(stage, backbone, result.n_features_out, len(texts))
+        backbone.embed(inputs, trajectories.initial)
+        recorder = Recorder(trajectories, epochs, projection)
+
+    order_of = _draw_batches(stage, inputs, targets.labelled, seed)
+    n_steps = sum(map(len, order_of))
+    codes = torch.from_numpy(targets.codes).to(device)
+    weights = targets.weights / targets.weights[targets.labelled].mean()
+    weights = torch.from_numpy(weights).float().to(device)
+    optimizer, schedule = _make_optimizer(stage, branches, n_steps, device)
+    training = TrainingState(branches, optimizer, schedule, device)
+
     first_epoch = 0
-    if resume_from is not None:
-        first_epoch = resume_from.epoch + 1
-        restore_training(resume_from.training, branches, optimizer, schedule, device)
+    if resumed is not None:
+        first_epoch = resumed["epoch"] + 1
+        training.restore(resumed["training"])
+        result.snapshots = [array.numpy().tobytes() for array in resumed["snapshots"]]
+        result.history = resumed["history"]
+        if record:
+            recorder.restore(resumed["dynamics"])
 
-    network = distribute(branches)
-    most_rows = batch_size  # whose gradients are computed at once
+    network = _torch.distribute(branches)
+    add_gradients = partial(_add_gradients, network, backbone, inputs, codes, weights)
+    n_without_pull = _warmup_epochs(stage.coregularization_warmup, stage.n_epochs)
+    n_rows = stage.batch_size  # whose gradients are computed at once
     progress = tqdm(
-        total=n_steps, desc="fine-tuning", unit="batch", disable=not verbose,
-        initial=sum(map(len, orders[:first_epoch])),
+        total=n_steps, desc="fine-tuning", unit="batch", disable=not stage.verbose,
+        initial=sum(map(len, order_of[:first_epoch])),
     )  # fmt: skip
     with progress:
-        for epoch, order in enumerate(orders[first_epoch:], start=first_epoch):
-            branches.train()
+        for epoch in range(first_epoch, stage.n_epochs):
+            pull = stage.coregularization if epoch >= n_without_pull else 0.0
+            order = order_of[epoch]
             losses = torch.zeros(len(order), device=device)
             n_tokens, start = 0, time.perf_counter()
+            branches.train()
             for step, batch in enumerate(order):
-                rows, share = own_share(batch)
-                targeted = partial(_targeted, loss, targets, weights, epoch, share)
+                rows, share = _torch.own_share(batch)
                 while True:
                     try:
-                        losses[step], seen = _add_gradients(
-                            network, inputs, rows, most_rows, targeted, device, dtype
-                        )
+                        losses[step], seen = add_gradients(rows, share, pull, n_rows)
                         break
                     except RuntimeError as error:
                         if network is not branches:  # the other processes wait
                             raise
-                        most_rows = fewer_rows(error, min(most_rows, len(rows)))
+                        n_rows = _torch.fewer_rows(error, min(n_rows, len(rows)))
                     optimizer.zero_grad(set_to_none=True)
-                torch.nn.utils.clip_grad_norm_(branches.parameters(), max_grad_norm)
+                torch.nn.utils.clip_grad_norm_(
+                    branches.parameters(), stage.max_grad_norm
+                )
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad(set_to_none=True)
-                if epoch in observed_epochs and share:
-                    for observed in seen:
-                        observe(epoch, *observed)
-                n_tokens += inputs.lengths[batch].sum()
-                if (step + 1) % _STEPS_BETWEEN_CHECKS == 0:
-                    some = mean_everywhere(losses[: step + 1])
-                    _check_finite(some, epoch)
-                    _show(progress, epoch, n_epochs, some, inputs, n_tokens, start)
+                if record and epoch in in_training and share:
+                    for one in seen:
+                        recorder.add(epoch, *one)
+                n_tokens += int(inputs.lengths[batch].sum())
                 progress.update()
-            losses = mean_everywhere(losses)
-            _check_finite(losses, epoch)
-            mean_loss = losses.mean().item()
-            _show(progress, epoch, n_epochs, losses, inputs, n_tokens, start)
-            logger.info("epoch %d of %d: loss %.4f", epoch + 1, n_epochs, mean_loss)
-            yield epoch, get_state
+                if (step + 1) % _STEPS_BETWEEN_CHECKS == 0 or step + 1 == len(order):
+                    found = _torch.mean_everywhere(losses[: step + 1])
+                    _check_finite(found, epoch)
+                    mean_loss = found.mean().item()
+                    speed = n_tokens / (time.perf_counter() - start)
+                    unit = "tokens/s" if inputs.has_tokens else "texts/s"
+                    progress.set_postfix(
+                        {"loss": f"{mean_loss:.4f}", unit: f"{speed:,.0f}"}
+                    )
+            logger.info(
+                "epoch %d of %d: loss %.4f", epoch + 1, stage.n_epochs, mean_loss
+            )
+            result.history["loss"].append(mean_loss)
+            result.history["tokens_per_second"].append(speed)
+
+            if epoch in epochs:
+                result.snapshots.append(branches.snapshot())
+                if record:
+                    is_left = (targets.codes < 0) | (epoch not in in_training)
+                    # With the weights as kept, so that a replay is the same.
+                    with branches.restored(result.snapshots[-1]):
+                        recorder.finish(
+                            epoch, np.flatnonzero(is_left), backbone, branches, inputs
+                        )
+            if checkpoint.is_kept:
+                checkpoint.write(
+                    epoch=epoch,
+                    seed=seed,
+                    training=training.get(),
+                    history=result.history,
+                    snapshots=[_as_tensor(snapshot) for snapshot in result.snapshots],
+                    dynamics=recorder.get(len(result.snapshots)) if record else [],
+                )
+    checkpoint.remove()
+    return result, trajectories if record else None
 
 
-def _show(progress, epoch, n_epochs, losses, inputs, n_tokens, start):
-    """Show the mean loss of this epoch, and its speed since `start`."""
-    unit = "tokens/s" if inputs.has_tokens else "texts/s"  # a text of one row counts 1
-    speed = n_tokens / (time.perf_counter() - start)
-    postfix = {"loss": f"{losses.mean().item():.4f}", unit: f"{speed:,.0f}"}
-    progress.set_postfix({"epoch": f"{epoch + 1}/{n_epochs}", **postfix})
-
-
-def _targeted(loss, targets, weights, epoch, share, logits, rows):
-    """Loss of some texts, as part of the mean over the processes."""
-    return share * loss(logits.float(), targets[rows], weights[rows], epoch)
-
-
-def _add_gradients(network, inputs, rows, most_rows, loss, device, dtype):
-    """Add up the gradients of a batch, computed for `most_rows` texts at a time.
+def _add_gradients(
+    network, backbone, inputs, codes, weights, rows, share, pull, n_rows
+):
+    """Add up the gradients of a batch, computed for `n_rows` texts at a time.
 
     Returns the loss, and positions, embeddings and logits of each part.
     """
     total, seen = 0.0, []
-    for part in batches(len(rows), most_rows):
+    for part in gen_batches(len(rows), n_rows):
         few = rows[part]
-        with autocast(dtype, device), fast_dropout(device):
-            embeddings, logits = network(inputs.batch(few, device))
-        part_loss = len(few) / len(rows) * loss(logits, few)
-        part_loss.backward()
-        total = total + part_loss.detach()
+        with _torch.autocast(backbone.precision, backbone.device):
+            embeddings, logits = network(inputs.batch(few, backbone.device))
+        loss = coregularized_loss(logits.float(), codes[few], weights[few], pull)
+        loss = share * len(few) / len(rows) * loss
+        loss.backward()
+        total = total + loss.detach()
         seen.append((few, embeddings.detach(), logits.detach()))
     return total, seen
+
+
+class Recorder:
+    """Fills in the trajectories of a set of texts, epoch by epoch."""
+
+    def __init__(self, trajectories, epochs, projection=None):
+        self.trajectories = trajectories
+        self.epochs = epochs
+        self.projection = projection
+        self._own = []  # rows that this process has recorded in this epoch
+
+    def add(self, epoch, rows, embeddings, logits):
+        """Record what the networks say of a batch, each (n_branches, n_rows, ...)."""
+        position = self.epochs.index(epoch)
+        seen = _as_array(embeddings)
+        if self.projection is not None:
+            seen = seen @ self.projection.components_.T
+        self.trajectories.embeddings[:, :, position][rows] = seen
+        self.trajectories.probabilities[:, :, position][rows] = _probabilities(logits)
+        self._own.append(rows)
+
+    def finish(self, epoch, rows, backbone, branches, inputs):
+        """Record the rows that are left in evaluation mode, and end the epoch.
+
+        The processes that fit together share them out; all have to come here.
+        """
+        branches.eval()
+        for batch, seen in backbone.infer(branches, inputs, _torch.own_rows(rows)):
+            self.add(epoch, batch, *seen)
+        position = self.epochs.index(epoch)
+        own = np.concatenate([*self._own, rows[:0]])
+        _torch.merge_rows(self.trajectories.embeddings[:, :, position], own)
+        _torch.merge_rows(self.trajectories.probabilities[:, :, position], own)
+        self._own = []
+
+    def get(self, n_epochs):
+        """Return what has been recorded of so many epochs, as tensors."""
+        moments = (self.trajectories.embeddings, self.trajectories.probabilities)
+        return [
+            [torch.from_numpy(np.array(moment[:, :, position])) for moment in moments]
+            for position in range(n_epochs)
+        ]
+
+    def restore(self, dynamics):
+        """Take over what `get` has given."""
+        for position, (embeddings, probabilities) in enumerate(dynamics):
+            self.trajectories.embeddings[:, :, position] = embeddings.numpy()
+            self.trajectories.probabilities[:, :, position] = probabilities.numpy()
+
+
+class TrainingState:
+    """Everything that the rest of a training depends on, to be kept and restored."""
+
+    def __init__(self, branches, optimizer, schedule, device):
+        self.parameters = branches.trained_parameters()
+        self.optimizer, self.schedule = optimizer, schedule
+        self.device = device
+
+    def get(self):
+        """Return it as a dict of tensors and numbers."""
+        random = [torch.get_rng_state()]
+        if self.device.type == "cuda":
+            random.append(torch.cuda.get_rng_state(self.device))
+        return {
+            "weights": {name: p.detach() for name, p in self.parameters.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "random": _torch.from_all(random),
+        }
+
+    @torch.no_grad()
+    def restore(self, training):
+        """Take over what `get` has given."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(training["weights"][name])
+        self.optimizer.load_state_dict(training["optimizer"])
+        self.schedule.load_state_dict(training["schedule"])
+        random = training["random"][_torch.processes().process_index]
+        torch.set_rng_state(random[0])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(random[1], self.device)
+
+
+class Networks:
+    """The networks of a fitted stage, for predictions of one thread at a time."""
+
+    def __init__(self, stage):
+        self.settings = _replay_settings(stage)
+        device = _torch.find_device(stage.device)
+        model = _load_model(stage)
+        with _torch.seeded(0):  # first weights are drawn, then replaced
+            self.backbone = Backbone(model, stage, device, stage.precision_)
+            self.branches = _make_branches(stage, self.backbone, len(stage.classes_))
+            found = self.backbone.fingerprint()
+        is_same = found.shape == stage.fingerprint_.shape
+        if not is_same or np.linalg.norm(found - stage.fingerprint_) > _SAME_EMBEDDING:
+            raise ValueError(
+                f"model={stage.model!r} is not the model that has been fine-tuned: it "
+                f"embeds a text otherwise. Put that one back, say where it is with "
+                f"set_params(model=...), or fit again."
+            )
+
+    def are_for(self, stage):
+        """Whether they compute as the parameters of a stage say now."""
+        return self.settings == _replay_settings(stage)
+
+    def replay(self, stage, texts):
+        """Trajectories of texts by the weights of every recorded epoch."""
+        texts, rows = _distinct(texts)
+        with (
+            _torch.usual_modes(),
+            self._progress(len(texts) * len(stage.snapshots_), "replaying") as progress,
+        ):
+            inputs = self.backbone.encode(texts)
+            trajectories = _allocate(
+                stage, self.backbone, stage.n_features_out_, len(texts)
+            )
+            self.backbone.embed(inputs, trajectories.initial)
+            epochs = stage.recorded_epochs_
+            recorder = Recorder(trajectories, epochs, stage.projection_)
+            self.branches.eval()
+            for epoch, snapshot in zip(epochs, stage.snapshots_, strict=True):
+                self.branches.load(snapshot)
+                for batch, seen in self.backbone.infer(self.branches, inputs):
+                    recorder.add(epoch, batch, *seen)
+                    progress.update(len(batch))
+        return trajectories if len(rows) == len(texts) else trajectories[rows]
+
+    def predict_proba(self, stage, texts):
+        """Class probabilities after the last epoch, mean over the branches."""
+        texts, rows = _distinct(texts)
+        probabilities = np.empty((len(texts), len(stage.classes_)))
+        with _torch.usual_modes(), self._progress(len(texts), "predicting") as progress:
+            inputs = self.backbone.encode(texts)
+            self.branches.eval()
+            self.branches.load(stage.snapshots_[-1])
+            for batch, (_, logits) in self.backbone.infer(self.branches, inputs):
+                found = _probabilities(logits)
+                probabilities[batch] = found.mean(axis=1, dtype=np.float64)
+                progress.update(len(batch))
+        return probabilities[rows]
+
+    def _progress(self, n_texts, desc):
+        """Return a progress bar over texts."""
+        hidden = not self.backbone.verbose
+        return tqdm(total=n_texts, desc=desc, unit="text", disable=hidden)
+
+
+def recorded_epochs(stage):
+    """List the epochs to record, from 0, spread evenly and ending with the last."""
+    n_recorded = stage.n_recorded_epochs
+    if n_recorded == "auto":
+        n_recorded = None if stage.trainable_layers == 0 else 2
+    if n_recorded is None or n_recorded >= stage.n_epochs:
+        return list(range(stage.n_epochs))
+    step = stage.n_epochs / n_recorded
+    return [round(step * (i + 1)) - 1 for i in range(n_recorded)]
+
+
+def _epochs_recorded_in_training(stage, epochs):
+    """List those of the recorded epochs that need no pass over the texts."""
+    recording = stage.recording
+    if recording == "auto":
+        recording = "evaluation" if stage.trainable_layers == 0 else "mixed"
+    return {"evaluation": [], "training": epochs, "mixed": epochs[:-1]}[recording]
+
+
+def _warmup_epochs(share, n_epochs):
+    """Count the epochs without co-regularisation: at least one, unless `share` is 0."""
+    return max(1, round(share * n_epochs)) if share else 0
+
+
+def _replay_settings(stage):
+    """Parameters that networks are built by, as they are set now."""
+    return {name: getattr(stage, name) for name in _OF_A_REPLAY}
+
+
+def _load_model(stage):
+    """Load the language model; weights that it lacks are drawn alike each time."""
+    with _torch.seeded(0):
+        return load_sentence_transformer(stage.model, max_length=stage.max_length)
+
+
+def _make_branches(stage, backbone, n_classes):
+    """Make the networks that are to be trained."""
+    branches = []
+    for _ in range(stage.n_branches):
+        if stage.trainable_layers == 0:
+            body = HiddenLayer(backbone.n_features, stage.hidden_size)
+            n_features = stage.hidden_size
+        else:
+            body, n_features = backbone.trained_part(), backbone.n_features
+        branches.append(Branch(body, n_features, n_classes, stage.dropout))
+    return Branches(branches).to(backbone.device)
+
+
+def _make_projection(stage, n_features, seed):
+    """Make what recorded embeddings are projected by, if they are."""
+    if stage.n_components is None:
+        return None
+    if stage.n_components >= n_features:
+        raise ValueError(
+            f"n_components={stage.n_components}, but the embeddings are no wider "
+            f"than {n_features}; use a smaller number, or None."
+        )
+    projection = GaussianRandomProjection(stage.n_components, random_state=seed)
+    return projection.fit(np.zeros((1, n_features), dtype=np.float32))
+
+
+def _make_optimizer(stage, branches, n_steps, device):
+    """AdamW with a learning rate for the heads, and its schedule."""
+    parameters = branches.trained_parameters()
+    heads = [p for name, p in parameters.items() if is_head(name)]
+    bodies = [p for name, p in parameters.items() if not is_head(name)]
+    head_learning_rate = stage.head_learning_rate or stage.learning_rate
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": bodies, "lr": stage.learning_rate},
+            {"params": heads, "lr": head_learning_rate},
+        ],
+        weight_decay=stage.weight_decay,
+        fused=device.type in ("cpu", "cuda"),
+    )
+    n_warmup_steps = int(stage.warmup_ratio * n_steps)
+    return optimizer, get_linear_schedule_with_warmup(
+        optimizer, n_warmup_steps, n_steps
+    )
+
+
+def _draw_batches(stage, inputs, labelled, seed):
+    """Draw the batches of every epoch: texts of like length together, in any order."""
+    rng = np.random.RandomState(seed)
+    generator = torch.Generator().manual_seed(seed)
+    lengths = inputs.lengths[labelled].tolist()
+    epochs = []
+    for _ in range(stage.n_epochs):
+        order = get_length_grouped_indices(
+            lengths, stage.batch_size, generator=generator
+        )
+        order = labelled[order]
+        batches = [order[part] for part in gen_batches(len(order), stage.batch_size)]
+        epochs.append(
+            [
+                few
+                for i in rng.permutation(len(batches))
+                for few in inputs.cut(batches[i], stage.batch_size, stage.max_tokens)
+            ]
+        )
+    return epochs
+
+
+def _allocate(stage, backbone, n_features_out, n_samples):
+    """Allocate trajectories; embeddings are in half precision."""
+    shape = (n_samples, stage.n_branches, len(recorded_epochs(stage)))
+    classes = stage.classes_
+    return Trajectories(
+        allocate((*shape, n_features_out), np.float16, **backbone.storage),
+        allocate((*shape, len(classes)), np.float32, **backbone.storage),
+        classes,
+        initial=allocate(
+            (n_samples, backbone.n_features), np.float16, **backbone.storage
+        ),
+    )
 
 
 def _check_finite(losses, epoch):
@@ -197,69 +487,26 @@ def _check_finite(losses, epoch):
         first = int(wrong[0])
         raise FloatingPointError(
             f"the loss of batch {first + 1} in epoch {epoch + 1} is "
-            f"{losses[first].item()}; use a smaller learning_rate, or "
-            f"precision='fp32'."
+            f"{losses[first].item()}; use a smaller learning_rate, or precision='fp32'."
         )
 
 
-def coregularized_loss(logits, targets, weights, regularization):
-    """Cross-entropy of each branch, and how far the branches are from their mean.
-
-    Equations 1 to 3 of Zhou and Chen (2021), as used in stage 1 of DyGen:
-    ``mean_m CE(p_m, y) + regularization * mean_m KL(p_bar || p_m)`` with
-    ``p_bar = mean_m p_m``.
-
-    Parameters
-    ----------
-    logits : Tensor of shape (n_branches, n_rows, n_classes)
-        Unnormalised log-probabilities.
-    targets : Tensor of shape (n_rows,)
-        Classes.
-    weights : Tensor of shape (n_rows,)
-        Factors of the terms of each row.
-    regularization : float
-        Strength of the second term.
-
-    Returns
-    -------
-    loss : Tensor of shape ()
-        Mean over the rows.
-    """
-    log_p = logits.log_softmax(-1)
-    rows = torch.arange(len(targets), device=targets.device)
-    loss = -(weights * log_p[:, rows, targets]).mean()
-    if regularization and len(logits) > 1:
-        log_mean = log_p.logsumexp(0) - math.log(len(log_p))
-        kl = (log_mean.exp() * (log_mean - log_p)).sum(-1)
-        loss = loss + regularization * (weights * kl).mean()
-    return loss
+def _distinct(texts):
+    """Return each text once, and where in them every given text is."""
+    positions = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    return list(positions), np.array([positions[text] for text in texts])
 
 
-def length_grouped_batches(lengths, batch_size, rng):
-    """Draw batches of texts of like length, all in a random order.
-
-    Parameters
-    ----------
-    lengths : ndarray of shape (n_samples,)
-        Number of tokens of each text.
-    batch_size : int
-        Number of texts in a batch; the last one drawn may be smaller.
-    rng : RandomState
-        Source of the order.
-
-    Returns
-    -------
-    batches : list of ndarray
-        Positions of the texts of each batch; each text is in exactly one.
-    """
-    order = rng.permutation(len(lengths))
-    drawn = []
-    for pool in batches(len(order), batch_size * _BATCHES_SORTED_TOGETHER):
-        pooled = order[pool]
-        pooled = pooled[np.argsort(lengths[pooled], kind="stable")]
-        drawn += [pooled[part] for part in batches(len(pooled), batch_size)]
-    return [drawn[i] for i in rng.permutation(len(drawn))]
+def _as_array(values):
+    """Tensor (n_branches, n_rows, ...) to array (n_rows, n_branches, ...)."""
+    return values.detach().float().transpose(0, 1).cpu().numpy()
 
 
-def _is_head(name):
-    return ".head." in name or ".body.layers." in name
+def _probabilities(logits):
+    """Class probabilities, (n_rows, n_branches, n_classes), of the networks' logits."""
+    return _as_array(logits.detach().float().softmax(-1))
+
+
+def _as_tensor(data):
+    """Bytes as a tensor, which torch reads back without pickle."""
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)

@@ -11,38 +11,72 @@ import math
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..utils._storage import allocate, batches
-from ..utils._torch import autocast, fewer_rows
-from ._ragged import Ragged, padded_length
+from .._torch import autocast, fewer_rows
+from .._trajectories import allocate
 
 logger = logging.getLogger(__name__)
 
 _TEXTS_AT_ONCE = 1024
-# Of lengths on a GPU: kernels are chosen per shape, and are fastest at multiples. A
-# processor gains more by padding to the longest text only.
+# Of lengths on a GPU: kernels are chosen per shape, and are fastest at multiples. A CPU
+# gains more by padding to the longest text only.
 _LENGTH_MULTIPLE = 8
+# Texts without gradients on a GPU, which has room for them, for each text with them.
+# What a CPU computes at once had better fit its caches.
+_INFERENCE_BATCHES = 4
 _PROBE_TOLERANCE = 2e-2
 _FIXED_TEXT = "The quick brown fox jumps over the lazy dog."
 _TYPES = {True: torch.float32, False: torch.int64}
 
 
+def padded_length(lengths, multiple):
+    """Length that sequences are padded to: the longest, up to the next multiple."""
+    return max(1, math.ceil(lengths.max() / multiple)) * multiple
+
+
+class Ragged:
+    """Sequences of unequal length, one after the other in a flat (n_items, ...).
+
+    `fill` is the item that `pad` puts behind short sequences.
+    """
+
+    def __init__(self, flat, lengths, fill=0):
+        self.flat = flat
+        self.lengths = np.asarray(lengths, dtype=np.int64)
+        self.starts = np.cumsum(self.lengths) - self.lengths
+        self.fill = fill
+
+    def __len__(self):
+        return len(self.lengths)
+
+    def positions(self, rows, *, multiple=1):
+        """Where the items of some sequences lie in `flat`, and which there are.
+
+        Both (n_rows, length), the longest rounded up to a multiple; 0 where there is
+        no item.
+        """
+        lengths = self.lengths[rows]
+        steps = np.arange(padded_length(lengths, multiple))
+        mask = steps < lengths[:, None]
+        return np.where(mask, self.starts[rows][:, None] + steps, 0), mask
+
+    def pad(self, rows, *, multiple=1):
+        """Some sequences, filled up, as (n_rows, length, ...), and which items are."""
+        positions, mask = self.positions(rows, multiple=multiple)
+        padded = self.flat[positions]
+        padded[~mask] = self.fill
+        return padded, mask
+
+
 class Inputs:
     """What the trained part of the model reads, for a set of texts.
 
-    Parameters
-    ----------
-    fields : dict of str to Ragged or ndarray
-        Named inputs: sequences of tokens, or one row per text.
-    lengths : ndarray of shape (n_samples,)
-        Number of tokens of each text, to draw batches of like length; 1 if there is
-        one row per text.
-    constants : dict, default=None
-        Inputs that are the same for all texts, such as the length of a prompt.
-    multiple : int, default=1
-        Batches are padded up to a multiple of this.
+    Named fields are `Ragged` sequences of tokens, or arrays of one row per text;
+    `lengths` counts the tokens of each text, (n_samples,); `constants` are inputs that
+    all texts have in common; batches are padded up to a multiple of `multiple`.
     """
 
     def __init__(self, fields, lengths, constants=None, multiple=1):
@@ -60,24 +94,17 @@ class Inputs:
         return any(isinstance(field, Ragged) for field in self.fields.values())
 
     def cut(self, rows, batch_size, max_tokens=None):
-        """Yield some texts in batches.
+        """Yield rows, those of like length side by side, in batches.
 
-        Parameters
-        ----------
-        rows : ndarray of shape (n_rows,)
-            Positions of the texts, those of like length next to each other.
-        batch_size : int
-            Number of texts of a batch, at most.
-        max_tokens : int or None, default=None
-            Number of tokens of a batch, padding included, at most; one text may have
-            more. Texts that are no sequences of tokens have none.
+        A batch has at most so many texts, and tokens with padding unless one text has
+        more.
         """
-        for part in batches(len(rows), batch_size):
+        for part in gen_batches(len(rows), batch_size):
             batch, n_rows = rows[part], batch_size
             if max_tokens is not None and self.has_tokens:
                 longest = padded_length(self.lengths[batch], self.multiple)
                 n_rows = max(1, max_tokens // longest)
-            for few in batches(len(batch), n_rows):
+            for few in gen_batches(len(batch), n_rows):
                 yield batch[few]
 
     def batch(self, rows, device):
@@ -99,47 +126,25 @@ class Inputs:
 class Backbone:
     """A sentence-transformers model of which the top layers can be trained.
 
-    Parameters
-    ----------
-    model : SentenceTransformer
-        The model.
-    trainable_layers : "all" or int
-        "all", the number of transformer layers to train from the top, or 0.
-        Of a model with fewer layers, all are trained.
-    device : torch.device
-        Where to compute the part that is not trained.
-    dtype : torch.dtype or None
-        Type of its matrix products, for `torch.autocast`.
-    batch_size : int
-        Number of texts computed together.
-    max_tokens : int or None, default=None
-        Number of tokens, padding included, above which there are fewer.
-    max_nbytes, temp_folder
-        When and where hidden states are memory-mapped, see `allocate`.
-    verbose : int
-        Show a progress bar if positive.
-
-    Raises
-    ------
-    ValueError
-        If the layers of the model are not found.
+    It is moved to the device, where the part that is not trained is computed once per
+    text. Of a model with fewer layers than `stage.trainable_layers` all are trained.
+    A ValueError says that its layers are not found.
     """
 
-    def __init__(
-        self, model, trainable_layers, *, device, dtype, batch_size, max_tokens=None,
-        max_nbytes=None, temp_folder=None, verbose=0,
-    ):  # fmt: skip
+    def __init__(self, model, stage, device, precision):
         self.model = model.to(device)
-        self.trainable_layers = trainable_layers
-        self.device = device
-        is_cpu = torch.device(device).type == "cpu"
+        self.trainable_layers = trainable_layers = stage.trainable_layers
+        self.device, self.precision = device, precision
+        is_cpu = device.type == "cpu"
         self.multiple = 1 if is_cpu else _length_multiple(model)
-        self.dtype = dtype
-        self.batch_size = batch_size
-        self.max_tokens = max_tokens
-        self.max_nbytes = max_nbytes
-        self.temp_folder = temp_folder
-        self.verbose = verbose
+        n_batches = 1 if is_cpu else _INFERENCE_BATCHES
+        self.batch_size = stage.batch_size * n_batches
+        self.max_tokens = stage.max_tokens and stage.max_tokens * n_batches
+        self.storage = {
+            "max_nbytes": stage.max_nbytes,
+            "temp_folder": stage.temp_folder,
+        }
+        self.verbose = stage.verbose
         self.n_features = model.get_embedding_dimension()
         self.caches_layers = False
         if trainable_layers not in ("all", 0):
@@ -150,18 +155,7 @@ class Backbone:
             self.caches_layers = self._layer_cache_is_right()
 
     def encode(self, texts):
-        """Compute the part that is not trained.
-
-        Parameters
-        ----------
-        texts : list of str of length n_samples
-            The texts.
-
-        Returns
-        -------
-        inputs : Inputs of n_samples texts
-            What the modules of `trained_part` read.
-        """
+        """Compute the part that is not trained; give what `trained_part` reads."""
         tokens = self._tokenize(texts)
         if self.trainable_layers == 0:
             return self._embed(tokens)
@@ -170,14 +164,9 @@ class Backbone:
         return tokens
 
     def embed(self, inputs, embeddings):
-        """Embed texts as the model did before the training, normalised if it does so.
+        """Fill in the embeddings of texts by the model as it was before the training.
 
-        Parameters
-        ----------
-        inputs : Inputs of n_samples texts
-            Output of `encode`.
-        embeddings : ndarray of shape (n_samples, n_features)
-            Filled with the embeddings.
+        They are normalised if the model does so; inputs come from `encode`.
         """
         if self.trainable_layers == 0:
             embeddings[:] = inputs.fields["sentence_embedding"]
@@ -189,27 +178,11 @@ class Backbone:
 
     @torch.no_grad()
     def infer(self, network, inputs, rows=None, *, desc=None):
-        """Run a network on texts, longest first so that memory peaks at once.
+        """Yield rows and what a network in evaluation mode gives for them, in batches.
 
-        Of a batch that needs more memory than there is, half is tried.
-
-        Parameters
-        ----------
-        network : callable
-            Takes features as `Inputs.batch` gives them; in evaluation mode.
-        inputs : Inputs of n_samples texts
-            What it reads.
-        rows : ndarray of shape (n_rows,), default=None
-            Positions of the texts; None takes all.
-        desc : str, default=None
-            What a progress bar says, if there is to be one.
-
-        Yields
-        ------
-        rows : ndarray
-            Positions of the texts of each batch.
-        output : object
-            What the network gives for them.
+        The longest texts come first, so that memory peaks at once; of a batch that
+        needs more memory than there is, half is tried. `rows` None takes all texts,
+        and `desc` is what a progress bar says, if there is to be one.
         """
         rows = np.arange(len(inputs)) if rows is None else rows
         rest = rows[np.argsort(-inputs.lengths[rows], kind="stable")]
@@ -219,7 +192,7 @@ class Backbone:
             while len(rest):
                 batch = next(inputs.cut(rest, n_rows, self.max_tokens))
                 try:
-                    with autocast(self.dtype, self.device):
+                    with autocast(self.precision, self.device):
                         output = network(inputs.batch(batch, self.device))
                 except RuntimeError as error:
                     n_rows = fewer_rows(error, len(batch))
@@ -230,26 +203,15 @@ class Backbone:
 
     @torch.no_grad()
     def fingerprint(self):
-        """Embed a fixed text by the whole model, to tell it from others.
-
-        Returns
-        -------
-        embedding : ndarray of shape (n_features,) of float32
-            Scaled to length 1.
-        """
+        """Embed a fixed text by the whole model, scaled to length 1, to tell models."""
         features = self._tokenize([_FIXED_TEXT]).batch(np.arange(1), self.device)
         embedding = self.model(features)["sentence_embedding"][0]
         return nn.functional.normalize(embedding.float(), dim=0).cpu().numpy()
 
     def trained_part(self):
-        """Return a new copy of the trained part of the model.
+        """Return a new copy of the trained part, which adds "sentence_embedding".
 
-        Returns
-        -------
-        module : nn.Module
-            Takes features as `Inputs.batch` gives them and adds the key
-            "sentence_embedding". Parameters that are not to be trained are shared
-            between copies and do not require a gradient.
+        Parameters that are not trained are shared between copies and need no gradient.
         """
         return self._upper_layers() if self.caches_layers else self._partly_frozen()
 
@@ -262,7 +224,7 @@ class Backbone:
             total=len(texts), desc="tokenising", unit="text",
             disable=is_quick or not self.verbose,
         )  # fmt: skip
-        for part in batches(len(texts), _TEXTS_AT_ONCE):
+        for part in gen_batches(len(texts), _TEXTS_AT_ONCE):
             features = self.model.preprocess(texts[part], prompt=prompt)
             mask = features["attention_mask"].bool()
             lengths.append(mask.sum(dim=1).numpy())
@@ -291,6 +253,7 @@ class Backbone:
         )
 
     def _embed(self, tokens):
+        """Embed texts by the frozen model, where none of it is trained."""
         embeddings = np.empty((len(tokens), self.n_features), dtype=np.float32)
         for rows, output in self.infer(self.model, tokens, desc="encoding"):
             embeddings[rows] = output["sentence_embedding"].float().cpu().numpy()
@@ -298,12 +261,12 @@ class Backbone:
         return Inputs({"sentence_embedding": embeddings}, lengths)
 
     def _run_lower_layers(self, tokens):
+        """Hidden states of each token in front of the first trained layer."""
         n_hidden = self.model[0].model.config.hidden_size
         flat = allocate(
             (int(tokens.lengths.sum()), n_hidden),
             np.float16,
-            max_nbytes=self.max_nbytes,
-            temp_folder=self.temp_folder,
+            **self.storage,
         )
         hidden = Ragged(flat, tokens.lengths)
         lower = self._lower_hidden_states
@@ -361,6 +324,7 @@ class Backbone:
         return frozen
 
     def _layers(self, transformer):
+        """List of a transformer's layers."""
         return transformer.get_submodule(self._layer_path)
 
     def _layer_cache_is_right(self):

@@ -1,12 +1,17 @@
 """From the name of a model to a `SentenceTransformer`, offline where possible."""
 
-import functools
+import copy
+import hashlib
 import importlib.util
 import logging
+import os
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from ..utils._files import sha256
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from sentence_transformers import SentenceTransformer
+from transformers.utils import logging as transformers_logging
 
 logger = logging.getLogger(__name__)
 
@@ -35,47 +40,20 @@ class ModelNotFoundError(ValueError):
 
 
 def load_sentence_transformer(name, *, max_length=None):
-    """Load a model by name or path, with its tokeniser and pooling.
+    """Load a model by name or path, with its tokeniser and pooling; copy a loaded one.
 
     A folder is taken as it is; a name is looked for in the installed offline copies,
-    in the hub's local cache, and on the hub, in this order. No remote code is run.
-
-    Parameters
-    ----------
-    name : str
-        Path of a folder, or name on the Hugging Face hub, of a sentence-transformers
-        or transformers model.
-    max_length : int, default=None
-        Number of tokens that texts are cut to; None takes the model's own.
-
-    Returns
-    -------
-    model : SentenceTransformer
-        In float32, in evaluation mode, on the CPU.
-
-    Raises
-    ------
-    ModelNotFoundError
-        If the model is not to be had; the message says what to do. It comes within
-        seconds, also when the hub is out of reach.
-    ValueError
-        If the model does not begin with a transformer.
+    in the hub's local cache, and on the hub, in this order. No remote code is run. The
+    model comes in float32, in evaluation mode, on the CPU; texts are cut to
+    `max_length` tokens, None for the model's own limit. A ModelNotFoundError comes
+    within seconds, also when the hub is out of reach; a ValueError says that the model
+    does not begin with a transformer.
     """
-    from sentence_transformers import SentenceTransformer
-
-    source, local_only = find_model(name)
-    try:
-        with _quiet_loading() if local_only else nullcontext():
-            model = SentenceTransformer(
-                str(source),
-                device="cpu",
-                trust_remote_code=False,
-                local_files_only=local_only,
-            )
-    except (OSError, ValueError) as error:
-        raise ModelNotFoundError(
-            f"model={name!r} could not be loaded from {source}: {error}"
-        ) from error
+    if isinstance(name, SentenceTransformer):
+        model = copy.deepcopy(name).cpu()
+        name = type(model).__name__
+    else:
+        model = _load(name)
     if not hasattr(model[0], "model") or model.tokenizer is None:
         raise ValueError(
             f"model={name!r} does not begin with a transformer but with "
@@ -90,26 +68,29 @@ def load_sentence_transformer(name, *, max_length=None):
     return model
 
 
+def _load(name):
+    """Load a model by name or path, without remote code."""
+    source, local_only = find_model(name)
+    try:
+        with _quiet_loading() if local_only else nullcontext():
+            return SentenceTransformer(
+                str(source),
+                device="cpu",
+                trust_remote_code=False,
+                local_files_only=local_only,
+            )
+    except (OSError, ValueError) as error:
+        raise ModelNotFoundError(
+            f"model={name!r} could not be loaded from {source}: {error}"
+        ) from error
+
+
 def find_model(name):
-    """Find out where a model is.
+    """Return folder or name of a model, and whether no network is needed to load it.
 
-    Parameters
-    ----------
-    name : str
-        Path of a folder or name on the hub.
-
-    Returns
-    -------
-    source : Path or str
-        A folder, or the name when the hub or its local cache has the model.
-    local_only : bool
-        True when no network is needed.
-
-    Raises
-    ------
-    ModelNotFoundError
-        If the model is not to be had.
+    A ModelNotFoundError says that it is not to be had.
     """
+    name = os.fspath(name)
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser(), True
     copy = _find_offline_copy(name)
@@ -136,6 +117,7 @@ def find_model(name):
 
 
 def _find_offline_copy(name):
+    """Folder of an installed copy of a model, if it holds the published weights."""
     package, folder, checksum = OFFLINE_COPIES.get(name, (None, None, None))
     spec = importlib.util.find_spec(package) if package else None
     if spec is None or not spec.submodule_search_locations:
@@ -144,7 +126,7 @@ def _find_offline_copy(name):
     weights = path / "model.safetensors"
     if not weights.is_file():
         return None
-    found = _sha256(weights, weights.stat().st_mtime_ns)
+    found = hashlib.sha256(weights.read_bytes()).hexdigest()
     if found != checksum:
         logger.warning(
             "the package %s does not carry the published weights of %s (sha256 %s, "
@@ -158,19 +140,12 @@ def _find_offline_copy(name):
     return path
 
 
-@functools.lru_cache(maxsize=8)
-def _sha256(path, modified):
-    return sha256(path)
-
-
 def _look_into_cache(name):
     """Whether the hub's local cache has a transformer, and whether it has all of it.
 
     What transformers has downloaded lacks the modules of sentence-transformers; that
     the model has none is also on record there.
     """
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
 
     def has(file):
         return isinstance(try_to_load_from_cache(name, file), str)
@@ -185,9 +160,6 @@ def _look_into_cache(name):
 
 def _ask_hub(name):
     """Raise at once if the hub does not have the model or does not answer."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
     try:
         HfApi().model_info(name, timeout=_HUB_TIMEOUT)
     except (HFValidationError, HfHubHTTPError) as error:
@@ -210,8 +182,6 @@ def _ask_hub(name):
 @contextmanager
 def _quiet_loading():
     """Keep transformers from drawing a progress bar over its 0.1 seconds."""
-    from transformers.utils import logging as transformers_logging
-
     was_enabled = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

@@ -1,5 +1,6 @@
-"""The networks that are trained together, and how their weights are kept."""
+"""The networks that are trained together, their loss, and how weights are kept."""
 
+import math
 from contextlib import contextmanager
 
 import torch
@@ -8,13 +9,7 @@ from torch import nn
 
 
 class Branches(nn.Module):
-    """Several networks that read the same batches; each has its own weights.
-
-    Parameters
-    ----------
-    branches : list of Branch
-        The networks.
-    """
+    """Several networks, each a `Branch`, that read the same batches."""
 
     def __init__(self, branches):
         super().__init__()
@@ -22,20 +17,7 @@ class Branches(nn.Module):
         self.n_features = branches[0].head.in_features
 
     def forward(self, features):
-        """Run all branches.
-
-        Parameters
-        ----------
-        features : dict of str to Tensor
-            A batch of `n_rows` texts, as from `Inputs.batch`.
-
-        Returns
-        -------
-        embeddings : Tensor of shape (n_branches, n_rows, n_features)
-            Embeddings.
-        logits : Tensor of shape (n_branches, n_rows, n_classes)
-            Unnormalised log-probabilities of the classes.
-        """
+        """Embeddings (n_branches, n_rows, n_features), logits (..., n_classes)."""
         outputs = [branch(dict(features)) for branch in self.branches]
         embeddings, logits = zip(*outputs, strict=True)
         return torch.stack(embeddings), torch.stack(logits)
@@ -59,13 +41,7 @@ class Branches(nn.Module):
 
     @torch.no_grad()
     def load(self, snapshot):
-        """Take over the weights of a snapshot.
-
-        Parameters
-        ----------
-        snapshot : bytes
-            Output of `snapshot`.
-        """
+        """Take over the weights of a snapshot."""
         weights = load(snapshot)
         for name, parameter in self.trained_parameters().items():
             parameter.copy_(weights[name])
@@ -85,19 +61,7 @@ class Branches(nn.Module):
 
 
 class Branch(nn.Module):
-    """One network: the trained part of the language model and a linear head.
-
-    Parameters
-    ----------
-    body : nn.Module
-        Adds "sentence_embedding" to the features.
-    n_features : int
-        Width of the embedding.
-    n_classes : int
-        Number of classes.
-    dropout : float
-        Share of the embedding's features dropped in front of the head.
-    """
+    """One network: a body that adds "sentence_embedding", dropout and a linear head."""
 
     def __init__(self, body, n_features, n_classes, dropout):
         super().__init__()
@@ -121,14 +85,9 @@ class Branch(nn.Module):
 
 
 class HiddenLayer(nn.Module):
-    """One hidden layer on a frozen embedding: the body when no layer is trained.
+    """The body when no layer is trained: one hidden layer on a frozen embedding.
 
-    Parameters
-    ----------
-    n_inputs : int
-        Width of the frozen embedding.
-    n_features : int
-        Width of the hidden layer, which is the embedding whose dynamics count.
+    Its output is the embedding whose dynamics count.
     """
 
     def __init__(self, n_inputs, n_features):
@@ -144,3 +103,26 @@ class HiddenLayer(nn.Module):
     def forward(self, features):
         """Replace the frozen embedding by the hidden layer's output."""
         return {"sentence_embedding": self.layers(features["sentence_embedding"])}
+
+
+def coregularized_loss(logits, targets, weights, coregularization):
+    """Cross-entropy of each branch, and how far the branches are from their mean.
+
+    Equations 1 to 3 of Zhou and Chen (2021), as used in stage 1 of DyGen:
+    ``mean_m CE(p_m, y) + coregularization * mean_m KL(p_bar || p_m)`` with
+    ``p_bar = mean_m p_m``; the mean over rows, whose terms are multiplied by weights.
+    Logits are (n_branches, n_rows, n_classes), targets and weights (n_rows,).
+    """
+    log_p = logits.log_softmax(-1)
+    rows = torch.arange(len(targets), device=targets.device)
+    loss = -(weights * log_p[:, rows, targets]).mean()
+    if coregularization and len(logits) > 1:
+        log_mean = log_p.logsumexp(0) - math.log(len(log_p))
+        kl = (log_mean.exp() * (log_mean - log_p)).sum(-1)
+        loss = loss + coregularization * (weights * kl).mean()
+    return loss
+
+
+def is_head(name):
+    """Tell whether a parameter is of a class head or hidden layer, by its name."""
+    return ".head." in name or ".body.layers." in name

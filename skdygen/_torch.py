@@ -1,0 +1,202 @@
+"""What torch has to be told: seeds, modes, device, precision, memory and processes."""
+
+import logging
+from contextlib import ExitStack, contextmanager, nullcontext
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object, reduce
+from accelerate.utils.memory import should_reduce_batch_size
+from sklearn.utils import gen_batches
+from torch.nn.parallel import DistributedDataParallel
+
+logger = logging.getLogger(__name__)
+
+# Units that multiply in bfloat16, by the names that torch has for them.
+_BFLOAT16_UNITS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
+_ALONE = SimpleNamespace(num_processes=1, process_index=0, is_main_process=True)
+_ROWS_AT_ONCE = 4096
+
+
+@contextmanager
+def usual_modes():
+    """Have torch as it is by default, whatever modes the caller has set.
+
+    Gradients are computed, nothing is cast unasked, and tensors are made on the CPU
+    in float32.
+    """
+    dtype = torch.get_default_dtype()
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":  # which slows every call of torch
+            stack.enter_context(torch.device("cpu"))
+        if dtype != torch.float32:
+            stack.callback(torch.set_default_dtype, dtype)
+            torch.set_default_dtype(torch.float32)
+        yield
+
+
+@contextmanager
+def seeded(seed, device="cpu"):
+    """Seed torch in a block of `usual_modes`, and give back the random state after."""
+    device = torch.device(device)
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), usual_modes():
+        seed_torch(seed, device)
+        yield
+
+
+def seed_torch(seed, device):
+    """Seed the CPU and a device, and leave other devices alone."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        with _current(device):
+            getattr(torch, device.type).manual_seed(seed)
+
+
+def _current(device):
+    """Return the context in which a GPU is the one that torch takes by default."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def what_is_wrong_with(device):
+    """Say why torch cannot compute on a device; None if it can."""
+    try:
+        torch.empty(1, device=device)
+    # Torch without CUDA asserts that it has it.
+    except (RuntimeError, AssertionError) as error:
+        return str(error).split("\n")[0]
+    return None
+
+
+def find_device(name):
+    """Return the device of a parameter `device`, or raise an error that says why not.
+
+    "auto" is the accelerator that torch finds; of several processes, that which
+    accelerate has given this one.
+    """
+    group = processes()
+    if group.num_processes > 1:
+        own = group.device
+    else:
+        own = torch.accelerator.current_accelerator(check_available=True)
+    own = own or torch.device("cpu")
+    if name == "auto":
+        return own
+    reason = what_is_wrong_with(name)
+    if reason is not None:
+        raise ValueError(
+            f"device={name!r} cannot be used here: {reason}; use device='auto', which "
+            f"a fitted classifier is told by dynamics_.set_params(device='auto')."
+        )
+    device = torch.device(name)
+    is_own = device.type == own.type and device.index in (None, own.index)
+    if group.num_processes > 1 and not is_own:
+        raise ValueError(
+            f"device={name!r} cannot be that of {group.num_processes} processes; use "
+            f"device='auto', which takes {own} here. To keep to the CPU, start them "
+            f"with CUDA_VISIBLE_DEVICES=''."
+        )
+    return device
+
+
+def choose_precision(precision, device):
+    """Resolve a parameter `precision` to "bf16" or "fp32".
+
+    "auto" takes bfloat16 where torch says that the device multiplies in it.
+    """
+    if precision != "auto":
+        return precision
+    is_native = False
+    if device.type == "cuda":
+        with _current(device):
+            is_native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu" and torch.backends.mkldnn.is_available():
+        found = getattr(torch.cpu, "get_capabilities", dict)()  # older: none
+        is_native = any(found.get(unit) for unit in _BFLOAT16_UNITS)
+    return "bf16" if is_native else "fp32"
+
+
+def autocast(precision, device):
+    """Return the context in which a device computes in "bf16", or in "fp32"."""
+    return torch.autocast(
+        device.type, dtype=torch.bfloat16, enabled=precision == "bf16"
+    )
+
+
+def fewer_rows(error, n_rows):
+    """Halve a number of texts that needs too much memory; raise any other error."""
+    if n_rows == 1 or not should_reduce_batch_size(error):
+        raise error
+    fewer = -(-n_rows // 2)
+    logger.warning("out of memory with %d texts at once; trying %d.", n_rows, fewer)
+    return fewer
+
+
+def processes():
+    """Return accelerate's state of the processes that fit together, or of one alone.
+
+    There are several only where torch.distributed has been initialised, by the user or
+    by accelerate; what a launcher has put into the environment does not count.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return _ALONE
+    # accelerate has to be told that processes without a GPU belong together.
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
+def same_everywhere(value):
+    """Return what the main process has, which can be any object."""
+    if processes().num_processes == 1:
+        return value
+    return broadcast_object_list([value])[0]
+
+
+def from_all(value):
+    """Return a list of what each process has, which can be any object."""
+    return gather_object([value]) if processes().num_processes > 1 else [value]
+
+
+def mean_everywhere(value):
+    """Return the mean of a tensor over the processes."""
+    return reduce(value, "mean") if processes().num_processes > 1 else value
+
+
+def distribute(module):
+    """Return a module whose gradients are the mean over the processes."""
+    if processes().num_processes == 1:
+        return module
+    # Poolers of language models have weights that no embedding depends on.
+    return DistributedDataParallel(module, find_unused_parameters=True)
+
+
+def own_rows(rows):
+    """Return the part of some rows that this process computes; it can be empty."""
+    group = processes()
+    return rows[group.process_index :: group.num_processes]
+
+
+def own_share(rows):
+    """Return this process's part of a batch, never empty, and the weight of its mean.
+
+    By that weight the mean over the processes becomes the mean over all rows.
+    """
+    own = own_rows(rows)
+    weight = processes().num_processes * len(own) / len(rows)
+    return (own if len(own) else rows[:1]), weight
+
+
+def merge_rows(array, rows):
+    """Fill in the rows of an array that other processes have computed."""
+    if processes().num_processes == 1:
+        return
+    for part in gen_batches(len(array), _ROWS_AT_ONCE):
+        own = rows[(part.start <= rows) & (rows < part.stop)]
+        for others, values in gather_object([(own, np.asarray(array[own]))]):
+            array[others] = values
