@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_random_state, compute_class_weight, get_tags
+from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, check_memory
 
@@ -64,24 +64,23 @@ def _check_epochs(stages):
                 prior._check_epoch(n_epochs)
 
 
-def _fit_stage(stage, X, targets, y, sample_weight, version):
-    """Fit a stage, and give it and what it makes of the training texts.
+def _fit_stage(stage, X, targets, version):
+    """Fit a stage of ours; give it and what it makes of the training texts.
 
-    Ours take `Targets`; a stage made of others, such as a Pipeline, takes labels. The
-    version of this package is there for caches: another one fits anew.
+    The version of this package is an argument for caches: another one fits anew.
     """
-    if isinstance(stage, BaseDynamics):
-        return stage, stage._fit_targets(X, targets, record=True)
-    if isinstance(stage, BasePrior):
-        return stage, stage._fit_targets(X, targets)
+    options = {"record": True} if isinstance(stage, BaseDynamics) else {}
+    return stage, stage._fit_targets(X, targets, **options)
+
+
+def _fit_other_stage(stage, X, y, sample_weight, version):
+    """Fit a stage that takes labels, such as a Pipeline that ends with one of ours."""
     return stage, fit_weighted(stage, X, y, sample_weight, method="fit_transform")
 
 
 def _replay(stage, X, version):
-    """Replay texts that are checked already."""
-    if isinstance(stage, BaseDynamics):
-        return stage._replay(X)
-    return stage.transform(X)
+    """Replay texts; a stage of ours is spared to check them again."""
+    return stage._replay(X) if isinstance(stage, BaseDynamics) else stage.transform(X)
 
 
 def _log_reuse(metadata):
@@ -89,7 +88,7 @@ def _log_reuse(metadata):
     arguments = metadata.get("input_args", {})
     logger.info(
         "taken from the cache: %s of %s, which took %.1f s",
-        "fit" if "targets" in arguments else "replay",
+        "replay" if len(arguments) == 3 else "fit",
         arguments.get("stage", "?").partition("(")[0],
         metadata.get("duration", float("nan")),
     )
@@ -97,7 +96,7 @@ def _log_reuse(metadata):
 
 
 def _weigh_classes(class_weight, classes):
-    """Weight of each class, (n_classes,); 1 for "balanced", which is estimated later."""
+    """Weight of each class, (n_classes,); 1 for "balanced", estimated after the fit."""
     if not isinstance(class_weight, dict):
         return np.ones(len(classes))
     for label, weight in class_weight.items():
@@ -350,11 +349,14 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
 
     def _fit_stages(self, stages, X, targets, y, sample_weight):
         """Fit one stage after the other, and give the trajectories with their prior."""
-        fit_stage = self._cached(_fit_stage)
         for name in list(stages)[:-1]:
-            stages[name], X = fit_stage(
-                stages[name], X, targets, y, sample_weight, __version__
-            )
+            stage = stages[name]
+            if isinstance(stage, (BaseDynamics, BasePrior)):
+                fit = self._cached(_fit_stage)
+                stages[name], X = fit(stage, X, targets, __version__)
+            else:
+                fit = self._cached(_fit_other_stage)
+                stages[name], X = fit(stage, X, y, sample_weight, __version__)
             check_trajectories(X)
         stages["denoiser"]._fit_targets(X, targets)
         for name, stage in stages.items():
@@ -433,9 +435,7 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
         is_path = isinstance(self.memory, os.PathLike)
         memory = check_memory(os.fspath(self.memory) if is_path else self.memory)
         params = {}
-        if isinstance(
-            memory, joblib.Memory
-        ):  # which calls this where it finds a result
+        if isinstance(memory, joblib.Memory):  # it calls this with what it has found
             params["cache_validation_callback"] = _log_reuse
         return memory.cache(function, **params)
 
@@ -444,9 +444,7 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
         if dynamics is None:
             return check_trajectories(X)
         if isinstance(dynamics, BaseDynamics):
-            checked = dynamics._check_X(X)
-            # A stage that reads features is to see the names of columns, too.
-            return checked if get_tags(dynamics).input_tags.string else X
+            return dynamics._check_X(X)
         return X  # a stage made of others, such as a Pipeline, knows what it takes
 
     def _fit_final_estimator(self, X, targets):

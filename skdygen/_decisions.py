@@ -10,26 +10,13 @@ _ERROR_OF_SUREST = 0.05
 
 
 def correct_labels(label_distributions, evidence, codes, weights, threshold):
-    """Replace given labels where there is reason to be sure.
+    """Replace given labels where there is reason to be sure; give codes (n_samples,).
 
-    Parameters
-    ----------
-    label_distributions : ndarray of shape (n_samples, n_classes)
-        Posterior over the true label, given the given one.
-    evidence : ndarray of shape (n_samples, n_classes)
-        Class probabilities that do not depend on the given label of the text itself.
-    codes : ndarray of shape (n_samples,)
-        Given classes; -1 where there is none.
-    weights : ndarray of shape (n_samples,)
-        How much each text counts, for "auto".
-    threshold : "auto" or float
-        The probability in `label_distributions` that another class must have; for
-        "auto" see `is_more_likely_right`.
-
-    Returns
-    -------
-    corrected : ndarray of shape (n_samples,)
-        Classes; texts without a label get their most probable one.
+    `label_distributions` is the posterior over the true label given the given one, and
+    `evidence` are class probabilities that do not depend on the text's own label, both
+    (n_samples, n_classes). A threshold is the probability that another class must have
+    in the former; "auto" is decided by `is_more_likely_right`. Texts without a label
+    (code -1) get their most probable one.
     """
     suggested = label_distributions.argmax(axis=1)
     corrected = np.where(codes < 0, suggested, codes)
@@ -45,25 +32,11 @@ def correct_labels(label_distributions, evidence, codes, weights, threshold):
 
 
 def judge_labels(label_distributions, codes):
-    """Compare given labels with the most probable ones.
+    """Compare given labels (code -1: none) with the most probable ones.
 
-    Parameters
-    ----------
-    label_distributions : ndarray of shape (n_samples, n_classes)
-        Posterior over the true label.
-    codes : ndarray of shape (n_samples,)
-        Given classes; -1 where there is none.
-
-    Returns
-    -------
-    suggested : ndarray of shape (n_samples,)
-        The most probable classes.
-    confidence : ndarray of shape (n_samples,)
-        Their probabilities.
-    quality : ndarray of shape (n_samples,)
-        Probabilities of the given classes; NaN where there is none.
-    is_issue : ndarray of shape (n_samples,) of bool
-        Where a label is given and is not the most probable one.
+    Returns arrays of shape (n_samples,): the most probable classes; their
+    probabilities; those of the given classes, NaN where there is none; and where a
+    label is given and is not the most probable one.
     """
     rows = np.arange(len(codes))
     suggested = label_distributions.argmax(axis=1)
@@ -85,21 +58,7 @@ def is_more_likely_right(distributions, codes, weights):
 
     A model that disagrees with half of the labels even there is not believed at all.
     One that is wrong on more than 5 % of its most confident quarter makes some right
-    labels wrong.
-
-    Parameters
-    ----------
-    distributions : ndarray of shape (n_samples, n_classes)
-        Class probabilities that do not depend on the given label of the text itself.
-    codes : ndarray of shape (n_samples,)
-        Given classes.
-    weights : ndarray of shape (n_samples,)
-        How much each text counts.
-
-    Returns
-    -------
-    is_sure : ndarray of shape (n_samples,) of bool
-        Where the most probable class may replace the given one.
+    labels wrong. Takes arrays of (n_samples, n_classes) and (n_samples,).
     """
     confidence = distributions.max(axis=1)
     disagrees = distributions.argmax(axis=1) != codes
@@ -120,20 +79,8 @@ def estimate_transition_matrix(label_distributions, codes, weights):
     Posteriors of many classes are flat: their sums would see confusion everywhere. So
     the most probable class of each text counts as its true one.
 
-    Parameters
-    ----------
-    label_distributions : ndarray of shape (n_samples, n_classes)
-        Posterior over the true label.
-    codes : ndarray of shape (n_samples,)
-        Given classes; -1 where there is none.
-    weights : ndarray of shape (n_samples,)
-        How much each text counts.
-
-    Returns
-    -------
-    matrix : ndarray of shape (n_classes, n_classes)
-        p(given | true), true classes along the rows, which sum to 1; a class that is
-        no text's most probable one is taken to be given rightly.
+    Returns p(given | true), (n_classes, n_classes), true classes along the rows; a
+    class that is no text's most probable one is taken to be given rightly.
     """
     n_classes = label_distributions.shape[1]
     counts = np.zeros((n_classes, n_classes))
