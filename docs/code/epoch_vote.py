@@ -28,7 +28,7 @@ class EpochVotePrior(BasePrior):
         self.smoothing = smoothing
         self.missing_label = missing_label
 
-    def _fit_prior(self, trajectories, codes, weights):
+    def _fit_prior(self, trajectories, targets):
         return self._prior(trajectories)  # nothing to learn
 
     def _prior(self, trajectories):

@@ -33,7 +33,7 @@ class EpochVotePrior(BasePrior):
         self.smoothing = smoothing
         self.missing_label = missing_label
 
-    def _fit_prior(self, trajectories, codes, weights):
+    def _fit_prior(self, trajectories, targets):
         return self._prior(trajectories)  # nothing to learn
 
     def _prior(self, trajectories):
@@ -67,14 +67,14 @@ replayed = dynamics.transform(texts[test])
 priors = {
     "votes": EpochVotePrior(),
     "neighbours, as in the paper": TrajectoryKNNPrior(
-        criterion="paper", contamination="auto", query="include-self", epoch=0
+        criterion="paper", contamination="auto", epoch=0
     ),
     "default": ConsensusPrior(),
     "votes and two others": ConsensusPrior(
         [
             ("votes", EpochVotePrior()),
             ("linear", ClassifierPrior(epoch="initial")),
-            ("near", TrajectoryKNNPrior(epoch="initial", query="leave-one-out")),
+            ("near", TrajectoryKNNPrior(epoch="initial", leave_one_out=True)),
         ]
     ),
 }
@@ -108,4 +108,4 @@ plt.show()
 # %%
 # Whether the stage keeps what the other stages rely on is a matter of one line, in a
 # script of its own:
-# ``skdygen.utils.estimator_checks.check_estimator(EpochVotePrior())``.
+# ``skdygen.testing.check_estimator(EpochVotePrior())``.
