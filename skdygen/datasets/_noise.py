@@ -5,9 +5,9 @@ from numbers import Real
 import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_consistent_length, check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from ..utils._validation import encode_labels
+from .._sklearn_compat import Interval, StrOptions, validate_params
+from .._targets import encode_labels
 
 
 @validate_params(

@@ -4,7 +4,8 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, validate_params
+
+from .._sklearn_compat import Interval, validate_params
 
 _WORDS = {
     "item": "lamp|coffee machine|desk chair|headphones|rain jacket|keyboard|backpack|"

@@ -58,9 +58,9 @@ class TransitionMatrixDenoiser(BaseDenoiser):
     def __init__(self, *, missing_label=None):
         self.missing_label = missing_label
 
-    def _fit(self, trajectories, codes, weights):
-        labelled = np.flatnonzero(codes >= 0)
-        codes, weights = codes[labelled], weights[labelled]
+    def _fit(self, trajectories, targets):
+        labelled = targets.labelled
+        codes, weights = targets.codes[labelled], targets.weights[labelled]
         probabilities = _mean_probabilities(trajectories)[labelled]
         counts = confident_joint(probabilities, codes, weights, trajectories.n_classes)
         # A class that no confident text stands for is taken to be given rightly.
@@ -90,30 +90,12 @@ class TransitionMatrixDenoiser(BaseDenoiser):
 
 
 def confident_joint(probabilities, codes, weights, n_classes):
-    """Count confident texts by their likely true and their given class.
-
-    Parameters
-    ----------
-    probabilities : ndarray of shape (n_samples, n_classes)
-        Class probabilities.
-    codes : ndarray of shape (n_samples,)
-        Given classes.
-    weights : ndarray of shape (n_samples,)
-        How much each text counts.
-    n_classes : int
-        Number of classes.
-
-    Returns
-    -------
-    counts : ndarray of shape (n_classes, n_classes)
-        Rows are likely true classes, columns given ones.
-    """
+    """Count confident texts by their likely true (rows) and given class (columns)."""
     thresholds = np.full(n_classes, np.inf)
     for code in np.unique(codes):
         given = codes == code
-        thresholds[code] = np.average(
-            probabilities[given, code], weights=weights[given]
-        )
+        p = probabilities[given, code]
+        thresholds[code] = np.average(p, weights=weights[given])
     is_confident = probabilities >= thresholds
     likely = np.where(is_confident, probabilities, -1).argmax(axis=1)
     counted = is_confident.any(axis=1)
@@ -131,4 +113,5 @@ def _calibrate(counts, given_share):
 
 
 def _mean_probabilities(trajectories):
+    """Mean over branches and epochs, (n_samples, n_classes)."""
     return trajectories.probabilities.mean(axis=(1, 2), dtype=np.float64)

@@ -5,24 +5,20 @@ import math
 
 import numpy as np
 import torch
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import gen_batches
 from torch import nn
 from torch.distributions import Dirichlet, kl_divergence
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from ..utils._storage import batches
-
 logger = logging.getLogger(__name__)
+
+_ROWS_AT_ONCE = 1024
 
 
 class BranchLinear(nn.Module):
-    """One linear map per branch on ``[w; y]``, kept as its two blocks of columns.
-
-    Parameters
-    ----------
-    n_branches, n_features, n_classes : int
-        Sizes; the map goes from n_features + n_classes to n_classes.
-    """
+    """One linear map per branch on ``[w; y]``, kept as its two blocks of columns."""
 
     def __init__(self, n_branches, n_features, n_classes):
         super().__init__()
@@ -41,13 +37,7 @@ class BranchLinear(nn.Module):
 
 
 class ConditionalVAE(nn.Module):
-    """q(y | y~, w) and p(y~ | y, w) of all branches; equations in `DirichletVAE`.
-
-    Parameters
-    ----------
-    n_branches, n_features, n_classes : int
-        Sizes.
-    """
+    """q(y | y~, w) and p(y~ | y, w) of all branches; equations in `DirichletVAE`."""
 
     def __init__(self, n_branches, n_features, n_classes):
         super().__init__()
@@ -56,22 +46,7 @@ class ConditionalVAE(nn.Module):
         self.n_classes = n_classes
 
     def forward(self, w, given):
-        """Encode, draw a true label, and decode the given one.
-
-        Parameters
-        ----------
-        w : Tensor of shape (n_branches, n_rows, n_features)
-            Trajectories.
-        given : Tensor of shape (n_rows, n_classes)
-            Given labels, one-hot.
-
-        Returns
-        -------
-        alpha : Tensor of shape (n_branches, n_rows, n_classes)
-            Concentrations of q(y | y~, w).
-        logits : Tensor of shape (n_branches, n_rows, n_classes)
-            Of p(y~ | y, w) at a reparameterised draw of y.
-        """
+        """Encode, draw a true label, decode; both (n_branches, n_rows, n_classes)."""
         alpha = functional.softplus(self.encoder(w, given)) + 1 + 1 / self.n_classes
         return alpha, self.decoder(w, self.draw(alpha))
 
@@ -81,90 +56,46 @@ class ConditionalVAE(nn.Module):
         return Dirichlet(alpha, validate_args=False).rsample()
 
 
-def vae_loss(alpha, logits, given, weights, alpha_prior, regularization):
-    """Negative evidence lower bound of all branches, pulled towards their mean.
-
-    Parameters
-    ----------
-    alpha : Tensor of shape (n_branches, n_rows, n_classes)
-        Concentrations of the posterior.
-    logits : Tensor of shape (n_branches, n_rows, n_classes)
-        Of the decoded given labels.
-    given : Tensor of shape (n_rows, n_classes)
-        Given labels, one-hot.
-    weights : Tensor of shape (n_rows,)
-        Factors of the terms of each row.
-    alpha_prior : Tensor of shape (n_rows, n_classes)
-        Concentrations of the prior.
-    regularization : float
-        Strength of the pull.
-
-    Returns
-    -------
-    loss : Tensor of shape ()
-        Sum over classes, mean over branches and rows.
-    """
-    target = given.expand_as(logits)
+def vae_loss(alpha, logits, given, weights, alpha_prior, coregularization):
+    """Negative evidence lower bound of all branches, pulled towards their mean."""
+    # alpha and logits (n_branches, n_rows, n_classes), given and alpha_prior (n_rows,
+    # n_classes), weights (n_rows,); sum over classes, mean over branches and rows.
     reconstruction = functional.binary_cross_entropy_with_logits(
-        logits, target, reduction="none"
+        logits, given.expand_as(logits), reduction="none"
     ).sum(-1)
     divergence = kl_divergence(
         Dirichlet(alpha, validate_args=False),
         Dirichlet(alpha_prior, validate_args=False),
     )
     loss = (weights * (reconstruction + divergence)).mean()
-    if regularization and len(alpha) > 1:
+    if coregularization and len(alpha) > 1:
         a = (alpha - 1) / (alpha - 1).sum(-1, keepdim=True)
         a_mean = a.mean(0)
         pull = (a_mean * (a_mean.log() - a.log())).sum(-1)
-        loss = loss + regularization * (weights * pull).mean()
+        loss = loss + coregularization * (weights * pull).mean()
     return loss
 
 
 def train_vae(
-    vae, read_features, codes, weights, alpha_prior, *, n_epochs, n_warmup_epochs,
-    batch_size, learning_rate, regularization, rng, verbose,
+    vae, trajectories, targets, alpha_prior, shift, scale, *, n_epochs, batch_size,
+    learning_rate, coregularization, n_warmup_epochs, rng, verbose,
 ):  # fmt: skip
-    """Train the auto-encoder in place.
-
-    Parameters
-    ----------
-    vae : ConditionalVAE
-        The network.
-    read_features : callable
-        Gives the trajectories of some rows, (n_branches, n_rows, n_features).
-    codes : ndarray of shape (n_samples,)
-        Given classes as 0..n_classes-1.
-    weights : ndarray of shape (n_samples,)
-        How much each text counts, in proportion to each other.
-    alpha_prior : ndarray of shape (n_samples, n_classes)
-        Concentrations of the prior.
-    n_epochs, batch_size, learning_rate, regularization
-        As in `DirichletVAE`.
-    n_warmup_epochs : int
-        Number of epochs without the pull towards the mean.
-    rng : RandomState
-        Source of the order of the rows.
-    verbose : int
-        Show a progress bar if positive.
-
-    Raises
-    ------
-    FloatingPointError
-        If the loss is not finite.
-    """
-    one_hot = torch.eye(vae.n_classes)
-    weights = torch.from_numpy(weights / weights.mean()).float()
+    """Train in place on the texts with a label; the first epochs without the pull."""
+    labelled = targets.labelled
+    weights = targets.weights / targets.weights[labelled].mean()
+    weights = torch.from_numpy(weights.astype(np.float32))
     alpha_prior = torch.from_numpy(alpha_prior.astype(np.float32))
+    one_hot = torch.eye(vae.n_classes)
     optimizer = torch.optim.Adam(vae.parameters(), lr=learning_rate)
 
     for epoch in tqdm(range(n_epochs), desc="denoising", disable=not verbose):
-        strength = 0.0 if epoch < n_warmup_epochs else regularization
-        order = rng.permutation(len(codes))
-        for part in batches(len(order), batch_size):
-            rows = np.sort(order[part])
-            w, given = read_features(rows), one_hot[codes[rows]]
-            alpha, logits = vae(w, given)
+        strength = 0.0 if epoch < n_warmup_epochs else coregularization
+        order = rng.permutation(labelled)
+        for part in gen_batches(len(order), batch_size):
+            rows = np.sort(order[part])  # mapped files are read forwards
+            w = standardize(trajectories.embeddings[rows], shift, scale)
+            given = one_hot[targets.codes[rows]]
+            alpha, logits = vae(torch.from_numpy(w), given)
             loss = vae_loss(
                 alpha, logits, given, weights[rows], alpha_prior[rows], strength
             )
@@ -177,3 +108,31 @@ def train_vae(
                     f"learning_rate for the denoiser."
                 )
         logger.debug("epoch %d: loss of the last batch %.4f", epoch + 1, loss.item())
+
+
+def by_branch(embeddings):
+    """Flatten to (n_branches, n_samples, n_epochs * n_features), float32."""
+    n_samples, n_branches = embeddings.shape[:2]
+    flat = embeddings.reshape(n_samples, n_branches, -1).astype(np.float32)
+    return np.swapaxes(flat, 0, 1)
+
+
+def standardize(embeddings, shift, scale):
+    """Standardised trajectories, (n_branches, n_samples, n_epochs * n_features)."""
+    w = (by_branch(embeddings) - shift[:, None]) / scale[:, None]
+    return w.astype(np.float32)
+
+
+def weighted_moments(embeddings, targets):
+    """Mean and scale of labelled texts, (n_branches, n_epochs * n_features) each."""
+    n_branches, n_epochs, n_features = embeddings.shape[1:]
+    moments = StandardScaler()
+    for part in gen_batches(len(targets.labelled), _ROWS_AT_ONCE):
+        rows = targets.labelled[part]
+        flat = embeddings[rows].reshape(len(rows), -1).astype(np.float64)
+        moments.partial_fit(flat, sample_weight=targets.weights[rows])
+    # One scale for all features of a branch and epoch: their proportions, which the
+    # distances between texts live in, stay as they are.
+    variance = moments.var_.reshape(n_branches, n_epochs, n_features).mean(-1)
+    scale = np.sqrt(np.where(variance > 0, variance, 1.0))
+    return moments.mean_.reshape(n_branches, -1), scale.repeat(n_features, axis=1)

@@ -1,21 +1,14 @@
 """The prior label of a text from its neighbours among the texts that look clean."""
 
-import importlib.util
-import logging
 from numbers import Integral
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.neighbors import KNeighborsTransformer
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from ._approximate import ApproximateNeighbors
+from .._sklearn_compat import HasMethods, Interval, StrOptions
 from ._clean_set import BaseCleanSetPrior
-
-logger = logging.getLogger(__name__)
-
-_EXACT_AMONG = 50_000  # clean texts; of more, neighbours are approximate
 
 
 class TrajectoryKNNPrior(BaseCleanSetPrior):
@@ -42,27 +35,25 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         given class.
     n_neighbors : int, default=10
         Number of neighbours.
-    query : {"include-self", "leave-one-out"}, default="include-self"
-        Whether a clean text is a neighbour of itself, at distance 0, and so keeps the
-        label it has, as in the paper; or is left out.
+    leave_one_out : bool, default=False
+        Whether a clean text is left out of its own neighbours. If not, it is one at
+        distance 0 and so keeps the label it has, as in the paper.
     voting : {"hard", "soft"}, default="hard"
         Whether the prior is all on the class with most votes, or shared out as the
         votes are.
     epoch : int or "initial", default=-1
-        The recorded epoch in whose embeddings neighbours are looked for; negative
-        numbers count from the last. The paper's is 0, the first; "initial" is before
-        it, or the first where nothing from before was recorded.
-    neighbors : {"auto", "exact", "approximate"} or transformer, default="auto"
-        How neighbours are found. "exact" compares every text with every clean one.
-        "approximate" takes pynndescent (``pip install 'skdygen[ann]'``), which misses
-        some: the log says how many. "auto" takes it among more than 50,000 clean texts
-        if it is installed. A transformer gives a sparse matrix of distances, such as
-        `sklearn.neighbors.RadiusNeighborsTransformer(mode="distance")`; of the
-        neighbours it finds the nearest `n_neighbors` vote.
+        The recorded epoch in whose embeddings neighbours are looked for, -1 being the
+        last. The paper's is 0, the first; "initial" is before it, or the first where
+        nothing from before was recorded.
+    neighbors : transformer, default=None
+        How neighbours are found; None compares every text with every clean one. A
+        transformer gives a sparse matrix of distances, such as
+        `sklearn.neighbors.RadiusNeighborsTransformer(mode="distance")` or, where clean
+        texts are very many, `pynndescent.PyNNDescentTransformer()`; of the neighbours
+        it finds the nearest `n_neighbors` vote.
     max_samples : int or None, default=10_000
         Number of clean texts that are asked; of more, some of each class are, evenly
-        along their scores, so that time grows no faster than the number of texts. None
-        asks all.
+        along their scores. None asks all, in time quadratic in their number.
     missing_label : object, default=None
         The value in `y` that means "no label"; NaN stands for all null values.
 
@@ -75,8 +66,7 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
     contamination_ : float
         The share of wrong labels that was estimated or given.
     clean_indices_ : ndarray of shape (n_clean,)
-        Positions of the texts taken for clean, or of those of them that are asked,
-        sorted.
+        Positions of the clean texts that are asked, sorted.
     clean_codes_ : ndarray of shape (n_clean,)
         Their given classes, as positions in the classes.
     neighbors_ : transformer
@@ -106,12 +96,9 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
     _parameter_constraints = {
         **BaseCleanSetPrior._parameter_constraints,
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
-        "query": [StrOptions({"include-self", "leave-one-out"})],
+        "leave_one_out": ["boolean"],
         "voting": [StrOptions({"hard", "soft"})],
-        "neighbors": [
-            StrOptions({"auto", "exact", "approximate"}),
-            HasMethods(["fit", "transform"]),
-        ],
+        "neighbors": [HasMethods(["fit", "transform"]), None],
     }
 
     def __init__(
@@ -121,10 +108,10 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         *,
         selection="global",
         n_neighbors=10,
-        query="include-self",
+        leave_one_out=False,
         voting="hard",
         epoch=-1,
-        neighbors="auto",
+        neighbors=None,
         max_samples=10_000,
         missing_label=None,
     ):
@@ -132,75 +119,43 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         self.contamination = contamination
         self.selection = selection
         self.n_neighbors = n_neighbors
-        self.query = query
+        self.leave_one_out = leave_one_out
         self.voting = voting
         self.epoch = epoch
         self.neighbors = neighbors
         self.max_samples = max_samples
         self.missing_label = missing_label
 
-    def _validate_params(self):
-        super()._validate_params()
-        if self.neighbors == "approximate" and not _has_pynndescent():
-            raise ImportError(
-                "neighbors='approximate' needs pynndescent: pip install "
-                "'skdygen[ann]', or use neighbors='exact'."
-            )
-
     def _learn(self, space):
-        self.neighbors_ = self._make_neighbors()
+        if self.neighbors is None:
+            n_neighbors = min(self.n_neighbors, len(space) - 1)
+            self.neighbors_ = KNeighborsTransformer(  # gives one more by itself
+                mode="distance", n_neighbors=n_neighbors, algorithm="brute"
+            )
+        else:
+            self.neighbors_ = clone(self.neighbors)
         if hasattr(self.neighbors_, "set_output"):  # a graph, whatever is configured
             self.neighbors_.set_output(transform="default")
         self.neighbors_.fit(space)
-        if isinstance(self.neighbors_, ApproximateNeighbors):
-            logger.info(
-                "approximate neighbours among %d clean texts: %.1f %% are found",
-                len(space),
-                100 * self.neighbors_.recall_,
-            )
 
-    def _judge(self, space, rows=None):
-        # Distances to near clean texts, sparse, (n_rows, n_clean).
-        distances = sparse.coo_array(self.neighbors_.transform(space))
-        if rows is not None and self.query == "leave-one-out":
-            distances = self._without_self(distances, rows)
-        return self._vote(distances)
+    def _judge(self, space, positions=None):
+        # Distances to near clean texts, (n_rows, n_clean), one entry for each pair.
+        found = sparse.coo_array(self.neighbors_.transform(space))
+        row, col, distance = found.row, found.col, found.data
+        if self.leave_one_out and positions is not None:
+            is_other = self.clean_indices_[col] != positions[row]
+            row, col, distance = row[is_other], col[is_other], distance[is_other]
+        votes = self._vote(*_nearest(row, col, distance, self.n_neighbors), len(space))
+        totals = votes.sum(axis=1, keepdims=True)
+        if self.voting == "hard":
+            prior = np.eye(votes.shape[1])[votes.argmax(axis=1)]
+        else:
+            prior = votes / np.where(totals > 0, totals, 1)
+        return np.where(totals > 0, prior, 1 / votes.shape[1])  # where nobody votes
 
-    def _make_neighbors(self):
-        if not isinstance(self.neighbors, str):
-            return clone(self.neighbors)
-        n_clean = len(self.clean_indices_)
-        n_neighbors = min(self.n_neighbors, n_clean - 1)
-        if self._are_approximate(n_clean):
-            return ApproximateNeighbors(n_neighbors + 1)  # one is the text itself
-        # In distance mode it gives that one more by itself.
-        return KNeighborsTransformer(
-            mode="distance", n_neighbors=n_neighbors, algorithm="brute"
-        )
-
-    def _are_approximate(self, n_clean):
-        if self.neighbors == "auto" and n_clean > _EXACT_AMONG:
-            if _has_pynndescent():
-                return True
-            logger.warning(
-                "neighbours among %d clean texts take long: install pynndescent for "
-                "approximate ones (pip install 'skdygen[ann]'), or lower max_samples",
-                n_clean,
-            )
-        return self.neighbors == "approximate"
-
-    def _without_self(self, distances, rows):
-        """Remove the entries of clean texts with themselves."""
-        is_other = self.clean_indices_[distances.col] != rows[distances.row]
-        entries = (distances.row[is_other], distances.col[is_other])
-        return sparse.coo_array(
-            (distances.data[is_other], entries), shape=distances.shape
-        )
-
-    def _vote(self, distances):
-        """Prior from a sparse matrix of distances, (n_samples, n_classes)."""
-        n_samples, n_classes = distances.shape[0], len(self.classes_)
-        row, col, distance = _nearest(distances, self.n_neighbors)
+    def _vote(self, row, col, distance, n_samples):
+        """Votes of near clean texts by inverse distance, (n_samples, n_classes)."""
+        n_classes = len(self.classes_)
         # Neighbours at distance 0 share the whole vote, as in KNeighborsClassifier.
         has_zero = np.bincount(row[distance == 0], minlength=n_samples) > 0
         with np.errstate(divide="ignore"):
@@ -208,26 +163,13 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         weights = weights * self.clean_weights_[col]
         cells = row * n_classes + self.clean_codes_[col]
         votes = np.bincount(cells, weights, minlength=n_samples * n_classes)
-        votes = votes.reshape(n_samples, n_classes)
-
-        totals = votes.sum(axis=1)
-        prior = np.full(votes.shape, 1 / n_classes)  # stays where nobody votes
-        voted = totals > 0
-        if self.voting == "hard":
-            prior[voted] = np.eye(n_classes)[votes[voted].argmax(axis=1)]
-        else:
-            prior[voted] = votes[voted] / totals[voted, None]
-        return prior
+        return votes.reshape(n_samples, n_classes)
 
 
-def _has_pynndescent():
-    return importlib.util.find_spec("pynndescent") is not None
-
-
-def _nearest(distances, n_neighbors):
+def _nearest(row, col, distance, n_neighbors):
     """Rows, columns and distances of the nearest entries of each row."""
-    order = np.lexsort((distances.data, distances.row))
-    row = distances.row[order].astype(np.int64)
-    rank = np.arange(len(row)) - np.searchsorted(row, row)
-    order, row = order[rank < n_neighbors], row[rank < n_neighbors]
-    return row, distances.col[order], distances.data[order]
+    order = np.lexsort((distance, row))
+    row = row[order].astype(np.int64)
+    is_near = np.arange(len(row)) - np.searchsorted(row, row) < n_neighbors
+    order = order[is_near]
+    return row[is_near], col[order], distance[order]
