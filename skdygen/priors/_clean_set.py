@@ -123,9 +123,14 @@ def lowest(scores, weights, share):
 
 def estimate_contamination(scores, weights):
     """Share of wrong labels: mass of the higher of two Gaussians fitted to scores."""
-    scores = _quantiles(scores, weights, min(len(scores), _MOST_SCORES))
+    n_scores = min(len(scores), _MOST_SCORES)
+    order = np.argsort(scores)
+    reached = np.cumsum(weights[order]) / weights.sum()
+    # Evenly along their weighted distribution: with equal weights, all of them once.
+    middles = (np.arange(n_scores) + 0.5) / n_scores
+    scores = scores[order[np.searchsorted(reached, middles).clip(max=len(order) - 1)]]
     spread = scores.std()
-    if len(scores) < 4 or not spread > 0:
+    if n_scores < 4 or not spread > 0:
         return 0.0
     standardized = ((scores - scores.mean()) / spread)[:, None]
     mixtures = [_fit_mixture(standardized, share) for share in _STARTS]
@@ -137,23 +142,13 @@ def estimate_contamination(scores, weights):
     return min(float(posterior.mean()), _MOST_CONTAMINATION)
 
 
-def _quantiles(scores, weights, n_quantiles):
-    """Draw scores evenly along their weighted distribution, sorted."""
-    order = np.argsort(scores)
-    reached = np.cumsum(weights[order]) / weights.sum()
-    # In the middle of the steps: with equal weights, all scores once.
-    middles = (np.arange(n_quantiles) + 0.5) / n_quantiles
-    return scores[order[np.searchsorted(reached, middles).clip(max=len(order) - 1)]]
-
-
 def _fit_mixture(sorted_scores, share):
     """Fit two components, the higher one starting from a share of the scores."""
     cut = len(sorted_scores) - max(1, int(share * len(sorted_scores)))
-    lower, higher = sorted_scores[:cut], sorted_scores[cut:]
     return GaussianMixture(
         n_components=2,
         weights_init=[1 - share, share],
-        means_init=[lower.mean(axis=0), higher.mean(axis=0)],
+        means_init=[sorted_scores[:cut].mean(axis=0), sorted_scores[cut:].mean(axis=0)],
         # The default stops far from the optimum where components overlap.
         tol=1e-6,
         max_iter=5000,

@@ -139,37 +139,26 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         self.neighbors_.fit(space)
 
     def _judge(self, space, positions=None):
-        # Distances to near clean texts, (n_rows, n_clean), one entry for each pair.
-        found = sparse.coo_array(self.neighbors_.transform(space))
-        row, col, distance = found.row, found.col, found.data
-        if self.leave_one_out and positions is not None:
-            is_other = self.clean_indices_[col] != positions[row]
-            row, col, distance = row[is_other], col[is_other], distance[is_other]
-        votes = self._vote(*_nearest(row, col, distance, self.n_neighbors), len(space))
-        totals = votes.sum(axis=1, keepdims=True)
-        if self.voting == "hard":
-            prior = np.eye(votes.shape[1])[votes.argmax(axis=1)]
-        else:
-            prior = votes / np.where(totals > 0, totals, 1)
-        return np.where(totals > 0, prior, 1 / votes.shape[1])  # where nobody votes
-
-    def _vote(self, row, col, distance, n_samples):
-        """Votes of near clean texts by inverse distance, (n_samples, n_classes)."""
         n_classes = len(self.classes_)
+        # Distances to near clean texts, (n_rows, n_clean), one entry for each pair.
+        graph = sparse.coo_array(self.neighbors_.transform(space))
+        row, col, distance = graph.row, graph.col, graph.data
+        if self.leave_one_out and positions is not None:
+            distance[self.clean_indices_[col] == positions[row]] = np.inf
+        order = np.lexsort((distance, row))
+        rank = np.arange(len(order)) - np.searchsorted(row[order], row[order])
+        order = order[rank < self.n_neighbors]
+        row, col, distance = row[order], col[order], distance[order]
         # Neighbours at distance 0 share the whole vote, as in KNeighborsClassifier.
-        has_zero = np.bincount(row[distance == 0], minlength=n_samples) > 0
+        has_zero = np.bincount(row[distance == 0], minlength=len(space)) > 0
         with np.errstate(divide="ignore"):
             weights = np.where(has_zero[row], distance == 0, 1 / distance)
         weights = weights * self.clean_weights_[col]
-        cells = row * n_classes + self.clean_codes_[col]
-        votes = np.bincount(cells, weights, minlength=n_samples * n_classes)
-        return votes.reshape(n_samples, n_classes)
-
-
-def _nearest(row, col, distance, n_neighbors):
-    """Rows, columns and distances of the nearest entries of each row."""
-    order = np.lexsort((distance, row))
-    row = row[order].astype(np.int64)
-    is_near = np.arange(len(row)) - np.searchsorted(row, row) < n_neighbors
-    order = order[is_near]
-    return row[is_near], col[order], distance[order]
+        votes = np.zeros((len(space), n_classes))
+        np.add.at(votes, (row, self.clean_codes_[col]), weights)
+        totals = votes.sum(axis=1, keepdims=True)
+        if self.voting == "hard":
+            prior = np.eye(n_classes)[votes.argmax(axis=1)]
+        else:
+            prior = votes / np.where(totals > 0, totals, 1)
+        return np.where(totals > 0, prior, 1 / n_classes)  # where nobody votes
