@@ -78,10 +78,6 @@ class DirichletVAE(BaseDenoiser):
     encoder_bias_ : ndarray of shape (n_branches, n_classes)
         The vector a.
 
-    See Also
-    --------
-    TransitionMatrixDenoiser : One transition matrix for all texts.
-
     References
     ----------
     .. [1] Y. Zhuang, Y. Yu, L. Kong, X. Chen, C. Zhang, "DyGen: Learning from Noisy

@@ -11,7 +11,8 @@ class TransitionMatrixDenoiser(BaseDenoiser):
     The matrix is estimated from confident texts, as in confident learning [1]_: a
     text counts for class j if its probability of j, averaged over branches and
     epochs, is at least the mean such probability among the texts given class j; of
-    several such classes the most probable counts.
+    several such classes the most probable counts. Unlike that of `DirichletVAE`, the
+    posterior does not depend on each text's own dynamics.
 
     Parameters
     ----------
@@ -30,10 +31,6 @@ class TransitionMatrixDenoiser(BaseDenoiser):
         Posterior over the true label of the training texts, given their labels.
     marginal_distributions_ : ndarray of shape (n_samples, n_classes)
         The same without regard to each text's own given label.
-
-    See Also
-    --------
-    DirichletVAE : A posterior that depends on each text's own dynamics.
 
     References
     ----------
@@ -69,7 +66,10 @@ class TransitionMatrixDenoiser(BaseDenoiser):
             totals > 0, counts / np.where(totals > 0, totals, 1), np.eye(len(counts))
         )
         given_share = np.bincount(codes, weights, minlength=len(counts)) / weights.sum()
-        joint = _calibrate(counts, given_share)
+        # The counts, their columns scaled to the shares of the given classes.
+        totals = counts.sum(axis=0)
+        shares = counts / np.where(totals > 0, totals, 1)
+        joint = np.where(totals > 0, shares * given_share, np.diag(given_share))
         self.class_prior_ = joint.sum(axis=1)
         # p(y | y~), (given, true); a class never given says nothing.
         self._true_given_noisy = np.where(
@@ -102,14 +102,6 @@ def confident_joint(probabilities, codes, weights, n_classes):
     cells = likely[counted] * n_classes + codes[counted]
     counts = np.bincount(cells, weights[counted], minlength=n_classes**2)
     return counts.reshape(n_classes, n_classes)
-
-
-def _calibrate(counts, given_share):
-    """Scale the columns of the counts to the shares of the given classes."""
-    totals = counts.sum(axis=0)
-    diagonal = np.diag(given_share)
-    shares = counts / np.where(totals > 0, totals, 1)
-    return np.where(totals > 0, shares * given_share, diagonal)
 
 
 def _mean_probabilities(trajectories):
