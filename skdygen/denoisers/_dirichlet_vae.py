@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state, gen_batches
 
 from .._sklearn_compat import Interval, StrOptions
 from .._torch import one_thread, seeded
-from ..base import BaseDenoiser, _check_seen
+from ..base import BaseDenoiser
 from ._vae import ConditionalVAE, by_branch, train_vae, weighted_moments
 
 _ROWS_AT_ONCE = 1024
@@ -184,33 +184,10 @@ class DirichletVAE(BaseDenoiser):
         self.encoder_labels_ = encoder.from_label.detach().numpy()
         self.encoder_bias_ = bias - np.einsum("mf,mfk->mk", shift, weights)
 
-    def posterior(self, X):
-        """Posterior over the true label, for each label that could be given.
-
-        The encoder is linear in ``[w; onehot(y~)]``: the product with w is computed
-        once, and each given label adds its own column.
-
-        Parameters
-        ----------
-        X : Trajectories of n_samples texts
-            Output of the stages before.
-
-        Returns
-        -------
-        posterior : ndarray of shape (n_samples, n_branches, n_classes, n_classes)
-            The values q_m(y | y~, w_m); y~ runs along the third axis, y along the
-            last.
-        """
-        trajectories = _check_seen(self, X)
-        shape = (len(trajectories), *self.encoder_labels_.shape)
-        posterior = np.empty(shape, dtype=np.float32)
-        for part in gen_batches(len(trajectories), _ROWS_AT_ONCE):
-            posterior[part] = self._posterior(trajectories[part])
-        return posterior
-
     def _posterior(self, trajectories):
-        """Posterior of a batch for each given label, as `posterior` gives it."""
-        # Classes squared for each text: single precision takes a third of the time.
+        """q_m(y | y~, w_m), (n_samples, n_branches, n_classes of y~, n_classes of y)."""
+        # The encoder is linear: each given label adds its own column to the product
+        # with w. Classes squared: single precision takes a third of the time.
         from_features = self._encode_features(trajectories).astype(np.float32)
         return _normalized_mode(from_features[:, :, None] + self.encoder_labels_)
 
@@ -229,9 +206,8 @@ class DirichletVAE(BaseDenoiser):
         n_rows = max(1, _NUMBERS_AT_ONCE // self.encoder_labels_.size)
         for part in gen_batches(len(trajectories), min(n_rows, _ROWS_AT_ONCE)):
             batch = trajectories[part]
-            found[part] = marginalize(
-                batch.probabilities[:, :, -1], self._posterior(batch)
-            )
+            given = batch.probabilities[:, :, -1]
+            found[part] = marginalize(given, self._posterior(batch))
         return self._with_prior(found, trajectories)
 
     def _with_prior(self, found, trajectories):

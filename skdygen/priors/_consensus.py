@@ -19,7 +19,7 @@ class ConsensusPrior(BaseComposition, BasePrior):
     texts have to be sought among all; where all classes suffer alike, within each
     class. Fine-tuning brings texts of one class together, but also those that share
     a mistake. None of this is known, so the default asks four priors, each of which
-    learns from the half of the labels that look clean:
+    learns from the half of the labels that look clean, neighbours with leave-one-out:
 
     =================  ===============  ============  ====================
     name               clean texts of   embedding     prior

@@ -103,7 +103,7 @@ def test_planted_truth_is_recovered():
 def test_posterior_is_the_equation():
     trajectories, _, given = noisy_clusters(50)
     denoiser = fit(trajectories, given, n_epochs=2)
-    found = denoiser.posterior(trajectories)
+    found = denoiser._posterior(trajectories)
     assert found.shape == (50, 2, 2, 2)
     for i, m, k in np.ndindex(50, 2, 2):
         w = trajectories.embeddings[i, m].ravel()
@@ -140,7 +140,7 @@ def test_kept_encoder_is_the_trained_network(monkeypatch):
     assert_allclose(kept["alpha_prior"], np.tile([2.5, 4.5], (60, 1)))
     a = kept["alpha"] - 1
     expected = a / a.sum(-1, keepdims=True)
-    found = denoiser.posterior(trajectories)[np.arange(60), :, kept["codes"]]
+    found = denoiser._posterior(trajectories)[np.arange(60), :, kept["codes"]]
     assert_allclose(found, expected.swapaxes(0, 1), atol=1e-5)
     assert_allclose(denoiser.label_distributions_, expected.mean(axis=0), atol=1e-5)
 
