@@ -185,7 +185,7 @@ class DirichletVAE(BaseDenoiser):
         self.encoder_bias_ = bias - np.einsum("mf,mfk->mk", shift, weights)
 
     def _posterior(self, trajectories):
-        """q_m(y | y~, w_m), (n_samples, n_branches, n_classes of y~, n_classes of y)."""
+        """Give q_m(y | y~, w_m), (n_samples, n_branches, classes y~, classes y)."""
         # The encoder is linear: each given label adds its own column to the product
         # with w. Classes squared: single precision takes a third of the time.
         from_features = self._encode_features(trajectories).astype(np.float32)

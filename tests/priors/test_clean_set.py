@@ -33,7 +33,7 @@ def test_contamination_when_one_component_is_wide():
     rng = np.random.RandomState(0)
     scores = np.concatenate([rng.randn(800) * 0.1, rng.randn(200) * 3 + 1])
     # About a third of the wide component lies below the narrow one.
-    assert 0.05 < estimate(scores) < 0.2
+    assert estimate(scores) == pytest.approx((scores[800:] > 0).mean() * 0.2, abs=0.02)
     assert estimate(1e-3 * scores[::-1] - 5) == pytest.approx(estimate(scores))
 
 
@@ -95,11 +95,11 @@ def test_selection(clusters, selection):
 
 def test_no_class_is_lost_among_many():
     rng = np.random.RandomState(0)
-    given = np.zeros(1000, dtype=int)
+    given = 2 * rng.randint(2, size=1000)
     given[rng.permutation(1000)[:2]] = 1
-    trajectories = Trajectories(rng.randn(1000, 1, 1, 3), np.full((1000, 1, 1, 2), 0.5))
+    trajectories = Trajectories(rng.randn(1000, 1, 1, 3), np.full((1000, 1, 1, 3), 0.3))
     stage = TrajectoryKNNPrior(contamination=0.0, max_samples=20)
-    assert set(stage.fit(trajectories, given).clean_codes_) == {0, 1}
+    assert set(stage.fit(trajectories, given).clean_codes_) == {0, 1, 2}
 
 
 def test_rows_are_judged_in_batches(clusters, monkeypatch):
