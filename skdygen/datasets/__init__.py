@@ -1,6 +1,6 @@
 """Texts and labels to try things on: made noise, a made corpus, and files."""
 
-from ._files import load_noisy_csv
+from ._csv import load_noisy_csv
 from ._noise import make_label_noise
 from ._texts import make_texts
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 from sklearn.utils import Bunch
 
 
@@ -22,15 +23,10 @@ def load_noisy_csv(path, *, text="text", given="label_noisy", gold=None):
     Returns
     -------
     data : `sklearn.utils.Bunch`
-        With
-
-        - data : list of str, the texts;
-        - target : ndarray of shape (n_samples,), the given labels, NaN where there is
-          none (pass ``missing_label=np.nan`` to estimators);
-        - gold : ndarray of shape (n_samples,) or None, the right labels.
-
-        Labels that are all integers are integers, or floats if some are missing;
-        other labels are strings.
+        `data`, list of str, the texts; `target`, ndarray of shape (n_samples,), the
+        given labels, null where there is none (pass ``missing_label=np.nan`` to
+        estimators); and `gold`, the right labels or None. Labels that are all numbers
+        are numbers, other labels are strings.
 
     Raises
     ------
@@ -49,8 +45,6 @@ def load_noisy_csv(path, *, text="text", given="label_noisy", gold=None):
     >>> data.data, data.target
     (['where is it', 'it broke'], array(['delivery', nan], dtype=object))
     """
-    import pandas as pd
-
     frame = pd.read_csv(Path(path), dtype=str, keep_default_na=False)
     for argument, column in (("text", text), ("given", given), ("gold", gold)):
         if column is not None and column not in frame.columns:
@@ -68,8 +62,7 @@ def load_noisy_csv(path, *, text="text", given="label_noisy", gold=None):
 
 
 def _labels(column):
-    import pandas as pd
-
+    """Numbers where all labels are, None where there is none, (n_samples,)."""
     labels = column.where(column != "", None)
     try:
         return pd.to_numeric(labels, errors="raise").to_numpy()

@@ -5,9 +5,9 @@ from numbers import Real
 import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_consistent_length, check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from ..utils._validation import encode_labels
+from .._sklearn_compat import Interval, StrOptions, validate_params
+from .._targets import encode_labels
 
 
 @validate_params(
@@ -76,10 +76,7 @@ def make_label_noise(y, kind="symmetric", rate=0.2, X=None, random_state=None):
             noisy[flipped] = (code + 1) % len(classes)
     else:
         if X is None:
-            raise ValueError(
-                "kind='instance' needs X: one row of features per label, such as "
-                "sentence embeddings."
-            )
+            raise ValueError("kind='instance' needs X: one row of features per label.")
         X = check_array(X, accept_sparse="csr")
         check_consistent_length(X, codes)
         weights, nearest = _doubt(X, codes, len(classes))
@@ -89,12 +86,9 @@ def make_label_noise(y, kind="symmetric", rate=0.2, X=None, random_state=None):
 
 
 def _draw(rng, weights, rate):
-    """Draw a share of positions without replacement, with chances as the weights.
-
-    Adding Gumbel noise to log-weights and taking the largest is such a draw (Efraimidis
-    and Spirakis, 2006).
-    """
+    """Draw a share of positions without replacement, with chances as the weights."""
     n_drawn = round(rate * len(weights))
+    # The largest of log-weights with Gumbel noise (Efraimidis and Spirakis, 2006).
     keys = np.log(weights) + rng.gumbel(size=len(weights))
     return np.argsort(-keys, kind="stable")[:n_drawn]
 

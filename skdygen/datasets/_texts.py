@@ -4,7 +4,8 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, validate_params
+
+from .._sklearn_compat import Interval, validate_params
 
 _WORDS = {
     "item": "lamp|coffee machine|desk chair|headphones|rain jacket|keyboard|backpack|"
@@ -47,6 +48,14 @@ _CORES = {
     "can the {item} be brought to my office instead of my home|"
     "only half of the order came {when}; the {item} is still on its way|"
     "is it possible to get the {item} before the weekend",
+    "product": "does the {item} also come in green|"
+    "what is the difference between the two kinds of {item} on {place}|"
+    "is the {item} suitable for children|"
+    "how heavy is the {item} and does it fit in a small car|"
+    "will the {item} be in stock again soon|"
+    "which {item} would you recommend to {person}|"
+    "is the {item} made of leather or of plastic|"
+    "do you also sell spare parts for the {item}",
     "returns": "I want to send the {item} back and get my {amount} again|"
     "the {item} does not fit; how do I swap it for another size|"
     "which label do I put on the parcel with the {item} that goes back to you|"
@@ -63,51 +72,29 @@ _CORES = {
     "the {item} gets very hot; is that normal|"
     "the manual of the {item} does not explain what the red light means|"
     "the battery of the {item} is empty after ten minutes",
-    "product": "does the {item} also come in green|"
-    "what is the difference between the two kinds of {item} on {place}|"
-    "is the {item} suitable for children|"
-    "how heavy is the {item} and does it fit in a small car|"
-    "will the {item} be in stock again soon|"
-    "which {item} would you recommend to {person}|"
-    "is the {item} made of leather or of plastic|"
-    "do you also sell spare parts for the {item}",
 }
 
 # True of any message, with words that belong to other classes.
 _ASIDES = (
-    "I have already looked at the invoice.",
-    "The parcel looked fine.",
-    "I paid by card.",
-    "My login works.",
-    "I do not want to send it back.",
-    "The delivery was quick, by the way.",
-    "It was ordered on {place} {when}.",
-    "Nobody answers the phone.",
-    "I have the receipt and the order number here.",
-    "It was a present.",
-    "It cost {amount}.",
-    "I use it every day.",
-    "I have turned it off and on again.",
-    "I wrote to you {when} about a refund for something else.",
-    "My address and password are unchanged.",
-    "The colour is nice.",
-    "",
-    "",
-    "",
+    "I have already looked at the invoice.|The parcel looked fine.|I paid by card.|"
+    "My login works.|I do not want to send it back.|"
+    "The delivery was quick, by the way.|It was ordered on {place} {when}.|"
+    "Nobody answers the phone.|I have the receipt and the order number here.|"
+    "It was a present.|It cost {amount}.|I use it every day.|"
+    "I have turned it off and on again.|"
+    "I wrote to you {when} about a refund for something else.|"
+    "My address and password are unchanged.|The colour is nice.|||"
 )
 
 # About one message in four also tells of a matter of another class that is closed, so
 # that the words alone do not say what the message is about.
 _CLOSED = (
-    "Last time it was about something else, {matter}, but that is settled.",
-    "You have already solved my other question: {matter}.",
-    "Please ignore my earlier message ({matter}), it is done.",
-    "This has nothing to do with the old case where {matter}.",
+    "Last time it was about something else, {matter}, but that is settled.|"
+    "You have already solved my other question: {matter}.|"
+    "Please ignore my earlier message ({matter}), it is done.|"
+    "This has nothing to do with the old case where {matter}."
 )
 _SHARE_WITH_CLOSED_MATTER = 0.25
-
-_LISTS = {name: words.split("|") for name, words in _WORDS.items()}
-_SENTENCES = {label: cores.split("|") for label, cores in _CORES.items()}
 
 
 @validate_params(
@@ -147,30 +134,34 @@ def make_texts(n_samples=600, *, random_state=None):
     (2, ['account', 'billing'])
     """
     rng = check_random_state(random_state)
-    classes = np.array(sorted(_SENTENCES))
-    labels = rng.permutation(np.resize(classes, n_samples))
+    labels = rng.permutation(np.resize(list(_CORES), n_samples))
     return [_message(label, rng) for label in labels], labels
 
 
 def _message(label, rng):
-    greeting, thanks = _pick(_LISTS["greeting"], rng), _pick(_LISTS["thanks"], rng)
-    core = _fill(_pick(_SENTENCES[label], rng), rng)
+    """Make one message about the matter of a class."""
+    greeting, thanks = _pick(_WORDS["greeting"], rng), _pick(_WORDS["thanks"], rng)
+    core = _fill(_CORES[label], rng)
     core = core[0].upper() + core[1:] + "."
     if rng.rand() < _SHARE_WITH_CLOSED_MATTER:
-        other = _pick([name for name in sorted(_SENTENCES) if name != label], rng)
-        matter = _fill(_pick(_SENTENCES[other], rng), rng)
+        other = rng.choice([name for name in _CORES if name != label])
+        matter = _fill(_CORES[other], rng)
         aside = _pick(_CLOSED, rng).format(matter=matter)
     else:
-        aside = _fill(_pick(_ASIDES, rng), rng)
+        aside = _fill(_ASIDES, rng)
     middle = [core, aside] if rng.rand() < 0.5 else [aside, core]
     return " ".join(part for part in (greeting, *middle, thanks) if part)
 
 
-def _fill(template, rng):
-    words = {name: _pick(values, rng) for name, values in _LISTS.items()}
+def _fill(templates, rng):
+    """Pick one of the templates and put words into it."""
+    template = _pick(templates, rng)
+    words = {name: _pick(choices, rng) for name, choices in _WORDS.items()}
     words["person_his"] = "my" if words["person"] == "I" else "their"
     return template.format(**words)
 
 
-def _pick(values, rng):
-    return values[rng.randint(len(values))]
+def _pick(choices, rng):
+    """Pick one of what lies between the bars."""
+    choices = choices.split("|")
+    return choices[rng.randint(len(choices))]

@@ -11,7 +11,8 @@ class TransitionMatrixDenoiser(BaseDenoiser):
     The matrix is estimated from confident texts, as in confident learning [1]_: a
     text counts for class j if its probability of j, averaged over branches and
     epochs, is at least the mean such probability among the texts given class j; of
-    several such classes the most probable counts.
+    several such classes the most probable counts. Unlike that of `DirichletVAE`, the
+    posterior does not depend on each text's own dynamics.
 
     Parameters
     ----------
@@ -30,10 +31,6 @@ class TransitionMatrixDenoiser(BaseDenoiser):
         Posterior over the true label of the training texts, given their labels.
     marginal_distributions_ : ndarray of shape (n_samples, n_classes)
         The same without regard to each text's own given label.
-
-    See Also
-    --------
-    DirichletVAE : A posterior that depends on each text's own dynamics.
 
     References
     ----------
@@ -58,9 +55,9 @@ class TransitionMatrixDenoiser(BaseDenoiser):
     def __init__(self, *, missing_label=None):
         self.missing_label = missing_label
 
-    def _fit(self, trajectories, codes, weights):
-        labelled = np.flatnonzero(codes >= 0)
-        codes, weights = codes[labelled], weights[labelled]
+    def _fit(self, trajectories, targets):
+        labelled = targets.labelled
+        codes, weights = targets.codes[labelled], targets.weights[labelled]
         probabilities = _mean_probabilities(trajectories)[labelled]
         counts = confident_joint(probabilities, codes, weights, trajectories.n_classes)
         # A class that no confident text stands for is taken to be given rightly.
@@ -69,7 +66,10 @@ class TransitionMatrixDenoiser(BaseDenoiser):
             totals > 0, counts / np.where(totals > 0, totals, 1), np.eye(len(counts))
         )
         given_share = np.bincount(codes, weights, minlength=len(counts)) / weights.sum()
-        joint = _calibrate(counts, given_share)
+        # The counts, their columns scaled to the shares of the given classes.
+        totals = counts.sum(axis=0)
+        shares = counts / np.where(totals > 0, totals, 1)
+        joint = np.where(totals > 0, shares * given_share, np.diag(given_share))
         self.class_prior_ = joint.sum(axis=1)
         # p(y | y~), (given, true); a class never given says nothing.
         self._true_given_noisy = np.where(
@@ -90,30 +90,12 @@ class TransitionMatrixDenoiser(BaseDenoiser):
 
 
 def confident_joint(probabilities, codes, weights, n_classes):
-    """Count confident texts by their likely true and their given class.
-
-    Parameters
-    ----------
-    probabilities : ndarray of shape (n_samples, n_classes)
-        Class probabilities.
-    codes : ndarray of shape (n_samples,)
-        Given classes.
-    weights : ndarray of shape (n_samples,)
-        How much each text counts.
-    n_classes : int
-        Number of classes.
-
-    Returns
-    -------
-    counts : ndarray of shape (n_classes, n_classes)
-        Rows are likely true classes, columns given ones.
-    """
+    """Count confident texts by their likely true (rows) and given class (columns)."""
     thresholds = np.full(n_classes, np.inf)
     for code in np.unique(codes):
         given = codes == code
-        thresholds[code] = np.average(
-            probabilities[given, code], weights=weights[given]
-        )
+        p = probabilities[given, code]
+        thresholds[code] = np.average(p, weights=weights[given])
     is_confident = probabilities >= thresholds
     likely = np.where(is_confident, probabilities, -1).argmax(axis=1)
     counted = is_confident.any(axis=1)
@@ -122,13 +104,6 @@ def confident_joint(probabilities, codes, weights, n_classes):
     return counts.reshape(n_classes, n_classes)
 
 
-def _calibrate(counts, given_share):
-    """Scale the columns of the counts to the shares of the given classes."""
-    totals = counts.sum(axis=0)
-    diagonal = np.diag(given_share)
-    shares = counts / np.where(totals > 0, totals, 1)
-    return np.where(totals > 0, shares * given_share, diagonal)
-
-
 def _mean_probabilities(trajectories):
+    """Mean over branches and epochs, (n_samples, n_classes)."""
     return trajectories.probabilities.mean(axis=(1, 2), dtype=np.float64)

@@ -5,17 +5,19 @@ from abc import abstractmethod
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.mixture import GaussianMixture
+from sklearn.utils import gen_batches
 
+from .._sklearn_compat import Interval, StrOptions
 from ..base import BasePrior
-from ..utils._storage import batches
-from ..utils._weights import lowest
-from ._contamination import estimate_contamination
-from ._scores import SCORES, noise_scores
+from ._scores import noise_scores
 
 logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 4096
+_MOST_SCORES = 10_000  # a mixture of two needs no more
+_STARTS = (0.1, 0.3, 0.5)
+_MOST_CONTAMINATION = 0.5  # as for scikit-learn's outlier detectors
 
 
 class BaseCleanSetPrior(BasePrior):
@@ -25,7 +27,7 @@ class BaseCleanSetPrior(BasePrior):
     """
 
     _parameter_constraints = {
-        "criterion": [StrOptions(set(SCORES))],
+        "criterion": [StrOptions({"paper", "relative", "margin"})],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
         "selection": [StrOptions({"global", "class"})],
         "epoch": [Integral, StrOptions({"initial"})],
@@ -38,64 +40,54 @@ class BaseCleanSetPrior(BasePrior):
         """Learn `clean_codes_`, weighted by `clean_weights_`, from embeddings."""
 
     @abstractmethod
-    def _judge(self, space, rows=None):
-        """Prior of embedded texts, (n_rows, n_classes).
+    def _judge(self, space, positions=None):
+        """Prior of embedded texts; `positions` are theirs if they were fitted on."""
 
-        Of those that were fitted on, `rows` gives the positions.
-        """
-
-    def _fit_prior(self, trajectories, codes, weights, scores=None):
+    def _fit_prior(self, trajectories, targets, scores=None):
         if scores is None:
-            scores = noise_scores(trajectories, codes, weights, self.criterion)
+            scores = noise_scores(trajectories, targets, self.criterion)
         self.noise_scores_ = scores
-        labelled = np.flatnonzero(codes >= 0)
         if self.contamination == "auto":
+            labelled = targets.labelled
             self.contamination_ = estimate_contamination(
-                scores[labelled], weights[labelled]
+                scores[labelled], targets.weights[labelled]
             )
             logger.info("estimated share of wrong labels: %.3f", self.contamination_)
         else:
             self.contamination_ = float(self.contamination)
-        self.clean_indices_ = self._select(codes, weights, labelled)
-        self.clean_codes_ = codes[self.clean_indices_]
-        self.clean_weights_ = weights[self.clean_indices_]
+        self.clean_indices_ = self._select(targets)
+        self.clean_codes_ = targets.codes[self.clean_indices_]
+        self.clean_weights_ = targets.weights[self.clean_indices_]
         self._learn(self._space(trajectories, self.clean_indices_))
-        return self._judge_all(trajectories, are_fitted=True)
+        return self._prior(trajectories, np.arange(len(trajectories)))
 
-    def _prior(self, trajectories):
-        return self._judge_all(trajectories, are_fitted=False)
-
-    def _judge_all(self, trajectories, *, are_fitted):
+    def _prior(self, trajectories, positions=None):
         prior = np.empty((len(trajectories), len(self.classes_)))
-        for part in batches(len(trajectories), _ROWS_AT_ONCE):
-            rows = np.arange(part.start, part.stop) if are_fitted else None
-            prior[part] = self._judge(self._space(trajectories, part), rows)
+        for part in gen_batches(len(trajectories), _ROWS_AT_ONCE):
+            fitted_on = None if positions is None else positions[part]
+            prior[part] = self._judge(self._space(trajectories, part), fitted_on)
         return prior
 
-    def _select(self, codes, weights, labelled):
-        """Return the positions of the texts with the lowest scores, or of some of them.
-
-        Of more than `max_samples` some of each class are taken, evenly along the
-        scores, since those with the lowest would be the easy ones.
-        """
-        groups = [labelled]
+    def _select(self, targets):
+        """Positions of the texts with the lowest scores, or of some of them, sorted."""
+        codes, scores = targets.codes, self.noise_scores_
+        groups = [targets.labelled]
         if self.selection == "class":
-            groups = [np.flatnonzero(codes == code) for code in set(codes[labelled])]
-        kept = []
-        for group in groups:
-            scores = self.noise_scores_[group]
-            share = 1 - self.contamination_
-            kept.append(group[lowest(scores, weights[group], share)])
+            given = np.unique(codes[targets.labelled])
+            groups = [np.flatnonzero(codes == code) for code in given]
+        share = 1 - self.contamination_
+        kept = [g[lowest(scores[g], targets.weights[g], share)] for g in groups]
         kept = np.sort(np.concatenate(kept))
         if len(kept) < 2:
             raise ValueError(
                 f"contamination={self.contamination!r} leaves {len(kept)} of "
-                f"{len(labelled)} labelled texts as clean; at least 2 are needed: "
-                f"use more texts, or a smaller contamination."
+                f"{len(targets.labelled)} labelled texts as clean; at least 2 are "
+                f"needed: use more texts, or a smaller contamination."
             )
         if self.max_samples is None or len(kept) <= self.max_samples:
             return kept
-        kept = kept[np.lexsort((self.noise_scores_[kept], codes[kept]))]
+        # Evenly along the scores of each class: the lowest would be the easy ones.
+        kept = kept[np.lexsort((scores[kept], codes[kept]))]
         _, firsts = np.unique(codes[kept], return_index=True)  # no class is lost
         n_others = max(0, self.max_samples - len(firsts))
         others = np.linspace(0, len(kept) - 1, n_others).astype(int)
@@ -107,20 +99,58 @@ class BaseCleanSetPrior(BasePrior):
             raise ValueError(
                 f"epoch={self.epoch} of a prior is not among the {n_epochs} epochs "
                 f"that are recorded, counted from 0; use a smaller one, -1 for the "
-                f"last, or record more with trajectory_epochs."
+                f"last, or record more with n_recorded_epochs."
             )
 
     def _space(self, trajectories, rows):
-        """Embeddings of one epoch, all branches side by side, (n_rows, n_features).
-
-        Where no embedding from before the training was recorded, the first epoch
-        stands for it.
-        """
+        """Embeddings of one epoch, branches side by side, (n_rows, n_features)."""
         epoch = self.epoch
         if epoch == "initial":
             if trajectories.initial is not None:
                 return np.asarray(trajectories.initial[rows], dtype=np.float32)
-            epoch = 0
+            epoch = 0  # stands for what was not recorded
         self._check_epoch(trajectories.n_epochs)
         embeddings = trajectories.embeddings[rows, :, epoch]
         return embeddings.reshape(len(embeddings), -1).astype(np.float32)
+
+
+def lowest(scores, weights, share):
+    """Positions of the lowest scores that make up a share of the weight, at least 1."""
+    order = np.argsort(scores, kind="stable")
+    middle = np.cumsum(weights[order]) - weights[order] / 2
+    return order[: max(1, int((middle < share * weights.sum()).sum()))]
+
+
+def estimate_contamination(scores, weights):
+    """Share of wrong labels: mass of the higher of two Gaussians fitted to scores."""
+    n_scores = min(len(scores), _MOST_SCORES)
+    order = np.argsort(scores)
+    reached = np.cumsum(weights[order]) / weights.sum()
+    # Evenly along their weighted distribution: with equal weights, all of them once.
+    middles = (np.arange(n_scores) + 0.5) / n_scores
+    scores = scores[order[np.searchsorted(reached, middles).clip(max=len(order) - 1)]]
+    spread = scores.std()
+    if n_scores < 4 or not spread > 0:
+        return 0.0
+    standardized = ((scores - scores.mean()) / spread)[:, None]
+    mixtures = [_fit_mixture(standardized, share) for share in _STARTS]
+    mixture = max(mixtures, key=lambda fitted: fitted.lower_bound_)
+    low, high = np.argsort(mixture.means_[:, 0])
+    posterior = mixture.predict_proba(standardized)[:, high]
+    # A wide component can reach over both ends of the other.
+    posterior[standardized[:, 0] < mixture.means_[low, 0]] = 0.0
+    return min(float(posterior.mean()), _MOST_CONTAMINATION)
+
+
+def _fit_mixture(sorted_scores, share):
+    """Fit two components, the higher one starting from a share of the scores."""
+    cut = len(sorted_scores) - max(1, int(share * len(sorted_scores)))
+    return GaussianMixture(
+        n_components=2,
+        weights_init=[1 - share, share],
+        means_init=[sorted_scores[:cut].mean(axis=0), sorted_scores[cut:].mean(axis=0)],
+        # The default stops far from the optimum where components overlap.
+        tol=1e-6,
+        max_iter=5000,
+        random_state=0,
+    ).fit(sorted_scores)

@@ -2,16 +2,16 @@
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils.metaestimators import _BaseComposition
 
+from .._sklearn_compat import BaseComposition
 from ..base import BasePrior, _remember_trajectories
-from ._classifier import ClassifierPrior
 from ._clean_set import BaseCleanSetPrior
-from ._neighbors import TrajectoryKNNPrior
+from ._knn import TrajectoryKNNPrior
+from ._linear import ClassifierPrior
 from ._scores import noise_scores
 
 
-class ConsensusPrior(_BaseComposition, BasePrior):
+class ConsensusPrior(BaseComposition, BasePrior):
     """Mean of several priors that differ in what they take for clean and near.
 
     Which texts look clean, and in which embedding right labels spread, depends on how
@@ -19,16 +19,16 @@ class ConsensusPrior(_BaseComposition, BasePrior):
     texts have to be sought among all; where all classes suffer alike, within each
     class. Fine-tuning brings texts of one class together, but also those that share
     a mistake. None of this is known, so the default asks four priors, each of which
-    learns from the half of the labels that look clean:
+    learns from the half of the labels that look clean, neighbours with leave-one-out:
 
-    =================  ===============  ============  ==========================
-    name               clean texts of   embedding     learns by
-    =================  ===============  ============  ==========================
-    initial-linear     all              pre-trained   logistic regression
-    initial-neighbors  each class       pre-trained   neighbours, leave-one-out
-    last-linear        all              last epoch    logistic regression
-    last-neighbors     each class       last epoch    neighbours, leave-one-out
-    =================  ===============  ============  ==========================
+    =================  ===============  ============  ====================
+    name               clean texts of   embedding     prior
+    =================  ===============  ============  ====================
+    initial-linear     all              pre-trained   `ClassifierPrior`
+    initial-neighbors  each class       pre-trained   `TrajectoryKNNPrior`
+    last-linear        all              last epoch    `ClassifierPrior`
+    last-neighbors     each class       last epoch    `TrajectoryKNNPrior`
+    =================  ===============  ============  ====================
 
     Parameters
     ----------
@@ -43,8 +43,7 @@ class ConsensusPrior(_BaseComposition, BasePrior):
     n_neighbors : int, default=10
         Number of neighbours for the priors above that ask them.
     max_samples : int or None, default=10_000
-        Number of clean texts that each of the priors above learns from; of more, some
-        of each class are, evenly along their scores. None takes all.
+        Number of clean texts that each of the priors above learns from, at most.
     missing_label : object, default=None
         The value in `y` that means "no label"; NaN stands for all null values.
 
@@ -57,14 +56,8 @@ class ConsensusPrior(_BaseComposition, BasePrior):
     label_distributions_ : ndarray of shape (n_samples, n_classes)
         The mean for the training texts.
     untouched_distributions_ : ndarray of shape (n_samples, n_classes)
-        The mean of those priors that read the embedding from before the training (of
-        all, if none does): of the defaults, that is what is said of a text whose own
-        label hardly has a say.
-
-    See Also
-    --------
-    ClassifierPrior : A prior from any classifier.
-    TrajectoryKNNPrior : A prior from the nearest neighbours.
+        The mean of those priors that read the embedding from before the training, in
+        which a text's own label hardly has a say (of all, if none does).
 
     Examples
     --------
@@ -81,11 +74,11 @@ class ConsensusPrior(_BaseComposition, BasePrior):
     """
 
     _parameter_constraints = {
+        **{
+            name: TrajectoryKNNPrior._parameter_constraints[name]
+            for name in ("criterion", "contamination", "n_neighbors", "max_samples")
+        },
         "priors": [list, None],
-        "criterion": BaseCleanSetPrior._parameter_constraints["criterion"],
-        "contamination": BaseCleanSetPrior._parameter_constraints["contamination"],
-        "n_neighbors": TrajectoryKNNPrior._parameter_constraints["n_neighbors"],
-        "max_samples": BaseCleanSetPrior._parameter_constraints["max_samples"],
         "missing_label": "no_validation",
     }
 
@@ -138,27 +131,35 @@ class ConsensusPrior(_BaseComposition, BasePrior):
 
     def _validate_params(self):
         super()._validate_params()
-        if self.priors is not None:
-            _check_priors(self.priors)
+        if self.priors is None:
+            return
+        if not self.priors:
+            raise ValueError("priors is empty; give at least one (name, prior) tuple.")
+        for position, named in enumerate(self.priors):
+            match named:
+                case (str(), BasePrior() as prior):
+                    prior._validate_params()
+                case _:
+                    raise TypeError(
+                        f"priors[{position}] must be a (name, prior) tuple such as "
+                        f"('near', TrajectoryKNNPrior()), but is {named!r}."
+                    )
+        self._validate_names([name for name, _ in self.priors])
 
-    def _fit_prior(self, trajectories, codes, weights):
+    def _fit_prior(self, trajectories, targets):
         named = self._default_priors() if self.priors is None else self.priors
         self.priors_ = []
         scores, every, untouched = {}, [], []
         for _, prior in named:
             fitted = clone(prior)
             _remember_trajectories(fitted, trajectories)
+            shared = ()
             if isinstance(fitted, BaseCleanSetPrior):
-                if fitted.criterion not in scores:  # priors with the same share it
-                    scores[fitted.criterion] = noise_scores(
-                        trajectories, codes, weights, fitted.criterion
-                    )
-                found = fitted._fit_prior(
-                    trajectories, codes, weights, scores[fitted.criterion]
-                )
-            else:
-                found = fitted._fit_prior(trajectories, codes, weights)
-            every.append(found)
+                criterion = fitted.criterion
+                if criterion not in scores:  # made once for all priors with the same
+                    scores[criterion] = noise_scores(trajectories, targets, criterion)
+                shared = (scores[criterion],)
+            every.append(fitted._fit_prior(trajectories, targets, *shared))
             if getattr(fitted, "epoch", None) == "initial":
                 untouched.append(every[-1])
             self.priors_.append(fitted)
@@ -171,45 +172,16 @@ class ConsensusPrior(_BaseComposition, BasePrior):
         return np.mean(found, axis=0)
 
     def _default_priors(self):
-        shared = {
+        """Name the priors that are asked where none are given."""
+        linear = {
             name: getattr(self, name)
             for name in ("criterion", "contamination", "max_samples")
         }
-        near = {"query": "leave-one-out", "voting": "soft", "selection": "class"}
+        near = linear | {"selection": "class", "voting": "soft", "leave_one_out": True}
         near["n_neighbors"] = self.n_neighbors
         return [
-            ("initial-linear", ClassifierPrior(epoch="initial", **shared)),
-            (
-                "initial-neighbors",
-                TrajectoryKNNPrior(epoch="initial", **near, **shared),
-            ),
-            ("last-linear", ClassifierPrior(epoch=-1, **shared)),
-            ("last-neighbors", TrajectoryKNNPrior(epoch=-1, **near, **shared)),
+            ("initial-linear", ClassifierPrior(epoch="initial", **linear)),
+            ("initial-neighbors", TrajectoryKNNPrior(epoch="initial", **near)),
+            ("last-linear", ClassifierPrior(epoch=-1, **linear)),
+            ("last-neighbors", TrajectoryKNNPrior(epoch=-1, **near)),
         ]
-
-
-def _check_priors(priors):
-    """Raise a clear error for what is no list of named priors."""
-    if not priors:
-        raise ValueError("priors is empty; give at least one (name, prior) tuple.")
-    for position, named in enumerate(priors):
-        is_pair = isinstance(named, tuple) and len(named) == 2
-        if not (is_pair and isinstance(named[0], str)):
-            raise TypeError(
-                f"priors[{position}] must be a (name, prior) tuple, but is {named!r}."
-            )
-        name, prior = named
-        if not isinstance(prior, BasePrior):
-            raise TypeError(
-                f"priors[{position}], named {name!r}, must be a prior such as "
-                f"skdygen.priors.TrajectoryKNNPrior, but is a {type(prior).__name__}."
-            )
-        if "__" in name or name in ConsensusPrior._parameter_constraints:
-            raise ValueError(
-                f"priors[{position}] is named {name!r}, which is a parameter's name or "
-                f"contains '__'."
-            )
-        prior._validate_params()
-    names = [name for name, _ in priors]
-    if len(set(names)) < len(names):
-        raise ValueError(f"priors must have different names, but has {names}.")

@@ -1,94 +1,47 @@
 """How suspicious a given label looks: the higher, the more likely it is wrong."""
 
 import numpy as np
-
-from ..utils._storage import batches
-from ._distances import centroid_distances, class_centroids
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.utils import gen_batches
 
 _ROWS_AT_ONCE = 4096
 
-SCORES = ("paper", "relative", "margin")
 
-
-def noise_scores(trajectories, codes, weights, criterion):
-    """Score the given labels of a set of texts.
-
-    Parameters
-    ----------
-    trajectories : Trajectories of n_samples texts
-        Their training dynamics.
-    codes : ndarray of shape (n_samples,)
-        Given classes as 0..n_classes-1; -1 where there is none.
-    weights : ndarray of shape (n_samples,)
-        How much each text counts; 0 where there is no class.
-    criterion : {"paper", "relative", "margin"}
-        See `paper_score`, `relative_score` and `margin_score`.
-
-    Returns
-    -------
-    scores : ndarray of shape (n_samples,)
-        Mean over the branches; NaN where no label is given. To "relative" the same
-        score in the embedding before the training is added, if it was recorded, both
-        in units of their standard deviations.
-    """
-    scores = np.full(len(codes), np.nan)
-    labelled = np.flatnonzero(codes >= 0)
+def noise_scores(trajectories, targets, criterion):
+    """Mean score over the branches, (n_samples,); NaN where there is no label."""
+    scores = np.full(len(trajectories), np.nan)
+    labelled = targets.labelled
     if criterion == "margin":
-        scores[labelled] = _score_rows(
-            margin_score, lambda rows: trajectories.probabilities[rows], codes
-        )
+        scores[labelled] = _score(margin_score, trajectories.probabilities, targets)
         return scores
     function = {"paper": paper_score, "relative": relative_score}[criterion]
-    scores[labelled] = _score_distances(
-        function, trajectories.embeddings, codes, weights
-    )
+    scores[labelled] = _score(function, trajectories.embeddings, targets, True)
     if criterion == "relative" and trajectories.initial is not None:
+        # The embedding before the training counts as much as all epochs together.
         initial = trajectories.initial[:, None, None]
-        before = _score_distances(function, initial, codes, weights)
-        after, weights = scores[labelled], weights[labelled]
+        before = _score(function, initial, targets, True)
+        after, weights = scores[labelled], targets.weights[labelled]
         scores[labelled] = _scaled(after, weights) + _scaled(before, weights)
     return scores
+
+
+# The scores of labels: from distances or probabilities of the shape (n_samples,
+# n_branches, n_epochs, n_classes) and the given classes to (n_samples, n_branches).
 
 
 def paper_score(distances, codes):
     """Mean plus standard deviation, over epochs, of the distance to the own centroid.
 
     The selection criterion of DyGen (Zhuang et al., KDD 2023, section 4.2).
-
-    Parameters
-    ----------
-    distances : ndarray of shape (n_samples, n_branches, n_epochs, n_classes)
-        Distances to the class centroids.
-    codes : ndarray of shape (n_samples,)
-        Given classes.
-
-    Returns
-    -------
-    scores : ndarray of shape (n_samples, n_branches)
-        Larger for labels that look wrong.
     """
     own = _own(distances, codes)
     return own.mean(axis=2) + own.std(axis=2)
 
 
 def relative_score(distances, codes):
-    """Mean over epochs of the distance to the own less that to the nearest other class.
-
-    Parameters
-    ----------
-    distances : ndarray of shape (n_samples, n_branches, n_epochs, n_classes)
-        Distances to the class centroids.
-    codes : ndarray of shape (n_samples,)
-        Given classes.
-
-    Returns
-    -------
-    scores : ndarray of shape (n_samples, n_branches)
-        Larger for labels that look wrong; positive where another class is nearer.
-    """
-    own = _own(distances, codes)
+    """Mean over epochs of the distance to the own less that to the nearest other."""
     nearest_other = _others(distances, codes, np.inf).min(axis=3)
-    return (own - nearest_other).mean(axis=2)
+    return (_own(distances, codes) - nearest_other).mean(axis=2)
 
 
 def margin_score(probabilities, codes):
@@ -96,45 +49,61 @@ def margin_score(probabilities, codes):
 
     The area under the margin of Pleiss et al. (NeurIPS 2020), on probabilities and
     with its sign turned.
-
-    Parameters
-    ----------
-    probabilities : ndarray of shape (n_samples, n_branches, n_epochs, n_classes)
-        Class probabilities.
-    codes : ndarray of shape (n_samples,)
-        Given classes.
-
-    Returns
-    -------
-    scores : ndarray of shape (n_samples, n_branches)
-        Larger for labels that look wrong; between -1 and 1.
     """
-    own = _own(probabilities, codes)
     largest_other = _others(probabilities, codes, -np.inf).max(axis=3)
-    return (largest_other - own).mean(axis=2)
+    return (largest_other - _own(probabilities, codes)).mean(axis=2)
 
 
-def _score_distances(function, embeddings, codes, weights):
-    """Score the texts with a label by their distances to the class centroids."""
-    centroids = class_centroids(embeddings, codes, weights, codes.max() + 1)
-    return _score_rows(
-        function, lambda rows: centroid_distances(embeddings[rows], centroids), codes
-    )
+def class_centroids(embeddings, codes, weights, n_classes):
+    """Weighted mean of each given class, the paper's c_{m,e,k}; NaN without texts."""
+    n_samples, *inner_shape = embeddings.shape  # n_branches, n_epochs, n_features
+    sums = np.zeros((n_classes, int(np.prod(inner_shape))))
+    for part in gen_batches(n_samples, _ROWS_AT_ONCE):
+        members = codes[part] == np.arange(n_classes)[:, None]
+        rows = embeddings[part].reshape(len(codes[part]), -1).astype(np.float32)
+        sums += (members * weights[part]).astype(np.float32) @ rows
+    given = codes >= 0
+    totals = np.bincount(codes[given], weights[given], minlength=n_classes)
+    with np.errstate(invalid="ignore"):
+        means = sums / totals[:, None]
+    # (n_branches, n_epochs, n_classes, n_features)
+    return np.moveaxis(means.reshape(n_classes, *inner_shape), 0, 2)
 
 
-def _score_rows(function, values_of, codes):
-    """Mean score over the branches of the texts with a label, batch by batch."""
-    labelled = np.flatnonzero(codes >= 0)
+def centroid_distances(embeddings, centroids):
+    """Euclidean d_{m,e,i,k} to each centroid; infinite to a class without texts."""
+    n_branches, n_epochs, n_classes, _ = centroids.shape
+    shape = (len(embeddings), n_branches, n_epochs, n_classes)
+    distances = np.full(shape, np.inf, dtype=np.float32)
+    present = np.flatnonzero(~np.isnan(centroids[0, 0, :, 0]))
+    # No array of n_samples times n_classes times n_features is ever made.
+    for branch, epoch in np.ndindex(n_branches, n_epochs):
+        distances[:, branch, epoch, present] = euclidean_distances(
+            embeddings[:, branch, epoch].astype(np.float64),
+            centroids[branch, epoch, present],
+        )
+    return distances
+
+
+def _score(function, values, targets, by_distance=False):
+    """Score labels by values, or by their distances to centroids, (n_labelled,)."""
+    labelled, codes = targets.labelled, targets.codes
+    if by_distance:
+        n_classes = len(targets.classes)
+        centroids = class_centroids(values, codes, targets.weights, n_classes)
     scores = np.empty(len(labelled))
-    for part in batches(len(labelled), _ROWS_AT_ONCE):
+    for part in gen_batches(len(labelled), _ROWS_AT_ONCE):
         rows = labelled[part]
-        scores[part] = function(values_of(rows), codes[rows]).mean(axis=1)
+        batch = (
+            centroid_distances(values[rows], centroids) if by_distance else values[rows]
+        )
+        scores[part] = function(batch, codes[rows]).mean(axis=1)
     return scores
 
 
 def _scaled(scores, weights):
-    mean = np.average(scores, weights=weights)
-    spread = np.sqrt(np.average((scores - mean) ** 2, weights=weights))
+    """Scores in units of their weighted standard deviation."""
+    spread = np.sqrt(np.cov(scores, aweights=weights, ddof=0))
     return scores / spread if spread > 0 else scores
 
 

@@ -36,7 +36,7 @@ class UniformPrior(BasePrior):
     def __init__(self, *, missing_label=None):
         self.missing_label = missing_label
 
-    def _fit_prior(self, trajectories, codes, weights):
+    def _fit_prior(self, trajectories, targets):
         return self._prior(trajectories)
 
     def _prior(self, trajectories):

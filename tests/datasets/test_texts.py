@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -24,21 +24,10 @@ def test_random_state():
     assert texts != make_texts(50, random_state=1)[0]
 
 
-@pytest.mark.parametrize("vectorizer", [CountVectorizer(), TfidfVectorizer()])
-def test_words_alone_tell_much_but_not_all(vectorizer):
+def test_words_alone_tell_much_but_not_all():
     texts, labels = make_texts(900, random_state=0)
-    model = make_pipeline(vectorizer, LogisticRegression(C=10, max_iter=1000))
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression(C=10, max_iter=1000))
     assert 0.7 < cross_val_score(model, texts, labels).mean() < 0.97
-
-
-def test_classes_share_their_vocabulary():
-    texts, labels = make_texts(900, random_state=0)
-    words = {
-        label: set(" ".join(np.array(texts)[labels == label]).lower().split())
-        for label in np.unique(labels)
-    }
-    shared = set.intersection(*words.values())
-    assert all(len(shared) > len(found) / 3 for found in words.values())
 
 
 def test_errors():

@@ -18,18 +18,13 @@ def make(n_samples=3000, seed=0):
     return Trajectories(np.zeros((n_samples, 1, 1, 1)), p), true, given
 
 
-def test_matrix_is_recovered():
+def test_matrix_is_recovered_and_labels_are_corrected():
     trajectories, true, given = make()
     denoiser = TransitionMatrixDenoiser().fit(trajectories, given)
     assert_allclose(denoiser.transition_matrix_, MATRIX, atol=0.05)
     share = np.bincount(true) / len(true)
     assert_allclose(denoiser.class_prior_, share, atol=0.05)
     assert_allclose(denoiser.transition_matrix_.sum(axis=1), 1)
-
-
-def test_labels_are_corrected():
-    trajectories, true, given = make()
-    denoiser = TransitionMatrixDenoiser().fit(trajectories, given)
     found = denoiser.label_distributions_
     assert_allclose(found.sum(axis=1), 1)
     assert (found.argmax(axis=1) == true).mean() > (given == true).mean() + 0.05

@@ -4,12 +4,13 @@ import warnings
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils._param_validation import HasMethods
 
-from ..utils._weights import fit_weighted
+from .._fit_weighted import fit_weighted
+from .._sklearn_compat import HasMethods
 from ._clean_set import BaseCleanSetPrior
 
 
@@ -35,10 +36,9 @@ class ClassifierPrior(BaseCleanSetPrior):
     epoch : "initial" or int, default="initial"
         Whose embeddings the classifier reads: those from before the training, which
         no wrong label has touched (of the first epoch where they were not recorded),
-        or those after an epoch; negative numbers count from the last.
+        or those after an epoch, -1 being the last.
     max_samples : int or None, default=10_000
-        Number of clean texts that are learnt from; of more, some of each class are,
-        evenly along their scores. None takes all.
+        Number of clean texts that are learnt from, at most, see `TrajectoryKNNPrior`.
     missing_label : object, default=None
         The value in `y` that means "no label"; NaN stands for all null values.
 
@@ -51,16 +51,11 @@ class ClassifierPrior(BaseCleanSetPrior):
     contamination_ : float
         The share of labels that was left out.
     clean_indices_ : ndarray of shape (n_clean,)
-        Positions of the texts taken for clean, or of those of them that are learnt
-        from, sorted.
+        Positions of the clean texts that are learnt from, sorted.
     clean_codes_ : ndarray of shape (n_clean,)
         Their given classes, as positions in the classes.
-    estimator_ : classifier or None
-        The fitted classifier; None if all clean texts are of one class.
-
-    See Also
-    --------
-    TrajectoryKNNPrior : The same with the nearest neighbours.
+    estimator_ : classifier
+        The fitted classifier; a dummy if all clean texts are of one class.
 
     Examples
     --------
@@ -101,28 +96,25 @@ class ClassifierPrior(BaseCleanSetPrior):
         self.missing_label = missing_label
 
     def _learn(self, space):
-        self.estimator_ = None
         # Numbered without gaps, as some classifiers want it.
         self._found_codes, codes = np.unique(self.clean_codes_, return_inverse=True)
-        if len(self._found_codes) > 1:
-            if self.estimator is None:
-                self.estimator_ = make_pipeline(
-                    StandardScaler(),
-                    LogisticRegression(class_weight="balanced", max_iter=1000),
-                )
-            else:
-                self.estimator_ = clone(self.estimator)
-            are_given = (self.clean_weights_ != 1).any()
-            weights = self.clean_weights_ if are_given else None
-            with warnings.catch_warnings():
-                # Few clean texts of many classes are classes all the same.
-                warnings.filterwarnings("ignore", "The number of unique classes")
-                fit_weighted(self.estimator_, space, codes, weights)
-
-    def _judge(self, space, rows=None):
-        prior = np.zeros((len(space), len(self.classes_)))
-        if self.estimator_ is None:
-            prior[:, self._found_codes] = 1
+        if len(self._found_codes) == 1:
+            self.estimator_ = DummyClassifier()
+        elif self.estimator is None:
+            self.estimator_ = make_pipeline(
+                StandardScaler(),
+                LogisticRegression(class_weight="balanced", max_iter=1000),
+            )
         else:
-            prior[:, self._found_codes] = self.estimator_.predict_proba(space)
+            self.estimator_ = clone(self.estimator)
+        are_given = (self.clean_weights_ != 1).any()
+        weights = self.clean_weights_ if are_given else None
+        with warnings.catch_warnings():
+            # Few clean texts of many classes are classes all the same.
+            warnings.filterwarnings("ignore", "The number of unique classes")
+            fit_weighted(self.estimator_, space, codes, weights)
+
+    def _judge(self, space, positions=None):
+        prior = np.zeros((len(space), len(self.classes_)))
+        prior[:, self._found_codes] = self.estimator_.predict_proba(space)
         return prior

@@ -2,7 +2,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skdygen import DyGenClassifier
 from skdygen.datasets import load_noisy_csv
 from skdygen.dynamics import IncrementalDynamics
 
@@ -32,17 +31,16 @@ def test_strings(tmp_path):
     assert pd.isna(data.target[2])
 
 
-def test_a_classifier_takes_what_is_loaded(tmp_path, word_texts):
+def test_a_stage_takes_what_is_loaded(tmp_path, word_texts):
     texts, _, noisy = word_texts
     given = noisy.astype(object)
     given[::10] = ""
     path = tmp_path / "data.csv"
     pd.DataFrame({"text": texts, "label_noisy": given}).to_csv(path, index=False)
     data = load_noisy_csv(path)
-    clf = DyGenClassifier(
-        IncrementalDynamics(), missing_label=np.nan, random_state=0
-    ).fit(data.data, data.target)
-    assert clf.classes_.tolist() == ["animal", "fruit"]
+    stage = IncrementalDynamics(missing_label=np.nan, random_state=0)
+    stage.fit(data.data, data.target)
+    assert stage.classes_.tolist() == ["animal", "fruit"]
 
 
 def test_errors(tmp_path):

@@ -1,0 +1,146 @@
+import logging
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+
+from skdygen import Trajectories
+from skdygen.priors import TrajectoryKNNPrior
+from skdygen.priors._clean_set import estimate_contamination, lowest
+
+
+def estimate(scores):
+    return estimate_contamination(scores, np.ones(len(scores)))
+
+
+def two_gaussians(n_samples=1000, share=0.3):
+    rng = np.random.RandomState(0)
+    is_wrong = rng.rand(n_samples) < share
+    return rng.randn(n_samples) + 4 * is_wrong, is_wrong.mean()
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "share"),
+    [(4000, 0.05), (4000, 0.3), (4000, 0.45), (30_000, 0.2)],  # more than are read
+)
+def test_contamination_of_two_gaussians(n_samples, share):
+    scores, expected = two_gaussians(n_samples, share)
+    assert estimate(scores) == pytest.approx(expected, abs=0.02)
+
+
+def test_contamination_when_one_component_is_wide():
+    rng = np.random.RandomState(0)
+    scores = np.concatenate([rng.randn(800) * 0.1, rng.randn(200) * 3 + 1])
+    # About a third of the wide component lies below the narrow one.
+    assert estimate(scores) == pytest.approx((scores[800:] > 0).mean() * 0.2, abs=0.02)
+    assert estimate(1e-3 * scores[::-1] - 5) == pytest.approx(estimate(scores))
+
+
+@pytest.mark.parametrize("scores", [np.zeros(10), np.zeros(1), np.array([1.0, 2.0])])
+def test_contamination_of_few_or_equal_scores(scores):
+    assert estimate(scores) == 0
+
+
+def test_a_score_of_weight_two_counts_as_two():
+    scores, _ = two_gaussians()
+    weights = np.random.RandomState(1).randint(3, size=1000)
+    repeated = estimate(np.repeat(scores, weights))
+    counts = weights > 0
+    weighted = estimate_contamination(scores[counts], weights[counts].astype(float))
+    assert weighted == pytest.approx(repeated, abs=0.01)
+
+
+def test_contamination_is_estimated_or_given(clusters, caplog):
+    trajectories, true, given = clusters
+    with caplog.at_level(logging.INFO, logger="skdygen"):
+        stage = TrajectoryKNNPrior().fit(trajectories, given)
+    assert stage.contamination_ == pytest.approx((true != given).mean(), abs=0.1)
+    assert "estimated share of wrong labels" in caplog.text
+    stage.set_params(contamination=0.1).fit(trajectories, given)
+    assert stage.contamination_ == 0.1
+
+
+def test_lowest_scores_make_up_a_share_of_the_weight():
+    scores, weights = np.array([4.0, 1.0, 3.0, 2.0]), np.array([1.0, 2.0, 1.0, 4.0])
+    assert lowest(scores, weights, 0.25).tolist() == [1]
+    assert lowest(scores, weights, 0.75).tolist() == [1, 3]
+    assert lowest(scores, weights, 0.0).tolist() == [1]
+    assert lowest(scores, weights, 1.0).tolist() == [1, 3, 2, 0]
+
+
+@pytest.mark.parametrize("selection", ["global", "class"])
+def test_selection(clusters, selection):
+    trajectories, true, given = clusters
+    stage = TrajectoryKNNPrior(contamination=0.4, selection=selection)
+    clean = stage.fit(trajectories, given).clean_indices_
+    scores, kept = stage.noise_scores_, np.isin(np.arange(150), clean)
+    groups = [np.full(150, True)]
+    if selection == "class":
+        groups = [given == k for k in range(3)]
+    for group in groups:
+        assert kept[group].sum() == round(0.6 * group.sum())
+        assert scores[group & kept].max() <= scores[group & ~kept].min()
+    # Of many clean texts some are asked, not the cleanest: scores are spread alike.
+    few = clone(stage).set_params(max_samples=30)
+    asked = few.fit(trajectories, given).clean_indices_
+    assert len(asked) == pytest.approx(30, abs=3)
+    assert set(given[asked]) == set(given)
+    assert set(asked) < set(clean)
+    assert np.median(scores[asked]) == pytest.approx(np.median(scores[clean]), abs=0.5)
+    assert scores[asked].max() > np.quantile(scores[clean], 0.9)
+    prior = few.transform(trajectories).prior
+    assert (prior.argmax(axis=1) == true).mean() > (given == true).mean() + 0.1
+
+
+def test_no_class_is_lost_among_many():
+    rng = np.random.RandomState(0)
+    given = 2 * rng.randint(2, size=1000)
+    given[rng.permutation(1000)[:2]] = 1
+    trajectories = Trajectories(rng.randn(1000, 1, 1, 3), np.full((1000, 1, 1, 3), 0.3))
+    stage = TrajectoryKNNPrior(contamination=0.0, max_samples=20)
+    assert set(stage.fit(trajectories, given).clean_codes_) == {0, 1, 2}
+
+
+def test_rows_are_judged_in_batches(clusters, monkeypatch):
+    trajectories, _, given = clusters
+    stage = TrajectoryKNNPrior(leave_one_out=True, voting="soft")
+    expected = stage.fit_transform(trajectories, given).prior
+    for module in ("_clean_set", "_scores"):
+        monkeypatch.setattr(f"skdygen.priors.{module}._ROWS_AT_ONCE", 7)
+    found = stage.fit_transform(trajectories, given).prior
+    assert_allclose(found, expected, atol=1e-5)
+
+
+def test_texts_without_label_are_never_clean_but_have_a_prior(clusters):
+    trajectories, true, given = clusters
+    partly = np.where(np.arange(150) < 30, -1, given)
+    stage = TrajectoryKNNPrior(missing_label=-1)
+    prior = stage.fit_transform(trajectories, partly).prior
+    assert stage.clean_indices_.min() >= 30
+    assert np.isnan(stage.noise_scores_[:30]).all()
+    assert (prior[:30].argmax(axis=1) == true[:30]).mean() > 0.8
+
+
+def test_very_few_texts():
+    few = Trajectories(
+        np.random.RandomState(0).rand(4, 1, 1, 2), np.full((4, 1, 1, 2), 0.5)
+    )
+    prior = TrajectoryKNNPrior(contamination=0.0).fit_transform(few, [0, 1, 0, 1]).prior
+    assert_array_equal(prior.argmax(axis=1), [0, 1, 0, 1])
+    with pytest.raises(ValueError, match=r"leaves 1 of 4 .*at least 2"):
+        TrajectoryKNNPrior(contamination=0.9).fit(few, [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"contamination": 1.0}, "'contamination' parameter"),
+        ({"max_samples": 1}, "'max_samples' parameter"),
+        ({"epoch": 3}, "epoch=3 of a prior is not among the 3 epochs"),
+    ],
+)
+def test_bad_parameters(clusters, params, message):
+    trajectories, _, given = clusters
+    with pytest.raises(ValueError, match=message):
+        TrajectoryKNNPrior(**params).fit(trajectories, given)
