@@ -18,7 +18,7 @@ def trajectories(word_texts):
 @pytest.mark.parametrize(
     "params",
     [
-        {"regularization": 0.0}, {"warmup": 0.6}, {"max_length": 4},
+        {"coregularization": 0.0}, {"warmup_ratio": 0.6}, {"max_length": 4},
         {"max_tokens": 32},
     ],
 )  # fmt: skip
@@ -43,7 +43,7 @@ def test_a_device_by_name(tiny_model, word_texts):
 
 
 @pytest.mark.parametrize(
-    "params", [{"batch_size": 16}, {"regularization": 0.0}, {"warmup": 0.6}]
+    "params", [{"batch_size": 16}, {"coregularization": 0.0}, {"warmup_ratio": 0.6}]
 )
 def test_what_changes_the_training_of_the_denoiser(trajectories, word_texts, params):
     _, _, noisy = word_texts

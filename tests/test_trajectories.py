@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skdygen import Trajectories, _trajectories
 from skdygen.dynamics import IncrementalDynamics
-from skdygen.utils._storage import folder_of_mapped
+from skdygen._trajectories import folder_of_mapped
 
 
 def assert_same(left, right):

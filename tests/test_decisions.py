@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skdygen._correction import (
+from skdygen._decisions import (
     correct_labels,
     estimate_transition_matrix,
     is_more_likely_right,
