@@ -19,7 +19,7 @@ from skdygen.inspection import (
     NoiseTransitionDisplay,
     TrajectoryMapDisplay,
 )
-from skdygen.inspection._data import moment_names
+from skdygen.inspection._labels import moment_names
 
 DISPLAYS = [
     (DynamicsDisplay, True),

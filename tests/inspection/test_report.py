@@ -14,8 +14,8 @@ from sklearn.exceptions import NotFittedError
 import skdygen
 from skdygen import DyGenClassifier, Trajectories
 from skdygen.inspection import write_report
-from skdygen.inspection._data import Labels
-from skdygen.inspection._report import nearest_clean
+from skdygen.inspection._labels import Labels
+from skdygen.inspection._html_report import nearest_clean
 
 ATTACKS = [
     "<script>window.attacked = 1</script>",
@@ -294,7 +294,7 @@ def test_without_a_distribution(case, tmp_path, monkeypatch):
             raise PackageNotFoundError(name)
         return "7.7"
 
-    monkeypatch.setattr("skdygen.inspection._report.version", version)
+    monkeypatch.setattr("skdygen.inspection._html_report.version", version)
     write_report(case[-1], tmp_path / "report.html", case[0])
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert skdygen.__version__ in page

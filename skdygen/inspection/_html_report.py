@@ -18,11 +18,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..utils._files import written_beside
 from ..utils._validation import check_texts
-from ._data import Labels, dynamics_stage, training_trajectories
-from ._dynamics import DynamicsDisplay
-from ._map import TrajectoryMapDisplay
-from ._quality import LabelQualityDisplay
-from ._transition import NoiseTransitionDisplay
+from ._labels import Labels, dynamics_stage, training_trajectories
+from ._dynamics_display import DynamicsDisplay
+from ._map_display import TrajectoryMapDisplay
+from ._quality_display import LabelQualityDisplay
+from ._transition_display import NoiseTransitionDisplay
 
 _MOST_ISSUES = 5000
 _MOST_CHARACTERS = 400  # of a text

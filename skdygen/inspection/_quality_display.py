@@ -6,7 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._correction import correct_labels
 from ..utils._validation import encode_labels
-from ._data import Labels
+from ._labels import Labels
 from ._style import BLUE, GREY, VERMILION, check_axes
 
 _N_BINS = 20

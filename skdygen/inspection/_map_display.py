@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 
 from .._trajectories import check_trajectories
-from ._data import Labels, moment_names, training_trajectories
+from ._labels import Labels, moment_names, training_trajectories
 from ._style import check_axes, class_styles
 
 _ROWS = ("given", "suggested")

@@ -4,7 +4,7 @@ import numpy as np
 
 from .._trajectories import check_trajectories
 from ..priors._distances import centroid_distances, class_centroids
-from ._data import Labels, check_positions, moment_names, training_trajectories
+from ._labels import Labels, check_positions, moment_names, training_trajectories
 from ._style import BLUE, VERMILION, check_axes
 
 _MOST_TICKS = 12

@@ -4,7 +4,7 @@ import numpy as np
 
 from .._correction import estimate_transition_matrix
 from ..utils._validation import encode_labels
-from ._data import Labels
+from ._labels import Labels
 from ._style import check_axes
 
 _MOST_NUMBERED = 15  # classes with numbers in the cells
