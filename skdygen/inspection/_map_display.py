@@ -1,21 +1,19 @@
 """Where texts are, and how they move, in two dimensions."""
 
-from itertools import product
-
 import numpy as np
+from matplotlib.lines import Line2D
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 
-from .._trajectories import check_trajectories
-from ._labels import Labels, moment_names, training_trajectories
-from ._style import check_axes, class_styles
+from ._labels import training_dynamics
+from ._style import TrajectoryDisplay, class_styles
 
 _ROWS = ("given", "suggested")
 _MOST_NAMED = 20  # classes in the legend
 
 
-class TrajectoryMapDisplay:
+class TrajectoryMapDisplay(TrajectoryDisplay):
     """Maps of the texts at some moments of the training.
 
     Above, colours and shapes show the given labels; below, the suggested ones. Labels
@@ -45,10 +43,6 @@ class TrajectoryMapDisplay:
     ax_ : ndarray of shape (2, n_moments)
         Maps by the given labels, and by the suggested ones.
 
-    See Also
-    --------
-    DynamicsDisplay : Distances along the training.
-
     Examples
     --------
     >>> from skdygen import DyGenClassifier
@@ -73,25 +67,18 @@ class TrajectoryMapDisplay:
 
     @classmethod
     def from_estimator(
-        cls,
-        estimator,
-        X,
-        *,
-        epochs=("initial", -1),
-        projection=None,
-        max_samples=1000,
-        random_state=0,
-        ax=None,
-    ):
+        cls, estimator, X=None, *, epochs=("initial", -1), projection=None,
+        max_samples=1000, random_state=0, ax=None,
+    ):  # fmt: skip
         """Draw the training texts of a classifier.
 
         Parameters
         ----------
         estimator : DyGenClassifier
             Fitted.
-        X : sequence of str of length n_samples, or Trajectories
-            The training texts in the order of the fit, which are replayed, or their
-            trajectories.
+        X : sequence of str of length n_samples, or Trajectories, default=None
+            The training texts in the order of the fit, to be replayed, or their
+            trajectories. None takes those that the classifier has stored.
         epochs : sequence of int or "initial", default=("initial", -1)
             Moments to be drawn: positions among the recorded epochs, and "initial" for
             the model as it was before the training, which is left out if it was not
@@ -104,7 +91,7 @@ class TrajectoryMapDisplay:
         random_state : int, RandomState instance or None, default=0
             Determines which.
         ax : array-like of 2 * n_moments Axes, default=None
-            Where to draw; None makes a figure.
+            Where to draw, those by given labels first; None makes a figure.
 
         Returns
         -------
@@ -114,134 +101,58 @@ class TrajectoryMapDisplay:
         Raises
         ------
         ValueError
-            If `X` is not as long as the classifier's training texts, or an epoch is
-            not among the recorded ones.
+            If `X` is missing or of another length, or an epoch was not recorded.
         """
-        labels = Labels.of_estimator(estimator)
-        trajectories = training_trajectories(estimator, X)
-        return cls._from_labels(
-            trajectories, labels, moment_names(estimator, trajectories), epochs,
-            projection, max_samples, random_state, ax,
-        )  # fmt: skip
+        found = training_dynamics(estimator, X)
+        return cls._of(*found, epochs, projection, max_samples, random_state).plot(ax)
 
     @classmethod
-    def from_predictions(
-        cls,
-        trajectories,
-        y,
-        label_distributions,
-        *,
-        missing_label=None,
-        epochs=("initial", -1),
-        projection=None,
-        max_samples=1000,
-        random_state=0,
-        ax=None,
-    ):
-        """Draw trajectories, with any class probabilities.
-
-        Parameters
-        ----------
-        trajectories : Trajectories of n_samples texts
-            Recorded or replayed dynamics.
-        y : array-like of shape (n_samples,)
-            Given labels.
-        label_distributions : array-like of shape (n_samples, n_classes)
-            Probability of each class as the true one; columns in the order of
-            ``trajectories.classes``.
-        missing_label : object, default=None
-            The value in `y` that means "no label".
-        epochs : sequence of int or "initial", default=("initial", -1)
-            Moments to be drawn, see `from_estimator`.
-        projection : transformer, default=None
-            Projects to two dimensions; None takes `sklearn.decomposition.PCA`.
-        max_samples : int or None, default=1000
-            Number of texts, drawn at random if there are more. None draws all.
-        random_state : int, RandomState instance or None, default=0
-            Determines which.
-        ax : array-like of 2 * n_moments Axes, default=None
-            Where to draw; None makes a figure.
-
-        Returns
-        -------
-        display : TrajectoryMapDisplay
-            Drawn.
-        """
-        check_trajectories(trajectories, name="trajectories")
-        labels = Labels.of_predictions(
-            y, label_distributions, trajectories.classes, missing_label
-        )
-        return cls._from_labels(
-            trajectories, labels, moment_names(None, trajectories), epochs, projection,
-            max_samples, random_state, ax,
-        )  # fmt: skip
-
-    @classmethod
-    def _from_labels(
-        cls, trajectories, labels, names, epochs, projection, max_samples,
-        random_state, ax,
+    def _of(
+        cls, labels, trajectories, moments, epochs=("initial", -1), projection=None,
+        max_samples=1000, random_state=0,
     ):  # fmt: skip
-        chosen = _choose_moments(epochs, trajectories)
-        n_before = trajectories.initial is not None
-        moments = [names[0 if e == "initial" else e + n_before] for e in chosen]
+        n_epochs = trajectories.n_epochs
+        known = {e: moments[-n_epochs:][e] for e in range(-n_epochs, n_epochs)}
+        if trajectories.initial is not None:
+            known["initial"] = moments[0]
+        epochs = [e for e in epochs if e in known or e != "initial"]
+        if not epochs or not known.keys() >= set(epochs):
+            raise ValueError(
+                f"epochs must hold positions among the {n_epochs} recorded epochs, or "
+                f"'initial' if that was recorded, but is {epochs!r}."
+            )
         index = np.arange(len(trajectories))
         if max_samples is not None and len(index) > max_samples:
             drawn = check_random_state(random_state).permutation(len(index))
             index = np.sort(drawn[:max_samples])
         few = trajectories[index]
+        if projection is None:
+            projection = PCA(2, svd_solver="covariance_eigh")  # draws no random numbers
         points = []
-        for epoch in chosen:
+        for epoch in epochs:
             at = few.initial if epoch == "initial" else few.embeddings[:, :, epoch]
             flat = np.asarray(at, dtype=np.float32).reshape(len(index), -1)
-            if projection is None:
-                model = PCA(2, svd_solver="covariance_eigh")  # draws no random numbers
-            else:
-                model = clone(projection)
-            points.append(model.fit_transform(flat))
-        display = cls(
-            np.array(points), labels.given[index], labels.suggested[index],
-            labels.is_issue[index], labels.classes, moments, index,
-        )  # fmt: skip
-        return display.plot(ax=ax)
+            points.append(clone(projection).fit_transform(flat))
+        names = [known[epoch] for epoch in epochs]
+        codes = labels.given[index], labels.suggested[index], labels.is_issue[index]
+        return cls(np.array(points), *codes, labels.classes, names, index)
 
-    def plot(self, ax=None):
-        """Draw the maps.
+    def _layout(self):
+        return (2, len(self.moments)), (4.2 * len(self.moments) + 1.8, 7.6)
 
-        Parameters
-        ----------
-        ax : array-like of 2 * n_moments Axes, default=None
-            Where to draw, those by given labels first; None makes a figure.
+    def _draw(self):
+        for row, codes in enumerate((self.given, self.suggested)):
+            for panel, points, name in zip(
+                self.ax_[row], self.points, self.moments, strict=True
+            ):
+                self._draw_map(panel, points, codes)
+                panel.set(xticks=[], yticks=[], title=f"{_ROWS[row]} labels, {name}")
+        self._draw_legend(self.ax_[0, -1])
 
-        Returns
-        -------
-        display : TrajectoryMapDisplay
-            Drawn.
-        """
-        n_moments = len(self.moments)
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            figsize = (4.2 * n_moments + 1.8, 7.6)
-            _, ax = plt.subplots(
-                2, n_moments, figsize=figsize, squeeze=False, layout="constrained",
-                sharex="col", sharey="col",
-            )  # fmt: skip
-        self.figure_, axes = check_axes(ax, 2 * n_moments, None)
-        self.ax_ = axes.reshape(2, n_moments)
-        for (row, codes), moment in product(
-            enumerate((self.given, self.suggested)), range(n_moments)
-        ):
-            panel = self.ax_[row, moment]
-            self._plot_map(panel, self.points[moment], codes)
-            panel.set(xticks=[], yticks=[])
-            panel.set_title(f"{_ROWS[row]} labels, {self.moments[moment]}")
-        self._add_legend(self.ax_[0, -1])
-        return self
-
-    def _plot_map(self, panel, points, codes):
+    def _draw_map(self, panel, points, codes):
+        """Draw points, (n_drawn, 2), in colours and shapes of classes, (n_drawn,)."""
         panel.scatter(*points[codes < 0].T, s=8, color="0.75", marker=".")
-        styles = class_styles(len(self.classes))
-        for k, (color, marker) in enumerate(styles):
+        for k, (color, marker) in enumerate(class_styles(len(self.classes))):
             panel.scatter(
                 *points[codes == k].T, s=14, color=color, marker=marker, alpha=0.6, lw=0
             )
@@ -249,55 +160,24 @@ class TrajectoryMapDisplay:
             *points[self.is_issue].T, s=40, facecolors="none", edgecolors="0.2", lw=0.6
         )
 
-    def _add_legend(self, panel):
+    def _draw_legend(self, panel):
         """List classes, as far as there is room, and what a ring means."""
-        from matplotlib.lines import Line2D
-
-        def entry(name, marker, face, edge, size):
-            return Line2D(
-                [], [], ls="", marker=marker, mfc=face, mec=edge, ms=size, label=name
-            )
-
-        styles = class_styles(len(self.classes))
-        entries = [
-            entry(str(name), marker, color, color, 6)
-            for name, (color, marker) in zip(self.classes, styles, strict=True)
-        ]
-        n_more = len(entries) - _MOST_NAMED
+        styles = zip(self.classes, class_styles(len(self.classes)), strict=True)
+        rows = [(str(k), marker, color, color, 6) for k, (color, marker) in styles]
+        n_more = len(rows) - _MOST_NAMED
         if n_more > 0:
-            entries = entries[:_MOST_NAMED]
-            entries.append(entry(f"and {n_more} more", "", "none", "none", 6))
+            rows[_MOST_NAMED:] = [(f"and {n_more} more", "", "none", "none", 6)]
         if (self.given < 0).any():
-            entries.append(entry("no label", ".", "0.75", "0.75", 6))
-        entries.append(entry("looks wrong", "o", "none", "0.15", 9))
-        names = [entry.get_label() for entry in entries]
+            rows.append(("no label", ".", "0.75", "0.75", 6))
+        rows.append(("looks wrong", "o", "none", "0.15", 9))
+        keys = [
+            Line2D([], [], ls="", marker=marker, mfc=face, mec=edge, ms=size)
+            for _, marker, face, edge, size in rows
+        ]
         legend = panel.legend(
-            entries, [" "] * len(names), loc="upper left", bbox_to_anchor=(1.01, 1),
+            keys, [" "] * len(keys), loc="upper left", bbox_to_anchor=(1.01, 1),
             frameon=False,
         )  # fmt: skip
         # Afterwards, since a legend leaves out names that begin with an underscore.
-        for text, name in zip(legend.get_texts(), names, strict=True):
+        for text, (name, *_) in zip(legend.get_texts(), rows, strict=True):
             text.set(text=name, parse_math=False)
-
-
-def _choose_moments(epochs, trajectories):
-    """Check the epochs; "initial" goes if it was not recorded and others are left."""
-    n_epochs = trajectories.n_epochs
-    chosen = []
-    for epoch in epochs:
-        if isinstance(epoch, str) and epoch == "initial":
-            if trajectories.initial is not None:
-                chosen.append(epoch)
-        elif isinstance(epoch, (int, np.integer)) and -n_epochs <= epoch < n_epochs:
-            chosen.append(int(epoch) % n_epochs)
-        else:
-            raise ValueError(
-                f"epochs holds {epoch!r}; it takes 'initial' and positions among the "
-                f"{n_epochs} recorded epochs, counted from 0."
-            )
-    if not chosen:
-        raise ValueError(
-            "epochs holds no moment that was recorded; it takes positions among the "
-            f"{n_epochs} recorded epochs, counted from 0."
-        )
-    return chosen
