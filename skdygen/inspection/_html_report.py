@@ -26,7 +26,7 @@ from ._quality_display import LabelQualityDisplay
 from ._transition_display import NoiseTransitionDisplay
 
 _MOST_ISSUES = 5000
-_MOST_BYTES = 4_000_000  # of all texts
+_MOST_BYTES = 3_000_000  # of all texts
 _PACKAGES = (
     "scikit-learn", "torch", "sentence-transformers", "transformers", "numpy", "scipy",
 )  # fmt: skip
