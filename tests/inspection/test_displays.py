@@ -60,9 +60,7 @@ def test_stored_trajectories(case, stored, cls):
     for X in (texts[:5], replayed[:5]):
         with pytest.raises(ValueError, match="X has 5 rows, but the classifier was fi"):
             cls.from_estimator(stored, X)
-    with pytest.raises(
-        ValueError, match="training dynamics are missing: fit with stor"
-    ):
+    with pytest.raises(ValueError, match="training dynamics are missing: fit with"):
         cls.from_estimator(clf)
 
 
@@ -224,13 +222,10 @@ def test_quality_of_any_probabilities():
     assert_array_equal(display.is_wrong, [False, True, True, False])
 
 
-@pytest.mark.parametrize("epochs", [[4], [-5], ["last"], []])
-def test_epochs_that_were_not_recorded(stored, epochs):
-    with pytest.raises(ValueError, match="must hold positions among the 4 recorded"):
-        shown.TrajectoryMapDisplay.from_estimator(stored, epochs=epochs)
-
-
 def test_arguments_that_do_not_fit(stored):
+    for epochs in ([4], [-5], ["last"], []):
+        with pytest.raises(ValueError, match="positions among the 4 recorded epochs"):
+            shown.TrajectoryMapDisplay.from_estimator(stored, epochs=epochs)
     with pytest.raises(ValueError, match="index holds 0, a text without a label"):
         shown.DynamicsDisplay.from_estimator(stored, index=[1, 0])
     with pytest.raises(IndexError, match="index 240 is out of bounds"):
