@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..priors._distances import centroid_distances, class_centroids
+from ..priors._scores import centroid_distances, class_centroids
 from ._labels import training_dynamics
 from ._style import BLUE, VERMILION, TrajectoryDisplay
 

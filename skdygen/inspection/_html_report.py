@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from sklearn.metrics import pairwise_distances_argmin
 
 from .. import __version__
-from ..utils._files import written_beside
-from ..utils._validation import check_texts
+from .._storage import replacing
+from .._targets import check_texts
 from ._dynamics_display import DynamicsDisplay
 from ._labels import Labels, training_trajectories
 from ._map_display import TrajectoryMapDisplay
@@ -107,8 +107,8 @@ def write_report(
         settings=repr(estimator),
         versions=_versions(),
     )
-    with written_beside(path) as beside:
-        beside.write_text(page, encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _versions():

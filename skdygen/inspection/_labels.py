@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
-from .._correction import judge_labels
+from .._decisions import judge_labels
+from .._sklearn_compat import num_samples
+from .._targets import encode_labels
 from .._trajectories import Trajectories, check_trajectories
-from ..utils._validation import encode_labels
 
 
 class Labels(NamedTuple):
@@ -66,9 +67,9 @@ class Labels(NamedTuple):
 def training_trajectories(estimator, X):
     """Trajectories of the training texts: X, or those stored, or replayed from X."""
     n_fitted = len(estimator.label_distributions_)
-    if X is not None and _num_samples(X) != n_fitted:
+    if X is not None and num_samples(X) != n_fitted:
         raise ValueError(
-            f"X has {_num_samples(X)} rows, but the classifier was fitted on "
+            f"X has {num_samples(X)} rows, but the classifier was fitted on "
             f"{n_fitted} texts; pass those, in their order, or their trajectories."
         )
     if isinstance(X, Trajectories):

@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.metrics import PrecisionRecallDisplay
 
-from .._correction import correct_labels
-from ..utils._validation import encode_labels
+from .._decisions import correct_labels
+from .._targets import encode_labels
 from ._labels import Labels
 from ._style import BLUE, GREY, ORANGE, VERMILION, Display
 

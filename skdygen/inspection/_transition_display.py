@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .._correction import estimate_transition_matrix
-from ..utils._validation import encode_labels
+from .._decisions import estimate_transition_matrix
+from .._targets import encode_labels
 from ._labels import Labels
 from ._style import Display
 
