@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
@@ -38,6 +38,8 @@ from skdygen.priors import (
 )
 from tests.conftest import make_word_texts
 
+TEXTS, LABELS = make_word_texts(120)
+NOISY = make_label_noise(LABELS, "symmetric", 0.3, random_state=0)
 FINAL = make_pipeline(TfidfVectorizer(), LogisticRegression())
 
 
@@ -58,10 +60,9 @@ def make_tiny(tiny_model, **params):
 
 
 @pytest.fixture(scope="module")
-def fast(word_texts):
+def fast():
     """Fit one for all tests that only look at it."""
-    texts, _, noisy = word_texts
-    return make_fast().fit(texts, noisy)
+    return make_fast().fit(TEXTS, NOISY)
 
 
 @pytest.fixture
@@ -95,15 +96,14 @@ def count_calls(monkeypatch, *functions):
     return counts
 
 
-def test_fitted_on_wrong_labels(tiny_model, word_texts, capfd):
-    texts, labels, noisy = word_texts
-    clf = make_tiny(tiny_model, correction_threshold=0.5).fit(texts, noisy)
-    assert (noisy == labels).mean() == pytest.approx(0.7)
-    assert (clf.transduction_ == labels).mean() > 0.95
+def test_fitted_on_wrong_labels(tiny_model, capfd):
+    clf = make_tiny(tiny_model, correction_threshold=0.5).fit(TEXTS, NOISY)
+    assert (NOISY == LABELS).mean() == pytest.approx(0.7)
+    assert (clf.transduction_ == LABELS).mean() > 0.95
     new_texts, new_labels = make_word_texts(60, seed=1)
     probabilities, predicted = clf.predict_proba(new_texts), clf.predict(new_texts)
     assert (predicted == new_labels).mean() > 0.9
-    assert predicted.dtype == noisy.dtype
+    assert predicted.dtype == NOISY.dtype
     assert_allclose(probabilities.sum(axis=1), 1)
     assert_array_equal(predicted, clf.classes_[probabilities.argmax(axis=1)])
     assert capfd.readouterr() == ("", "")  # silent by default
@@ -125,115 +125,99 @@ def test_planted_truth_without_torch():
 
 
 def test_right_labels_stay(tiny_model):
-    texts, labels = make_word_texts(120)
     for clf in (make_fast(), make_tiny(tiny_model)):
-        assert (clf.fit(texts, labels).transduction_ == labels).all()
+        assert (clf.fit(TEXTS, LABELS).transduction_ == LABELS).all()
 
 
-def arrays_of(clf, texts):
-    """Collect every array that a fitted classifier gives."""
-    trajectories = clf.dynamics_.transform(texts)
+def hash_of(clf):
+    """Hash all that a fitted classifier says."""
     arrays = {
-        "predict_proba": clf.predict_proba(texts),
-        "embeddings": trajectories.embeddings,
-        "probabilities": trajectories.probabilities,
+        (type(stage).__name__, name): value
+        for stage in (clf, clf.prior_, clf.denoiser_)
+        for name, value in vars(stage).items()
+        if isinstance(value, np.ndarray)
     }
-    for stage in (clf, clf.prior_, clf.denoiser_):
-        for name, value in vars(stage).items():
-            if isinstance(value, np.ndarray):
-                arrays[type(stage).__name__ + name] = value
-    return arrays
+    assert len(arrays) > 10
+    few = TEXTS[:20]
+    return joblib.hash((arrays, clf.predict_proba(few), clf.dynamics_.transform(few)))
 
 
-def test_equal_seeds_give_equal_arrays(tiny_model, word_texts):
-    texts, _, noisy = word_texts
-    one = make_tiny(tiny_model).fit(texts, noisy)
-    expected = arrays_of(one, texts[:20])
-    assert len(expected) > 10
-    for fitted in (
-        clone(one).fit(texts, noisy), pickle.loads(pickle.dumps(one)),
-        one.fit(texts, noisy),
-    ):  # fmt: skip
-        found = arrays_of(fitted, texts[:20])
-        assert found.keys() == expected.keys()
-        for name, array in expected.items():
-            assert_array_equal(found[name], array, err_msg=name)
-    other = clone(one).set_params(random_state=1).fit(texts, noisy)
-    assert not np.array_equal(one.label_distributions_, other.label_distributions_)
+def test_equal_seeds_give_equal_arrays(tiny_model):
+    clf = make_tiny(tiny_model).fit(TEXTS, NOISY)
+    expected = hash_of(clf)
+    assert hash_of(pickle.loads(pickle.dumps(clf))) == expected
+    assert hash_of(clone(clf).fit(TEXTS, NOISY)) == expected
+    assert hash_of(clf.fit(TEXTS, NOISY)) == expected
+    assert hash_of(clf.set_params(random_state=1).fit(TEXTS, NOISY)) != expected
 
 
 @pytest.mark.parametrize("with_memory", [False, True])
 @pytest.mark.parametrize("make", [make_fast, make_tiny])
 def test_labels_are_encoded_and_texts_scanned_once(
-    make, with_memory, tiny_model, word_texts, tmp_path, monkeypatch
+    make, with_memory, tiny_model, tmp_path, monkeypatch
 ):
-    texts, _, noisy = word_texts
     clf = make(tiny_model) if make is make_tiny else make()
     clf.set_params(final_estimator=FINAL, memory=tmp_path if with_memory else None)
     counts = count_calls(monkeypatch, _targets.encode_labels, _targets.check_texts)
-    clf.fit(texts, noisy)
+    clf.fit(TEXTS, NOISY)
     assert counts == {"encode_labels": 1, "check_texts": 1}
 
 
-def test_is_the_pipeline_written_by_hand(word_texts):
-    texts, _, noisy = word_texts
+def test_is_the_pipeline_written_by_hand():
     stages = {
         "dynamics": IncrementalDynamics(random_state=1),
         "prior": TrajectoryKNNPrior(),
         "denoiser": DirichletVAE(n_epochs=5, random_state=2),
     }
     pipeline = Pipeline([(name, clone(stage)) for name, stage in stages.items()])
-    pipeline.fit(texts, noisy)
-    clf = DyGenClassifier(**stages).fit(texts, noisy)
-    assert_array_equal(clf.predict_proba(texts), pipeline.predict_proba(texts))
+    pipeline.fit(TEXTS, NOISY)
+    clf = DyGenClassifier(**stages).fit(TEXTS, NOISY)
+    assert_array_equal(clf.predict_proba(TEXTS), pipeline.predict_proba(TEXTS))
     assert_array_equal(
         clf.label_distributions_, pipeline["denoiser"].label_distributions_
     )
     assert clf.dynamics_ is clf.pipeline_["dynamics"]
 
 
-def test_precomputed_dynamics(word_texts):
-    texts, labels, noisy = word_texts
+def test_precomputed_dynamics():
     stage = IncrementalDynamics(random_state=1)
-    recorded = stage.fit_transform(texts, noisy)
-    clf = make_fast("precomputed", store_trajectories=True).fit(recorded, noisy)
+    recorded = stage.fit_transform(TEXTS, NOISY)
+    clf = make_fast("precomputed", store_trajectories=True).fit(recorded, NOISY)
     assert clf.trajectories_.embeddings is recorded.embeddings
     whole = make_fast(stage, random_state=None, denoiser__random_state=2)
-    whole.set_params(store_trajectories=True).fit(texts, noisy)
-    clf.set_params(random_state=None, denoiser__random_state=2).fit(recorded, noisy)
+    whole.set_params(store_trajectories=True).fit(TEXTS, NOISY)
+    clf.set_params(random_state=None, denoiser__random_state=2).fit(recorded, NOISY)
     assert_array_equal(clf.label_distributions_, whole.label_distributions_)
-    assert_array_equal(clf.predict(stage.transform(texts)), whole.predict(texts))
+    assert_array_equal(clf.predict(stage.transform(TEXTS)), whole.predict(TEXTS))
     assert_array_equal(whole.trajectories_.embeddings, recorded.embeddings)
-    prior = whole.prior_.fit_transform(recorded, noisy).prior
+    prior = whole.prior_.fit_transform(recorded, NOISY).prior
     assert_array_equal(whole.trajectories_.prior, prior)
     assert not hasattr(clf, "dynamics_")
-    scores = cross_val_score(clf.set_params(random_state=0), recorded, labels, cv=3)
+    scores = cross_val_score(clf.set_params(random_state=0), recorded, LABELS, cv=3)
     assert scores.min() > 0.9
     with pytest.raises(TypeError, match="X must be Trajectories"):
-        clf.predict(texts)
+        clf.predict(TEXTS)
     with pytest.raises(TypeError, match="X must be Trajectories"):
-        clf.fit(texts, noisy)
+        clf.fit(TEXTS, NOISY)
 
 
-def test_precomputed_dynamics_with_a_class_that_a_fold_lacks(word_texts):
-    texts, _, noisy = word_texts
-    three = np.where(np.arange(120) < 3, "tool", noisy)
-    recorded = IncrementalDynamics(random_state=0).fit_transform(texts, three)
+def test_precomputed_dynamics_with_a_class_that_a_fold_lacks():
+    three = np.where(np.arange(120) < 3, "tool", NOISY)
+    recorded = IncrementalDynamics(random_state=0).fit_transform(TEXTS, three)
     clf = make_fast("precomputed").fit(recorded[3:], three[3:])
     assert clf.classes_.tolist() == ["animal", "fruit", "tool"]
     assert clf.predict_proba(recorded).shape == (120, 3)
     assert clf.label_distributions_.shape == (117, 3)
 
 
-def test_other_trajectories_than_those_fitted_on_are_refused(word_texts):
-    texts, _, noisy = word_texts
+def test_other_trajectories_than_those_fitted_on_are_refused():
     stage = IncrementalDynamics(n_epochs=3, random_state=0)
-    recorded = stage.fit_transform(texts, noisy)
-    clf = make_fast("precomputed").fit(recorded, noisy)
-    shorter = clone(stage).set_params(n_epochs=2).fit_transform(texts, noisy)
+    recorded = stage.fit_transform(TEXTS, NOISY)
+    clf = make_fast("precomputed").fit(recorded, NOISY)
+    shorter = clone(stage).set_params(n_epochs=2).fit_transform(TEXTS, NOISY)
     with pytest.raises(ValueError, match=r"\(2, 2, 2\), but those .*\(2, 3, 2\)"):
         clf.predict(shorter)
-    renamed = clone(stage).fit_transform(texts, np.char.upper(noisy))
+    renamed = clone(stage).fit_transform(TEXTS, np.char.upper(NOISY))
     with pytest.raises(ValueError, match="'ANIMAL'"):
         clf.predict(renamed)
     with pytest.raises(ValueError, match="one class only, 'fruit'"):
@@ -251,22 +235,20 @@ def test_other_trajectories_than_those_fitted_on_are_refused(word_texts):
     ],
 )
 @pytest.mark.parametrize("names", [("animal", "fruit"), (-1, 3), (False, True)])
-def test_texts_and_labels_of_any_kind(word_texts, fast, texts_as, labels_as, names):
-    texts, _, noisy = word_texts
-    y = labels_as([names[0] if label == "animal" else names[1] for label in noisy])
-    clf = clone(fast).fit(texts_as(texts), y)
-    assert_array_equal(clf.predict_proba(texts_as(texts)), fast.predict_proba(texts))
+def test_texts_and_labels_of_any_kind(fast, texts_as, labels_as, names):
+    y = labels_as([names[0] if label == "animal" else names[1] for label in NOISY])
+    clf = clone(fast).fit(texts_as(TEXTS), y)
+    assert_array_equal(clf.predict_proba(texts_as(TEXTS)), fast.predict_proba(TEXTS))
     assert clf.classes_.tolist() == list(names)
-    for labels in (clf.predict(texts), clf.transduction_):
+    for labels in (clf.predict(TEXTS), clf.transduction_):
         assert {type(label) for label in labels.tolist()} == {type(names[0])}
 
 
-def test_final_estimator_reads_texts_of_any_kind(word_texts):
-    texts, _, noisy = word_texts
-    frame = pd.DataFrame({"text": texts})
-    clf = make_fast(final_estimator=FINAL).fit(frame, noisy)
-    assert_array_equal(clf.predict(frame), clf.predict(texts))
-    assert_array_equal(clf.predict_proba(frame), clf.predict_proba(texts))
+def test_final_estimator_reads_texts_of_any_kind():
+    frame = pd.DataFrame({"text": TEXTS})
+    clf = make_fast(final_estimator=FINAL).fit(frame, NOISY)
+    assert_array_equal(clf.predict(frame), clf.predict(TEXTS))
+    assert_array_equal(clf.predict_proba(frame), clf.predict_proba(TEXTS))
 
 
 class Noting(IncrementalDynamics):
@@ -278,14 +260,13 @@ class Noting(IncrementalDynamics):
         return found
 
 
-def test_first_stage_made_of_others(word_texts):
-    texts, _, noisy = word_texts
-    y = noisy.astype(object)
+def test_first_stage_made_of_others():
+    y = NOISY.astype(object)
     y[:20] = None
     weights = np.linspace(1, 2, 120)
     clf = make_fast(make_pipeline(FunctionTransformer(), Noting()), verbose=1)
     clf.set_params(denoiser__verbose=0, missing_label=np.nan)
-    clf.fit(texts, y, sample_weight=weights)
+    clf.fit(TEXTS, y, sample_weight=weights)
     dynamics = clf.dynamics_[-1]
     assert dynamics.given_[0] is y
     assert dynamics.given_[1] is weights
@@ -293,8 +274,8 @@ def test_first_stage_made_of_others(word_texts):
     assert clf.classes_.tolist() == ["animal", "fruit"]
     expected = make_fast(IncrementalDynamics(random_state=dynamics.random_state))
     expected.set_params(denoiser=clf.denoiser_, missing_label=np.nan)
-    expected.fit(texts, y, sample_weight=weights)
-    assert_array_equal(clf.predict_proba(texts), expected.predict_proba(texts))
+    expected.fit(TEXTS, y, sample_weight=weights)
+    assert_array_equal(clf.predict_proba(TEXTS), expected.predict_proba(TEXTS))
 
 
 @pytest.mark.parametrize(
@@ -303,17 +284,16 @@ def test_first_stage_made_of_others(word_texts):
      (FunctionTransformer(lambda texts: texts[:-1]), {})],
     ids=["classes", "texts"],
 )  # fmt: skip
-def test_a_first_stage_that_reads_something_else_is_refused(word_texts, before, params):
-    texts, _, noisy = word_texts
+def test_a_first_stage_that_reads_something_else_is_refused(before, params):
 
     class FirstLabels(IncrementalDynamics):
         def fit_transform(self, X, y, sample_weight=None):
             return super().fit_transform(X, y[: len(X)], sample_weight)
 
-    y = np.where(np.arange(120) < 9, "x", noisy)
+    y = np.where(np.arange(120) < 9, "x", NOISY)
     clf = make_fast(make_pipeline(before, FirstLabels(**params)))
     with pytest.raises(ValueError, match=r"keep all texts, and have the same missing_"):
-        clf.fit(texts, y)
+        clf.fit(TEXTS, y)
 
 
 @pytest.mark.parametrize(
@@ -325,27 +305,17 @@ def test_a_first_stage_that_reads_something_else_is_refused(word_texts, before, 
     ],
     ids=["vectorizer", "union", "frames"],
 )
-def test_parts_with_and_without_set_output(word_texts, vectorizer):
-    texts, labels, noisy = word_texts
+def test_parts_with_and_without_set_output(vectorizer):
     inside = IncrementalDynamics(vectorizer=vectorizer, random_state=0)
     before = make_pipeline(
         clone(vectorizer), IncrementalDynamics(vectorizer="passthrough", random_state=0)
     )
     with config_context(transform_output="pandas"):
         for dynamics in (inside, before):
-            assert make_fast(dynamics).fit(texts, noisy).score(texts, labels) > 0.8
+            assert make_fast(dynamics).fit(TEXTS, NOISY).score(TEXTS, LABELS) > 0.8
         if isinstance(vectorizer, Pipeline):
             # A stage of its own, whose vectorizer gives frames.
-            assert len(inside.fit(texts, noisy).transform(texts[:7])) == 7
-
-
-def test_numbers_instead_of_texts():
-    rng = np.random.RandomState(0)
-    y = np.arange(200) % 2
-    X = rng.randn(200, 4) + 3 * y[:, None]
-    noisy = make_label_noise(y, "symmetric", 0.3, random_state=0)
-    clf = make_fast(dynamics__vectorizer="passthrough")
-    assert clf.fit(X, noisy).score(X, y) > 0.95
+            assert len(inside.fit(TEXTS, NOISY).transform(TEXTS[:7])) == 7
 
 
 def test_columns_in_another_order_are_refused():
@@ -366,32 +336,30 @@ def test_columns_in_another_order_are_refused():
     assert make_fast(inner).fit(with_classes, y).classes_.tolist() == [0, 1]
 
 
-def test_a_failed_fit_leaves_nothing(word_texts, monkeypatch):
-    texts, _, noisy = word_texts
-    clf = make_fast().fit(texts, noisy)
+def test_a_failed_fit_leaves_nothing(monkeypatch):
+    clf = make_fast().fit(TEXTS, NOISY)
 
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(IncrementalDynamics, "_train_branch", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        clf.fit(texts, noisy)
+        clf.fit(TEXTS, NOISY)
     with pytest.raises(NotFittedError):
-        clf.predict(texts)
+        clf.predict(TEXTS)
 
 
-def test_a_second_fit_forgets_the_first(word_texts):
-    texts, _, noisy = word_texts
-    clf = make_fast(final_estimator=FINAL, store_trajectories=True).fit(texts, noisy)
+def test_a_second_fit_forgets_the_first():
+    clf = make_fast(final_estimator=FINAL, store_trajectories=True).fit(TEXTS, NOISY)
     clf.set_params(dynamics="precomputed", final_estimator=None)
     recorded = clf.trajectories_
-    clf.set_params(store_trajectories=False).fit(recorded, noisy)
+    clf.set_params(store_trajectories=False).fit(recorded, NOISY)
     for name in ("dynamics_", "final_estimator_", "trajectories_"):
         assert not hasattr(clf, name)
     assert clf.predict(recorded).shape == (120,)
 
 
-def test_stage_of_the_guide(word_texts, monkeypatch):
+def test_stage_of_the_guide(monkeypatch):
     guide = Path(__file__).parents[1] / "docs" / "guide.md"
     _, section = guide.read_text().split("## A stage of your own")
     module = ModuleType("guide")  # what a script is: its classes can be pickled
@@ -400,24 +368,22 @@ def test_stage_of_the_guide(word_texts, monkeypatch):
     names["DyGenClassifier"] = DyGenClassifier
     for code in re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL):
         exec(code, names)
-    texts, labels, noisy = word_texts
     clf = make_fast(prior=names["clf"].prior)
-    assert clf.fit(texts, noisy).score(texts, labels) > 0.8
+    assert clf.fit(TEXTS, NOISY).score(TEXTS, LABELS) > 0.8
 
 
 @pytest.mark.parametrize("missing", [-1, np.nan, None])
-def test_missing_labels(word_texts, missing, tiny_model):
-    texts, labels, noisy = word_texts
-    y = noisy.astype(object)
+def test_missing_labels(missing, tiny_model):
+    y = NOISY.astype(object)
     y[:30] = missing
     missing_label = np.nan if missing is None else missing
-    classifiers = [make_fast()]
+    labels, classifiers = LABELS, [make_fast()]
     if missing == -1:
         y = np.where(y == "animal", 0, np.where(y == "fruit", 1, y)).astype(int)
-        labels = (labels == "fruit").astype(int)
+        labels = (LABELS == "fruit").astype(int)
         classifiers.append(make_tiny(tiny_model))
     for clf in classifiers:
-        clf.set_params(missing_label=missing_label).fit(texts, y)
+        clf.set_params(missing_label=missing_label).fit(TEXTS, y)
         assert len(clf.classes_) == 2
         assert clf.label_distributions_.shape == (120, 2)
         assert (clf.transduction_[:30] == labels[:30]).mean() > 0.85
@@ -426,41 +392,38 @@ def test_missing_labels(word_texts, missing, tiny_model):
         assert_allclose(clf.noise_transition_matrix_.sum(axis=1), 1)
 
 
-def test_label_issues_and_quality(word_texts, fast):
-    _, labels, noisy = word_texts
+def test_label_issues_and_quality(fast):
     issues, posterior = fast.label_issues(), fast.label_distributions_
     assert issues.columns.tolist() == [
         "index", "given", "suggested", "confidence", "quality",
     ]  # fmt: skip
     suggested = fast.classes_[posterior.argmax(axis=1)]
-    assert set(issues["index"]) == set(np.flatnonzero(suggested != noisy))
+    assert set(issues["index"]) == set(np.flatnonzero(suggested != NOISY))
     assert fast.noise_rate_ == len(issues) / 120
     assert issues["quality"].is_monotonic_increasing
     assert_array_equal(issues["quality"], fast.label_quality_[issues["index"]])
-    given = np.searchsorted(fast.classes_, noisy)
+    given = np.searchsorted(fast.classes_, NOISY)
     assert_array_equal(fast.label_quality_, posterior[np.arange(120), given])
     for row in issues.itertuples():
-        assert row.given == noisy[row.index]
+        assert row.given == NOISY[row.index]
         assert row.suggested == suggested[row.index]
         assert row.confidence == posterior[row.index].max()
-    assert (noisy != labels)[issues["index"]].mean() > 0.9
-    assert set(np.flatnonzero(fast.transduction_ != noisy)) <= set(issues["index"])
+    assert (NOISY != LABELS)[issues["index"]].mean() > 0.9
+    assert set(np.flatnonzero(fast.transduction_ != NOISY)) <= set(issues["index"])
 
 
-def test_swapped_stages(word_texts):
-    texts, labels, noisy = word_texts
+def test_swapped_stages():
     for stages in (
         {"prior": UniformPrior(), "denoiser": TransitionMatrixDenoiser()},
         {"prior": TrajectoryKNNPrior(criterion="paper", selection="class")},
     ):
-        clf = make_fast(**stages).fit(texts, noisy)
-        assert clf.score(texts, labels) > 0.8
-        assert_allclose(clf.predict_proba(texts).sum(axis=1), 1)
+        clf = make_fast(**stages).fit(TEXTS, NOISY)
+        assert clf.score(TEXTS, LABELS) > 0.8
+        assert_allclose(clf.predict_proba(TEXTS).sum(axis=1), 1)
 
 
 @pytest.mark.parametrize("last", [LogisticRegression(), KNeighborsClassifier()])
-def test_final_estimator(word_texts, last, monkeypatch):
-    texts, labels, noisy = word_texts
+def test_final_estimator(last, monkeypatch):
     seen, fit = {}, type(last).fit
 
     def spy(self, X, y, **params):
@@ -469,61 +432,59 @@ def test_final_estimator(word_texts, last, monkeypatch):
 
     spy.__signature__ = inspect.signature(fit)
     monkeypatch.setattr(type(last), "fit", spy)
-    final = make_pipeline(TfidfVectorizer(), last)
-    clf = make_fast(final_estimator=final).fit(texts, noisy)
+    final, weights = make_pipeline(TfidfVectorizer(), last), np.arange(120) % 3
+    clf = make_fast(final_estimator=final).fit(TEXTS, NOISY, sample_weight=weights)
     assert_array_equal(seen["y"], clf.transduction_)
     if isinstance(last, LogisticRegression):
         codes = np.searchsorted(clf.classes_, clf.transduction_)
-        expected = clf.label_distributions_[np.arange(120), codes]
-        assert_array_equal(seen["sample_weight"], expected)
-    assert_array_equal(clf.predict(texts), clf.final_estimator_.predict(texts))
-    assert_allclose(clf.predict_proba(texts), clf.final_estimator_.predict_proba(texts))
-    assert clf.score(texts, labels) > 0.9
+        confidence = clf.label_distributions_[np.arange(120), codes]
+        counted = np.where(weights == 0, 1.5, weights)  # the mean, where there is none
+        assert_allclose(seen["sample_weight"], confidence * counted)
+    assert_array_equal(clf.predict(TEXTS), clf.final_estimator_.predict(TEXTS))
+    assert_allclose(clf.predict_proba(TEXTS), clf.final_estimator_.predict_proba(TEXTS))
+    assert clf.score(TEXTS, LABELS) > 0.9
 
 
-def test_final_estimator_under_metadata_routing(word_texts):
-    texts, _, noisy = word_texts
+def test_final_estimator_under_metadata_routing():
     last = LogisticRegression()
     with config_context(enable_metadata_routing=True):
         last.set_fit_request(sample_weight=True)
         asking = make_pipeline(TfidfVectorizer(), last)
         fitted = [
-            make_fast(final_estimator=final).fit(texts, noisy)
+            make_fast(final_estimator=final).fit(TEXTS, NOISY)
             for final in (FINAL, asking)
         ]
-    expected = make_fast(final_estimator=FINAL).fit(texts, noisy).predict_proba(texts)
-    assert not np.allclose(fitted[0].predict_proba(texts), expected)
-    assert_allclose(fitted[1].predict_proba(texts), expected)
+    expected = make_fast(final_estimator=FINAL).fit(TEXTS, NOISY).predict_proba(TEXTS)
+    assert not np.allclose(fitted[0].predict_proba(TEXTS), expected)
+    assert_allclose(fitted[1].predict_proba(TEXTS), expected)
 
 
-def test_final_estimator_without_probabilities(word_texts):
-    texts, labels, noisy = word_texts
+def test_final_estimator_without_probabilities():
     final = make_pipeline(TfidfVectorizer(), LinearSVC(random_state=0))
-    clf = make_fast(final_estimator=final).fit(texts, noisy)
+    clf = make_fast(final_estimator=final).fit(TEXTS, NOISY)
     assert not hasattr(clf, "predict_proba")
-    assert clf.score(texts, labels) > 0.8
+    assert clf.score(TEXTS, LABELS) > 0.8
 
 
-def test_final_estimator_when_classes_lost_all_their_labels(word_texts, monkeypatch):
-    texts, _, noisy = word_texts
+def test_final_estimator_when_classes_lost_all_their_labels(monkeypatch):
     last_code = 1
     monkeypatch.setattr(
         "skdygen._classifier.correct_labels",
         lambda p, evidence, codes, *_: codes.clip(max=last_code),
     )
-    three = np.where(np.arange(120) % 5 == 0, "tool", noisy)
-    clf = make_fast(final_estimator=FINAL, correction_threshold=0.1).fit(texts, three)
-    probabilities = clf.predict_proba(texts)
+    three = np.where(np.arange(120) % 5 == 0, "tool", NOISY)
+    clf = make_fast(final_estimator=FINAL, correction_threshold=0.1).fit(TEXTS, three)
+    probabilities = clf.predict_proba(TEXTS)
     assert probabilities.shape == (120, 3)
     assert (probabilities[:, 2] == 0).all()
     last_code = 0
     with pytest.raises(
         ValueError, match=r"label 'animal'.* correction_threshold.*0\.1"
     ):
-        clf.fit(texts, noisy)
+        clf.fit(TEXTS, NOISY)
     # One that does with one class is let.
-    clf.set_params(final_estimator=DummyClassifier()).fit(texts, noisy)
-    assert set(clf.predict(texts)) == {"animal"}
+    clf.set_params(final_estimator=DummyClassifier()).fit(TEXTS, NOISY)
+    assert set(clf.predict(TEXTS)) == {"animal"}
 
 
 def test_nested_parameters_of_default_stages():
@@ -553,10 +514,7 @@ def test_random_state_and_verbose_are_handed_down_where_unset():
     assert clf.dynamics.missing_label is None
 
 
-def test_grid_search_trains_and_replays_once_per_fold(
-    word_texts, tmp_path, monkeypatch
-):
-    texts, _, noisy = word_texts
+def test_grid_search_trains_and_replays_once_per_fold(tmp_path, monkeypatch):
     counts = count_calls(
         monkeypatch, IncrementalDynamics._fit, IncrementalDynamics._replay
     )
@@ -566,7 +524,7 @@ def test_grid_search_trains_and_replays_once_per_fold(
         "denoiser__prior_strength": [1.0, 5.0, 10.0],
     }
     search = GridSearchCV(make_fast(memory=str(tmp_path)), grid, cv=3, refit=False)
-    search.fit(texts, noisy)
+    search.fit(TEXTS, NOISY)
     assert counts == {"_fit": 3, "_replay": 3}
     assert len(search.cv_results_["params"]) == 12
     assert search.cv_results_["mean_test_score"].min() > 0.5
@@ -576,7 +534,7 @@ def test_grid_search_trains_and_replays_once_per_fold(
 def backend(request):
     """Two processes for joblib."""
     if request.param == "loky":
-        with parallel_config("loky", n_jobs=2):
+        with joblib.parallel_config("loky", n_jobs=2):
             yield
         return
     distributed = pytest.importorskip("distributed")
@@ -585,75 +543,62 @@ def backend(request):
             n_workers=2, threads_per_worker=1, dashboard_address=None
         ) as cluster,
         distributed.Client(cluster),
-        parallel_config("dask"),
+        joblib.parallel_config("dask"),
     ):
         yield
 
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("default")  # of dask's own; tokenizers would warn on stderr
-def test_search_in_several_processes(tiny_model, word_texts, tmp_path, backend, capfd):
-    texts, _, noisy = word_texts
+def test_search_in_several_processes(tiny_model, tmp_path, backend, capfd):
     clf = make_tiny(tiny_model, memory=str(tmp_path))
     grid = {"denoiser__prior_strength": [1.0, 5.0]}
     environment = dict(os.environ)
-    search = GridSearchCV(clf, grid, cv=2, error_score="raise").fit(texts, noisy)
+    search = GridSearchCV(clf, grid, cv=2, error_score="raise").fit(TEXTS, NOISY)
     # Two folds and the whole: the first two stages of each; and a replay per fold.
     assert len(list(tmp_path.rglob("output.pkl"))) == 8
     assert os.environ == environment
     assert "TOKENIZERS_PARALLELISM" not in capfd.readouterr().err
-    with parallel_config("sequential"):
-        expected = GridSearchCV(clf, grid, cv=2).fit(texts, noisy)
+    with joblib.parallel_config("sequential"):
+        expected = GridSearchCV(clf, grid, cv=2).fit(TEXTS, NOISY)
     assert_array_equal(
         search.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"]
     )
 
 
-def test_memory_is_used_for_the_same_and_nothing_else(
-    word_texts, tmp_path, monkeypatch, caplog
-):
-    texts, _, noisy = word_texts
+def test_memory_is_used_for_the_same_and_nothing_else(tmp_path, monkeypatch, caplog):
     clf = make_fast(memory=str(tmp_path))
     counts = count_calls(monkeypatch, IncrementalDynamics._fit)
     with caplog.at_level("INFO", logger="skdygen"):
-        clf.fit(texts, noisy).predict(texts)
+        clf.fit(TEXTS, NOISY).predict(TEXTS)
         assert "taken from the cache" not in caplog.text
-        clf.fit(texts, noisy).predict(texts)
+        clf.fit(TEXTS, NOISY).predict(TEXTS)
     for what in ("fit of IncrementalDynamics", "replay of IncrementalDynamics"):
         assert f"taken from the cache: {what}, which took" in caplog.text
     assert counts == {"_fit": 1}
-    clf.fit([*texts[:-1], "a cat"], noisy)
-    clf.fit(texts, np.roll(noisy, 1))
-    clf.fit(texts, noisy, sample_weight=np.arange(120))
-    clone(clf).set_params(random_state=1).fit(texts, noisy)
+    clf.fit([*TEXTS[:-1], "a cat"], NOISY)
+    clf.fit(TEXTS, np.roll(NOISY, 1))
+    clf.fit(TEXTS, NOISY, sample_weight=np.arange(120))
+    clone(clf).set_params(random_state=1).fit(TEXTS, NOISY)
     assert counts == {"_fit": 5}
     monkeypatch.setattr("skdygen._classifier.__version__", "0.0.1")
-    clf.fit(texts, noisy)
+    clf.fit(TEXTS, NOISY)
     assert counts == {"_fit": 6}
 
 
-def test_a_damaged_entry_of_memory_is_computed_again(word_texts, tmp_path, caplog):
-    texts, _, noisy = word_texts
-    clf = make_fast(memory=str(tmp_path))
-    expected = clf.fit(texts, noisy).predict_proba(texts)
-    entries = list(tmp_path.rglob("output.pkl"))
-    assert len(entries) == 3  # two stages and a replay
-    for entry in entries:
-        entry.write_bytes(entry.read_bytes()[:500])
-    assert_array_equal(clf.fit(texts, noisy).predict_proba(texts), expected)
-    assert "Exception while loading results" in caplog.text
-
-
-def test_memory_gives_the_same(tiny_model, word_texts, tmp_path):
-    texts, _, noisy = word_texts
-    expected = make_tiny(tiny_model).fit(texts, noisy)
-    for _ in range(2):
-        clf = make_tiny(tiny_model, memory=tmp_path).fit(texts, noisy)
+def test_memory_gives_the_same_even_if_damaged(tiny_model, tmp_path, caplog):
+    expected = make_tiny(tiny_model).fit(TEXTS, NOISY)
+    clf = make_tiny(tiny_model, memory=tmp_path)
+    for is_damaged in (False, False, True):
+        for entry in tmp_path.rglob("output.pkl") if is_damaged else ():
+            entry.write_bytes(entry.read_bytes()[:500])
+        clf.fit(TEXTS, NOISY)
         assert_array_equal(clf.label_distributions_, expected.label_distributions_)
-        assert_array_equal(clf.predict_proba(texts), expected.predict_proba(texts))
+        assert_array_equal(clf.predict_proba(TEXTS), expected.predict_proba(TEXTS))
+        assert ("Exception while loading results" in caplog.text) == is_damaged
 
 
-def test_paper_recipe(word_texts):
+def test_paper_recipe():
     clf = make_paper_classifier(contamination=0.3, random_state=5)
     expected = {
         "dynamics__model": "bert-base-uncased", "dynamics__n_branches": 2,
@@ -670,26 +615,25 @@ def test_paper_recipe(word_texts):
     changed = make_paper_classifier(dynamics__n_epochs=3, learning_rate=1e-4)
     assert changed.dynamics.n_epochs == 3
     assert changed.dynamics.learning_rate == 1e-4
-    texts, _, noisy = word_texts
-    clf.set_params(dynamics=IncrementalDynamics()).fit(texts, noisy)
+    clf.set_params(dynamics=IncrementalDynamics()).fit(TEXTS, NOISY)
     posterior = clf.label_distributions_
     assert_array_equal(clf.transduction_, clf.classes_[posterior.argmax(axis=1)])
 
 
 @pytest.mark.parametrize(
-    ("X", "y", "error", "message"),
+    ("X", "y", "message"),
     [
-        ("a bare string", ["a"], ValueError, "single string"),
-        (["a", None, "b"], [0, 1, 0], TypeError, "row 1 is None"),
-        (["a", "b"], [0, 1, 0], ValueError, "X has 2 texts but y has 3 labels"),
-        (["a", "b"], [1, 1], ValueError, "one class only"),
-        (["a", "b", "c"], ["x", None, "y"], ValueError, "y has no label in row 1"),
-        ([], [], ValueError, "X is empty"),
+        ("a bare string", ["a"], "single string"),
+        (["a", None, "b"], [0, 1, 0], "row 1 is None"),
+        (["a", "b"], [0, 1, 0], "X has 2 texts but y has 3 labels"),
+        (["a", "b"], [1, 1], "one class only"),
+        (["a", "b", "c"], ["x", None, "y"], "y has no label in row 1"),
+        ([], [], "X is empty"),
     ],
 )
-def test_bad_data_is_refused_before_training(X, y, error, message, no_training):
+def test_bad_data_is_refused_before_training(X, y, message, no_training):
     for clf in (DyGenClassifier(), make_fast()):
-        with pytest.raises(error, match=message):
+        with pytest.raises((ValueError, TypeError), match=message):
             clf.fit(X, y)
 
 
@@ -697,25 +641,20 @@ FROZEN = FrozenEstimator(IncrementalDynamics())
 
 
 @pytest.mark.parametrize(
-    ("params", "error", "message"),
+    ("params", "message"),
     [
-        ({"dynamics__n_epochs": 0}, ValueError, "'n_epochs' parameter"),
-        ({"prior__contamination": 1.5}, ValueError, "'contamination' parameter"),
-        ({"denoiser__n_epochs": 0}, ValueError, "'n_epochs' parameter"),
-        ({"correction_threshold": 2}, ValueError, "'correction_threshold' parameter"),
-        ({"dynamics": "other"}, ValueError, "'dynamics' parameter"),
-        ({"prior": LogisticRegression()}, ValueError, "'prior' parameter"),
-        ({"denoiser": LogisticRegression()}, ValueError, "'denoiser' parameter"),
-        ({"dynamics__max_nbytes": "much"}, ValueError, "max_nbytes='much'"),
-        ({"dynamics": FROZEN}, TypeError, "pass dynamics='precomputed'"),
-        (
-            {"dynamics": make_pipeline(FunctionTransformer(), FROZEN)},
-            TypeError,
-            "pass dynamics='precomputed'",
-        ),
+        ({"dynamics__n_epochs": 0}, "'n_epochs' parameter"),
+        ({"prior__contamination": 1.5}, "'contamination' parameter"),
+        ({"denoiser__n_epochs": 0}, "'n_epochs' parameter"),
+        ({"correction_threshold": 2}, "'correction_threshold' parameter"),
+        ({"dynamics": "other"}, "'dynamics' parameter"),
+        ({"prior": LogisticRegression()}, "'prior' parameter"),
+        ({"denoiser": LogisticRegression()}, "'denoiser' parameter"),
+        ({"dynamics__max_nbytes": "much"}, "max_nbytes='much'"),
+        ({"dynamics": FROZEN}, "pass dynamics='precomputed'"),
+        ({"dynamics": make_pipeline(FROZEN)}, "pass dynamics='precomputed'"),
         (
             {"dynamics__n_epochs": 3, "prior": TrajectoryKNNPrior(epoch=3)},
-            ValueError,
             "epoch=3 of a prior is not among the 3 epochs",
         ),
         (
@@ -723,34 +662,30 @@ FROZEN = FrozenEstimator(IncrementalDynamics())
                 "dynamics": LanguageModelDynamics(),
                 "prior": ConsensusPrior([("one", ClassifierPrior(epoch=2))]),
             },
-            ValueError,
             "among the 2 epochs .* more with n_recorded_epochs",
         ),
-        ({"class_weight": {"pear": 1.0}}, ValueError, "has the label 'pear'"),
-        ({"class_weight": {1: -1.0}}, ValueError, "has -1.0 for the class 1"),
-        ({"class_weight": {1: "much"}}, ValueError, "a positive number is needed"),
-        ({"class_weight": {1: np.nan}}, ValueError, "a positive number is needed"),
+        ({"class_weight": {"pear": 1.0}}, "class_weight has the label 'pear'"),
+        ({"class_weight": {1: -1.0}}, "class_weight has -1.0 for the class 1"),
+        ({"class_weight": {1: "much"}}, "a positive number is needed"),
+        ({"class_weight": {1: np.nan}}, "a positive number is needed"),
     ],
 )
-def test_bad_parameters_are_refused_before_training(
-    params, error, message, no_training
-):
+def test_bad_parameters_are_refused_before_training(params, message, no_training):
     clf = make_fast(**params)
-    with pytest.raises(error, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         clf.fit(["a", "b"], [0, 1])
     with pytest.raises(NotFittedError):
         check_is_fitted(clf)
 
 
-def test_class_weights_multiply_probabilities(word_texts, fast):
-    texts, _, noisy = word_texts
+def test_class_weights_multiply_probabilities(fast):
     assert fast.class_weight_.tolist() == [1, 1]
-    clf = clone(fast).set_params(class_weight={"fruit": 3}).fit(texts, noisy)
+    clf = clone(fast).set_params(class_weight={"fruit": 3}).fit(TEXTS, NOISY)
     assert clf.class_weight_.tolist() == [1, 3]
-    expected = fast.predict_proba(texts) * [1, 3]
+    expected = fast.predict_proba(TEXTS) * [1, 3]
     expected /= expected.sum(axis=1, keepdims=True)
-    assert_allclose(clf.predict_proba(texts), expected)
-    n_fruit = [(one.predict(texts) == "fruit").sum() for one in (clf, fast)]
+    assert_allclose(clf.predict_proba(TEXTS), expected)
+    n_fruit = [(one.predict(TEXTS) == "fruit").sum() for one in (clf, fast)]
     assert n_fruit[0] > n_fruit[1]
     assert_array_equal(clf.label_distributions_, fast.label_distributions_)
 
@@ -783,7 +718,6 @@ def test_balanced_weights_where_a_class_is_nobodys():
     assert clf.predict(X).tolist() == ["a", "a", "b", "b", "a"]
 
 
-def test_class_weights_reach_the_final_estimator(word_texts):
-    texts, _, noisy = word_texts
+def test_class_weights_reach_the_final_estimator():
     clf = make_fast(final_estimator=FINAL, class_weight={"fruit": 1000.0})
-    assert (clf.fit(texts, noisy).predict(texts) == "fruit").mean() > 0.9
+    assert (clf.fit(TEXTS, NOISY).predict(TEXTS) == "fruit").mean() > 0.9

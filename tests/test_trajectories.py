@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from joblib import Parallel, delayed
 from numpy.testing import assert_array_equal
+from safetensors.numpy import save_file
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_predict
@@ -13,18 +14,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skdygen import Trajectories, _trajectories
-from skdygen.dynamics import IncrementalDynamics
 from skdygen._trajectories import folder_of_mapped
+from skdygen.dynamics import IncrementalDynamics
 
 
 def assert_same(left, right):
-    assert_array_equal(left.embeddings, right.embeddings)
-    assert_array_equal(left.probabilities, right.probabilities)
-    assert_array_equal(left.classes, right.classes)
-    assert left.embeddings.dtype == right.embeddings.dtype
-    assert (left.prior is None) == (right.prior is None)
-    if left.prior is not None:
-        assert_array_equal(left.prior, right.prior)
+    for name in ("embeddings", "probabilities", "classes", "prior", "initial"):
+        one, other = getattr(left, name), getattr(right, name)
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert_array_equal(one, other, name)
+            assert one.dtype == other.dtype
 
 
 @pytest.fixture
@@ -70,11 +70,10 @@ def test_half_precision_is_given_as_float32():
 @pytest.mark.parametrize("storage", ["with_prior", "mapped"])
 def test_row_indexing(storage, rows, expected, request):
     trajectories = request.getfixturevalue(storage)
-    part = trajectories[rows]
-    assert_array_equal(part.embeddings, trajectories.embeddings[expected])
-    assert_array_equal(part.probabilities, trajectories.probabilities[expected])
-    assert_array_equal(part.prior, trajectories.prior[expected])
-    assert_array_equal(part.classes, trajectories.classes)
+    arrays = (trajectories.embeddings, trajectories.probabilities)
+    taken = [array[expected] for array in arrays]
+    prior = trajectories.prior[expected]
+    assert_same(trajectories[rows], Trajectories(*taken, trajectories.classes, prior))
 
 
 def test_many_rows_of_mapped_trajectories_are_mapped(mapped, monkeypatch):
@@ -140,8 +139,6 @@ def test_save_and_load(tmp_path, classes, dtype):
 
 
 def test_load_refuses_other_files(tmp_path, random_trajectories):
-    from safetensors.numpy import save_file
-
     save_file({"x": np.zeros(3)}, tmp_path / "other")
     with pytest.raises(ValueError, match="does not hold Trajectories"):
         Trajectories.load(tmp_path / "other")
@@ -160,7 +157,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, random_trajectories, monkey
     def full_disk(*args, **kwargs):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("safetensors.numpy.save_file", full_disk)
+    monkeypatch.setattr(_trajectories, "save_file", full_disk)
     with pytest.raises(OSError, match="No space"):
         random_trajectories[:3].save(path)
     assert path.read_bytes() == before
@@ -212,6 +209,7 @@ def test_arrays_that_do_not_fit(change, message):
         Trajectories(**(arrays | change))
 
 
+@pytest.mark.long
 def test_mapped_by_another_process(word_texts, tmp_path):
     texts, _, noisy = word_texts
     dynamics = IncrementalDynamics(
