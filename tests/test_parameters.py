@@ -51,12 +51,3 @@ def test_labels_that_are_missing_from_a_prior():
     prior = ClassifierPrior(missing_label="none")
     prior.fit(dynamics.fit_transform(TEXTS, partly), partly)
     assert (partly[prior.clean_indices_] != "none").all()
-
-
-def test_the_folder_of_mapped_files(tmp_path):
-    dynamics = IncrementalDynamics(
-        max_nbytes=0, temp_folder=str(tmp_path), random_state=0
-    )
-    found = dynamics.fit_transform(TEXTS, NOISY)
-    assert len(list(tmp_path.iterdir())) == 2  # embeddings and probabilities
-    del found

@@ -1,5 +1,6 @@
 import pickle
 import tempfile
+from unittest.mock import Mock
 
 import joblib
 import numpy as np
@@ -43,15 +44,11 @@ def mapped(with_prior, tmp_path):
 
 def test_looks_like_a_2d_array(random_trajectories):
     assert random_trajectories.shape == (40, 2 * 3 * 5)
-    assert len(random_trajectories) == 40
+    assert len(random_trajectories) == len(list(random_trajectories)) == 40
     flat = np.asarray(random_trajectories)
-    assert flat.dtype == np.float32
     assert_array_equal(flat[7], random_trajectories.embeddings[7].ravel())
-
-
-def test_half_precision_is_given_as_float32():
     halves = Trajectories(np.ones((2, 1, 1, 3), np.float16), np.ones((2, 1, 1, 2)))
-    assert np.asarray(halves).dtype == np.float32
+    assert flat.dtype == np.asarray(halves).dtype == np.float32
     assert np.asarray(halves, dtype=np.float64).dtype == np.float64
 
 
@@ -104,7 +101,6 @@ def test_copies_of_what_others_have_mapped(random_trajectories, tmp_path, monkey
 
 
 def test_indexing_ends(random_trajectories):
-    assert len(list(random_trajectories)) == 40
     with pytest.raises(IndexError):
         random_trajectories[40]
     with pytest.raises(IndexError, match="indexed by text only"):
@@ -121,8 +117,10 @@ def test_pickle_and_joblib(storage, request, tmp_path):
     assert_same(joblib.load(tmp_path / "part"), part)
 
 
-@pytest.mark.parametrize("classes", [["a", "b"], [3, 7], [False, True]])
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("classes", "dtype"),
+    [(["a", "b"], np.float16), ([3, 7], np.float32), ([False, True], np.float64)],
+)
 def test_save_and_load(tmp_path, classes, dtype):
     rng = np.random.RandomState(0)
     saved = Trajectories(
@@ -153,10 +151,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, random_trajectories, monkey
     path = tmp_path / "file"
     random_trajectories.save(path)
     before = path.read_bytes()
-
-    def full_disk(*args, **kwargs):
-        raise OSError("No space left on device")
-
+    full_disk = Mock(side_effect=OSError("No space left on device"))
     monkeypatch.setattr(_trajectories, "save_file", full_disk)
     with pytest.raises(OSError, match="No space"):
         random_trajectories[:3].save(path)
@@ -216,6 +211,7 @@ def test_mapped_by_another_process(word_texts, tmp_path):
         max_nbytes=0, temp_folder=str(tmp_path), random_state=0
     )
     expected = dynamics.fit_transform(texts, noisy)
+    assert len(list(tmp_path.iterdir())) == 2  # embeddings and probabilities
     calls = [delayed(clone(dynamics).fit_transform)(texts, noisy) for _ in range(4)]
     for found in Parallel(n_jobs=2)(calls):
         assert_array_equal(found.embeddings, expected.embeddings)
