@@ -19,7 +19,7 @@ from sklearn.utils.validation import (
 )
 
 from ._correction import correct_labels, estimate_transition_matrix, judge_labels
-from ._persistence import FolderMixin
+from ._storage import StorageMixin
 from ._trajectories import Trajectories, check_trajectories
 from .base import BaseDenoiser, BaseDynamics
 from .denoisers import DirichletVAE
@@ -60,7 +60,7 @@ def _transform(dynamics, X):
     return dynamics.transform(X)
 
 
-class DyGenClassifier(TextInputMixin, ClassifierMixin, FolderMixin, BaseEstimator):
+class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimator):
     """Classify texts after learning from labels of which an unknown share is wrong.
 
     Three stages, each an estimator of its own, in a scikit-learn pipeline [1]_: a

@@ -8,12 +8,12 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval
 
 from ._classifier import DyGenClassifier
-from ._persistence import FolderMixin
+from ._storage import StorageMixin
 from .utils._mixins import TextInputMixin
 from .utils._validation import fitting
 
 
-class DyGenCorrector(TextInputMixin, FolderMixin, BaseEstimator):
+class DyGenCorrector(TextInputMixin, StorageMixin, BaseEstimator):
     """Give back texts with corrected labels, for any classifier to be trained on.
 
     A step of `imblearn.pipeline.Pipeline`: when the pipeline is fitted the classifier

@@ -5,8 +5,10 @@ import multiprocessing
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from .utils._files import write_safetensors, written_beside
+from ._storage import replacing
 from .utils._storage import allocate, batches, folder_of_mapped
 
 _ROWS_AT_ONCE = 4096
@@ -183,7 +185,7 @@ class Trajectories:
     def save(self, path):
         """Write the trajectories to one safetensors file.
 
-        The file is written beside and renamed, so that `path` is never half-written.
+        A temporary file is written and renamed: `path` is never half-written.
 
         Parameters
         ----------
@@ -205,8 +207,11 @@ class Trajectories:
                 tensors[name] = np.ascontiguousarray(getattr(self, name))
         metadata = {"format": "skdygen.Trajectories", "version": "1"}
         metadata["classes"] = json.dumps(self.classes.tolist())
-        with written_beside(path) as beside:
-            write_safetensors(tensors, beside, metadata)
+        with replacing(path) as temporary:
+            try:
+                save_file(tensors, temporary, metadata=metadata)
+            except SafetensorError as error:  # whatever the system says comes as this
+                raise OSError(f"{path} cannot be written: {error}") from error
 
     @classmethod
     def load(cls, path, *, max_nbytes=None, temp_folder=None):
@@ -232,8 +237,6 @@ class Trajectories:
         ValueError
             If the file holds something else.
         """
-        from safetensors import SafetensorError, safe_open
-
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}

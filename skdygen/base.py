@@ -15,9 +15,9 @@ from sklearn.base import (
 )
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from ._persistence import FolderMixin
+from ._storage import StorageMixin
 from ._trajectories import check_trajectories
-from .utils._mixins import FrameOutputMixin, TextInputMixin, VersionedMixin
+from .utils._mixins import FrameOutputMixin, TextInputMixin
 from .utils._storage import batches, check_max_nbytes
 from .utils._validation import check_texts, encode_labels, fitting
 from .utils._weights import weigh
@@ -32,8 +32,7 @@ class BaseDynamics(
     TextInputMixin,
     ClassifierMixin,
     TransformerMixin,
-    VersionedMixin,
-    FolderMixin,
+    StorageMixin,
     BaseEstimator,
     metaclass=ABCMeta,
 ):
@@ -227,8 +226,7 @@ class BaseDynamics(
 class BasePrior(
     FrameOutputMixin,
     TransformerMixin,
-    VersionedMixin,
-    FolderMixin,
+    StorageMixin,
     BaseEstimator,
     metaclass=ABCMeta,
 ):
@@ -326,7 +324,7 @@ class BasePrior(
         return self._give(trajectories.with_prior(self._prior(trajectories)))
 
 
-class BaseDenoiser(ClassifierMixin, FolderMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseDenoiser(ClassifierMixin, StorageMixin, BaseEstimator, metaclass=ABCMeta):
     """Base of the third stage: `Trajectories` with a prior to the true labels.
 
     Subclasses define `_fit`, `_marginal` and `_conditional`, and have a parameter
