@@ -115,9 +115,11 @@ def load(path, trusted=()):
 def replacing(path):
     """Yield the path of a temporary file in the same folder that becomes `path`."""
     temporary = Path(path).with_name(f".{secrets.token_hex(8)}.part")
-    temporary.open("xb").close()  # with the mode of any new file
+    temporary.open("xb").close()
+    mode = temporary.stat().st_mode  # that of any new file
     try:
         yield temporary
+        temporary.chmod(mode)  # safetensors has another
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

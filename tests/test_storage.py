@@ -94,12 +94,14 @@ def test_any_way_to_store_gives_the_same(fitted, way):
     assert_equal(way(fitted), fitted)
 
 
-def test_file(fitted, path):
+def test_file(fitted, path, random_trajectories):
     path = path.with_name("new") / path.name
     fitted.save(path)
     assert list(path.parent.iterdir()) == [path]
-    path.with_name("plain").touch()
-    assert path.stat().st_mode == path.with_name("plain").stat().st_mode
+    plain, trajectories = path.with_name("plain"), path.with_name("trajectories")
+    plain.touch()
+    random_trajectories.save(trajectories)
+    assert len({p.stat().st_mode for p in (path, plain, trajectories)}) == 1
     loaded = skdygen.load(path)
     assert_equal(loaded, fitted)
     assert loaded.dynamics_ is loaded.pipeline_[0]  # kept once, as before

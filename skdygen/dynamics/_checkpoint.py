@@ -13,15 +13,16 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
-from ..utils._files import sha256, sha256_of_json, write_safetensors, written_beside
+from .._storage import replacing
 from ..utils._processes import from_all, own, same_everywhere, state
 
 logger = logging.getLogger(__name__)
 
 _MANIFEST, _LOCK = "checkpoint.json", "lock"
 _DYNAMICS = ("embeddings", "probabilities")
+_BYTES_AT_ONCE = 2**20
 
 
 @dataclass
@@ -190,12 +191,12 @@ class Checkpoint:
                         moment: getattr(trajectories, moment)[:, :, position].copy()
                         for moment in _DYNAMICS
                     }
-                    files[name] = self._put(name, partial(write_safetensors, arrays))
+                    files[name] = self._put(name, partial(save_file, arrays))
             name = _training_name(epoch)
             files[name] = self._put(name, partial(torch.save, training))
             self._write_manifest(self._manifest | {"epoch": epoch, "files": files})
             (self.folder / before).unlink(missing_ok=True)
-        except (OSError, RuntimeError) as error:  # torch's writer raises the latter
+        except (OSError, RuntimeError, SafetensorError) as error:  # by what writes
             warnings.warn(
                 f"epoch {epoch + 1} could not be kept in {self.folder}, the fit goes "
                 f"on without: {error}",
@@ -220,12 +221,12 @@ class Checkpoint:
 
     def _put(self, name, write):
         """Write a file, and return its checksum."""
-        with written_beside(self.folder / name) as beside:
-            write(beside)
-            return sha256(beside)
+        with replacing(self.folder / name) as temporary:
+            write(temporary)
+            return _sha256(temporary)
 
     def _write_manifest(self, manifest):
-        text = json.dumps(manifest | {"sha256": sha256_of_json(manifest)})
+        text = json.dumps(manifest | {"sha256": _sha256_of_json(manifest)})
         self._put(_MANIFEST, partial(Path.write_text, data=text))
         self._manifest = manifest
 
@@ -235,7 +236,7 @@ class Checkpoint:
             return None
         try:
             manifest = json.loads(path.read_text())
-            if manifest.pop("sha256") != sha256_of_json(manifest):
+            if manifest.pop("sha256") != _sha256_of_json(manifest):
                 raise ValueError(f"{path.name} is not what was written")
             return manifest
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -244,7 +245,7 @@ class Checkpoint:
 
     def _read(self):
         for name, checksum in self._manifest["files"].items():
-            if sha256(self.folder / name) != checksum:
+            if _sha256(self.folder / name) != checksum:
                 raise ValueError(f"{name} is not what was written")
         epoch = self._manifest["epoch"]
         snapshots, dynamics = [], []
@@ -314,6 +315,20 @@ def restore_training(training, branches, optimizer, schedule, device):
     torch.set_rng_state(random[0])
     if torch.device(device).type == "cuda":
         torch.cuda.set_rng_state(random[1], device)
+
+
+def _sha256(path):
+    """Return the checksum of a file, in hexadecimal."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BYTES_AT_ONCE):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _sha256_of_json(tree):
+    """Return the checksum of what JSON can hold, in hexadecimal."""
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 def _hash_weights(networks):

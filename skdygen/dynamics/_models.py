@@ -1,12 +1,11 @@
 """From the name of a model to a `SentenceTransformer`, offline where possible."""
 
 import functools
+import hashlib
 import importlib.util
 import logging
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-
-from ..utils._files import sha256
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +159,7 @@ def _find_offline_copy(name):
 
 @functools.lru_cache(maxsize=8)
 def _sha256(path, modified):
-    return sha256(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _look_into_cache(name):

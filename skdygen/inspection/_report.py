@@ -16,7 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_is_fitted
 
-from ..utils._files import written_beside
+from .._storage import replacing
 from ..utils._validation import check_texts
 from ._data import Labels, dynamics_stage, training_trajectories
 from ._dynamics import DynamicsDisplay
@@ -130,7 +130,7 @@ def write_report(
         settings=repr(estimator),
         versions=_versions(),
     )
-    with written_beside(path) as beside:
+    with replacing(path) as beside:
         beside.write_text(page, encoding="utf-8")
 
 
