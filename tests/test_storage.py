@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 from pathlib import Path
+from unittest.mock import Mock
 from zipfile import ZipFile
 
 import cloudpickle
@@ -56,7 +57,6 @@ def with_final(*steps, dtype=np.float64, **params):
 
 @pytest.fixture(scope="module")
 def fitted(tiny_model, word_texts):
-    """Fine-tune a tiny model."""
     texts, _, noisy = word_texts
     dynamics = LanguageModelDynamics(tiny_model, n_epochs=2, learning_rate=5e-3)
     return DyGenClassifier(dynamics, random_state=0).fit(texts, noisy)
@@ -64,7 +64,6 @@ def fitted(tiny_model, word_texts):
 
 @pytest.fixture
 def path(tmp_path):
-    """Name of a file that does not exist."""
     return tmp_path / "model.skops"
 
 
@@ -73,10 +72,8 @@ def assert_equal(left, right):
     texts, _ = make_word_texts(40, seed=1)
     assert type(left) is type(right)
     assert_array_equal(left.predict_proba(texts), right.predict_proba(texts))
-    assert_array_equal(left.predict(texts), right.predict(texts))
     assert_array_equal(left.label_distributions_, right.label_distributions_)
-    assert_array_equal(left.transduction_, right.transduction_)
-    assert left.transduction_.dtype == right.transduction_.dtype
+    assert_array_equal(left.transduction_, right.transduction_, strict=True)
     assert left.label_issues().equals(right.label_issues())
 
 
@@ -85,13 +82,10 @@ def through_joblib(estimator):
     return joblib.load(file)
 
 
-def through_pickle(estimator):
-    return pickle.loads(cloudpickle.dumps(pickle.loads(pickle.dumps(estimator))))
-
-
-@pytest.mark.parametrize("way", [copy.deepcopy, through_joblib, through_pickle])
-def test_any_way_to_store_gives_the_same(fitted, way):
-    assert_equal(way(fitted), fitted)
+@pytest.mark.parametrize("dumps", [pickle.dumps, cloudpickle.dumps])
+@pytest.mark.parametrize("copied", [copy.deepcopy, through_joblib])
+def test_any_way_to_store_gives_the_same(fitted, dumps, copied):
+    assert_equal(copied(pickle.loads(dumps(fitted))), fitted)
 
 
 def test_file(fitted, path, random_trajectories):
@@ -128,15 +122,16 @@ def test_other_stages(word_texts, path, params):
     texts, _, noisy = word_texts
     clf = make_fast(**params).fit(texts, noisy)
     clf.save(path)
-    assert_equal(DyGenClassifier.load(path), clf)
-    assert skdygen.load(path).memory is skdygen.load(path).pipeline_.memory is None
+    loaded = DyGenClassifier.load(path)
+    assert_equal(loaded, clf)
+    assert loaded.memory is loaded.pipeline_.memory is None
 
 
 @pytest.mark.parametrize("names", [(2, 5), (False, True), ("a", "b")])
 def test_other_labels(word_texts, path, names):
     texts, _, noisy = word_texts
     y = np.array(names, dtype=object if "a" in names else None)
-    clf = make_fast(class_weight=dict(zip(names, (1, 2), strict=True)))
+    clf = make_fast(class_weight={names[0]: 1, names[1]: 2})
     clf.fit(texts, y[(noisy == "animal").astype(int)]).save(path)
     assert_equal(skdygen.load(path), clf)
     assert skdygen.load(path).class_weight == clf.class_weight
@@ -205,19 +200,15 @@ def test_no_folder_goes_along(path, write):
 def test_what_cannot_be_written_is_named_and_nothing_is_left(path, tiny_model):
     circle = []
     circle.append(circle)
-    language_model = LanguageModelDynamics(SentenceTransformer(tiny_model))
     for params, match in [
         (with_final(FunctionTransformer(str.lower)), r"steps\[1\]\[1\]\.func holds a"),
+        ({"dynamics": IncrementalDynamics(lambda: 0)}, r"dynamics\.estimator holds a"),
         (
-            with_final(Holder(lambda: 0)),
-            r"steps\[1\]\[1\]\.held\[0\] holds a builtins\.f",
+            {"dynamics": LanguageModelDynamics(SentenceTransformer(tiny_model))},
+            r"dynamics\.model holds .* name or folder",
         ),
-        ({"dynamics": language_model}, r"dynamics\.model holds .* name or folder"),
         ({"class_weight": circle}, r"class_weight\[0\] refers to what it is a part of"),
-        (
-            {"class_weight": {"a": object()}},
-            r"class_weight\['a'\] holds a builtins\.ob",
-        ),
+        ({"class_weight": {"a": object()}}, r"class_weight\['a'\] holds a builtins"),
     ]:
         with pytest.raises(TypeError, match=r"^DyGenClassifier\..*" + match):
             make_fast(**params).save(path)
@@ -227,13 +218,10 @@ def test_what_cannot_be_written_is_named_and_nothing_is_left(path, tiny_model):
 @pytest.mark.parametrize(("module", "name"), [(skops.io, "dump"), (os, "replace")])
 def test_an_interrupted_save_leaves_what_was_there(path, monkeypatch, module, name):
     make_fast(correction_threshold=0.5).save(path)
-
-    def interrupted(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, name, interrupted)
-        make_fast().save(path, overwrite=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            make_fast().save(path, overwrite=True)
     assert skdygen.load(path).correction_threshold == 0.5
     assert list(path.parent.iterdir()) == [path]
 
@@ -243,8 +231,8 @@ def test_nothing_is_replaced_unasked(path):
     with pytest.raises(FileExistsError, match="overwrite=True"):
         make_fast().save(path)
     assert skdygen.load(path).correction_threshold == 0.5
-    make_fast(correction_threshold=0.7).save(path, overwrite=True)
-    assert skdygen.load(path).correction_threshold == 0.7
+    make_fast().save(path, overwrite=True)
+    assert skdygen.load(path).correction_threshold == "auto"
     path.write_text("my thesis")
     for mine in (path, path.parent):
         with pytest.raises(FileExistsError, match="no saved model"):
@@ -283,22 +271,19 @@ def test_other_files_are_refused(path):
 
 
 @pytest.mark.parametrize(
-    ("params", "name"),
+    ("name", "params"),
     [
+        (f"{__name__}.lower", {"dynamics__vectorizer__preprocessor": lower}),
         (
-            {"dynamics__vectorizer": TfidfVectorizer(preprocessor=lower)},
-            f"{__name__}.lower",
-        ),
-        (
-            with_final(RandomForestClassifier(3, random_state=0)),
             "sklearn.tree._tree.Tree",
+            with_final(RandomForestClassifier(3, random_state=0)),
         ),
     ],
 )
-def test_only_what_is_trusted_is_used(word_texts, path, params, name):
+def test_only_what_is_trusted_is_used(word_texts, path, name, params):
     texts, _, noisy = word_texts
-    clf = make_fast(**params).fit(texts, noisy)
-    clf.save(path)
+    clf = make_fast(dynamics__vectorizer=TfidfVectorizer()).set_params(**params)
+    clf.fit(texts, noisy).save(path)
     with pytest.raises(ValueError, match=rf"pass trusted=\['{name}'\]"):
         skdygen.load(path)
     assert_equal(skdygen.load(path, trusted=[name]), clf)
