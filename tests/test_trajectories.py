@@ -160,7 +160,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, random_trajectories, monkey
     def full_disk(*args, **kwargs):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("safetensors.numpy.save_file", full_disk)
+    monkeypatch.setattr("skdygen._trajectories.save_file", full_disk)
     with pytest.raises(OSError, match="No space"):
         random_trajectories[:3].save(path)
     assert path.read_bytes() == before

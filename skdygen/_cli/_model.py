@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from ..utils._files import written_beside
+from .._storage import replacing
 from ._errors import CommandError, explained
 
 _COLUMNS = "columns.json"
@@ -32,7 +32,7 @@ def save_model(clf, path, columns, *, overwrite):
     finally:
         for estimator in (clf, *stages):
             estimator.verbose = verbose
-    with written_beside(path / _COLUMNS) as beside:
+    with replacing(path / _COLUMNS) as beside:
         beside.write_text(json.dumps(columns), encoding="utf-8")
 
 

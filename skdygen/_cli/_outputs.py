@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from .._persistence import is_saved_model
+from .._storage import is_saved_model
 from ._errors import EXPLAINED, CommandError
 from ._tables import split_suffix
 

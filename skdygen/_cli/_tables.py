@@ -13,7 +13,7 @@ import json
 import zlib
 from importlib.util import find_spec
 
-from ..utils._files import written_beside
+from .._storage import replacing
 from ._errors import CommandError, explained
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -126,7 +126,7 @@ def write_table(table, path):
         The file.
     """
     suffix = split_suffix(path)[1].lower()
-    with written_beside(path) as beside:
+    with replacing(path) as beside:
         if suffix == ".parquet":
             table.to_parquet(beside)
             return
