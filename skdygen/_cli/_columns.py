@@ -28,25 +28,20 @@ def choose_label(table, path, wanted, fitted=None, *, required=True):
 
 def choose_text(table, path, wanted, label, fitted=None):
     """Choose the column that is wanted, of the model, so named, or of long texts."""
-    names = table.columns.tolist()
     if wanted is not None and wanted == label:
         raise ValueError(f"--text and --label are both {wanted!r}; name two columns.")
-    if wanted is None and fitted is not None and fitted not in names:
-        raise ValueError(
-            f"{path} has no column {fitted!r}, on which the model was fitted; name the "
-            f"one that holds the texts with --text. It has the columns {names}."
-        )
-    others = [name for name in names if name != label]
+    if wanted is None and fitted is not None:
+        return _check(table, path, "--text defaults to the model's column, but", fitted)
+    others = [name for name in table.columns if name != label]
     named = [n for usual in _TEXT_NAMES for n in others if str(n).lower() == usual]
-    for name in (wanted, fitted, *named):
-        if name is not None:
-            return _check(table, path, "--text", name)
+    if wanted is not None or named:
+        return _check(table, path, "--text", named[0] if wanted is None else wanted)
     lengths = {n: _mean_length(table[n]) for n in others if others.count(n) == 1}
     longest = max(lengths, key=lengths.get, default=None)
     if not lengths.get(longest):
         raise ValueError(
             f"{path}: no column seems to hold texts; name one with --text. It has the "
-            f"columns {names}."
+            f"columns {table.columns.tolist()}."
         )
     return longest
 

@@ -50,7 +50,11 @@ def clean(options):
         _show({"texts": f"column {text!r} of {path}", "labels": name})
         _show(_describe(texts, classes, codes))
     if options.dry_run:
-        _show(_plan(clf.dynamics) | outputs | {"dry run": "nothing was done"})
+        stage, layers = clf.dynamics, clf.dynamics.trainable_layers
+        trained = f"{layers} layers trained" if layers else "frozen"
+        _show({"language model": f"{stage.model}, {trained}"})
+        _show({"training": f"{stage.n_epochs} epochs on {stage.device}"})
+        _show(outputs | {"dry run": "nothing was done"})
         return
     clf.fit(texts, labels)
     force, columns = options.force, {"text": text, "label": label}
@@ -211,6 +215,8 @@ def _read(options, **outputs):
     table = read_table(path)
     _check_outputs(options, **outputs)
     _check_device(device)
+    if not model.is_file():
+        raise OSError(f"{model} is no file; pass what clean --model-out has written.")
     clf, fitted = load_estimator(model, with_metadata=True)
     if not isinstance(clf, skdygen.DyGenClassifier):
         raise ValueError(f"{model} holds a {type(clf).__name__}, no DyGenClassifier.")
@@ -251,16 +257,6 @@ def _describe(texts, classes, codes):
         "rows": f"{len(texts):,} ({(codes < 0).sum():,} without a label, "
         f"{texts.count(''):,} with an empty text)",
         "classes": f"{len(classes)}: {', '.join(largest)}",
-    }
-
-
-def _plan(stage):
-    """Say what would be trained."""
-    layers = stage.trainable_layers
-    trained = f"{layers} layers trained" if layers else "frozen"
-    return {
-        "language model": f"{stage.model}, {trained}",
-        "training": f"{stage.n_epochs} epochs on {stage.device}",
     }
 
 

@@ -168,14 +168,13 @@ def _to_json_lines(table):
         raise ValueError(f"it has two columns {name!r}; rename one.")
     lines = []
     for row in table.to_dict("records"):
-        row = {k: v for k, v in row.items() if not (isinstance(v, float) and v != v)}
-        lines.append(json.dumps(row, ensure_ascii=False, default=_to_json) + "\n")
+        row = {
+            name: None if cell is pd.NA else cell
+            for name, cell in row.items()
+            if not (isinstance(cell, float) and cell != cell)
+        }
+        lines.append(json.dumps(row, ensure_ascii=False, default=str) + "\n")
     return "".join(lines)
-
-
-def _to_json(cell):
-    """Give what stands for a cell that JSON has no type for."""
-    return None if cell is pd.NA else str(cell)
 
 
 def _write_excel(table, file):
