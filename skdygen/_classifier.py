@@ -69,8 +69,7 @@ def _fit_stage(stage, X, targets, version):
 
     The version of this package is an argument for caches: another one fits anew.
     """
-    options = {"record": True} if isinstance(stage, BaseDynamics) else {}
-    return stage, stage._fit_targets(X, targets, **options)
+    return stage, stage._fit_targets(X, targets, record=True)
 
 
 def _fit_other_stage(stage, X, y, sample_weight, version):
