@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-import pickle
+import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -20,11 +20,6 @@ _WITHOUT_INFLUENCE = {
     "checkpoint_dir", "device", "max_nbytes", "missing_label", "model", "precision",
     "random_state", "store_weights", "temp_folder", "verbose",
 }  # fmt: skip
-# What reading an altered file can raise.
-_DAMAGE = (
-    OSError, RuntimeError, ValueError, KeyError, EOFError, TypeError,
-    pickle.UnpicklingError, zipfile.BadZipFile,
-)  # fmt: skip
 
 
 class Checkpoint:
@@ -36,15 +31,14 @@ class Checkpoint:
 
     def __init__(self, folder, key):
         self.is_kept, self.path = folder is not None, None
-        if not (self.is_kept and _torch.processes().is_main_process):
+        if not self.is_kept or _torch.process_index():
             return
         folder = Path(folder).expanduser()
         self.path = folder / f"fit-{key}.pt"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with replacing(folder / f"{self.path.name}.trial"):
+            with tempfile.TemporaryFile(dir=folder):
                 pass
-            (folder / f"{self.path.name}.trial").unlink(missing_ok=True)
         except OSError as error:
             raise OSError(
                 f"checkpoint_dir: nothing can be written to {folder} ({error}); use "
@@ -61,7 +55,8 @@ class Checkpoint:
             if damaged is not None:
                 raise ValueError(f"{damaged} is not what was written")
             state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except _DAMAGE as error:
+        # An altered file can raise whatever there is.
+        except Exception as error:
             warnings.warn(
                 f"the checkpoint {self.path} cannot be used ({error}); the fit starts "
                 f"from the beginning.",
@@ -90,9 +85,10 @@ class Checkpoint:
             )
 
     def remove(self):
-        """Remove the file: the fit is over."""
+        """Remove the file, and any that a kill has left half-written: it is over."""
         if self.path is not None:
-            self.path.unlink(missing_ok=True)
+            for path in self.path.parent.glob(f"*{self.path.name}*"):
+                path.unlink(missing_ok=True)
 
 
 def hash_fit(stage, model, *facts):
@@ -102,8 +98,8 @@ def hash_fit(stage, model, *facts):
         for name, value in stage.get_params(deep=False).items()
         if name not in _WITHOUT_INFLUENCE
     }
-    n_processes = _torch.processes().num_processes
-    return joblib.hash((__version__, params, _hash_model(model), n_processes, *facts))
+    versions = (__version__, torch.__version__, _torch.n_processes())
+    return joblib.hash((versions, params, stage.precision_, _hash_model(model), *facts))
 
 
 def _hash_model(model):
