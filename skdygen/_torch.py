@@ -48,6 +48,24 @@ def seeded(seed, device="cpu"):
         yield
 
 
+@contextmanager
+def one_thread():
+    """Have torch compute with one thread in a block of many small operations.
+
+    Threads gain little there, and where a core has other work, each operation waits
+    until all of them have had their turn.
+    """
+    n_threads = torch.get_num_threads()
+    if n_threads == 1:  # perhaps for a block in another thread, which puts it back
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
 def seed_torch(seed, device):
     """Seed the CPU and a device, and leave other devices alone."""
     torch.default_generator.manual_seed(seed)

@@ -1,8 +1,10 @@
 """What a long fit meets: it is killed, interrupted, short of disk."""
 
+import multiprocessing
 import os
+import pickle
 import shutil
-import subprocess
+import signal
 import sys
 from pathlib import Path
 
@@ -17,65 +19,51 @@ from sklearn.utils.validation import check_is_fitted
 from skdygen.dynamics._checkpoint import Checkpoint, hash_fit
 from skdygen.dynamics._hub import load_sentence_transformer
 from tests.conftest import save_tiny_model
-from tests.dynamics.conftest import LABELS, TEXTS, make_dynamics
+from tests.dynamics.conftest import (
+    LABELS,
+    TEXTS,
+    assert_same,
+    before_steps,
+    make_dynamics,
+)
 
 
-def fit(dynamics, texts=TEXTS, labels=LABELS, at_step=None, action=None, **params):
-    """Fit; before a step, counted from 1 and of 5 per epoch, something happens.
-
-    Returns the trajectories and the number of steps.
-    """
-    n_steps, step = 0, torch.optim.AdamW.step
-
-    def counted(*args, **kwargs):
-        nonlocal n_steps
-        n_steps += 1
-        if n_steps == at_step:
-            action()
-        return step(*args, **kwargs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.optim.AdamW, "step", counted)
-        return dynamics.fit_transform(texts, labels, **params), n_steps
-
-
-def interrupt(dynamics, *args, **params):
+def interrupt(dynamics, texts=TEXTS, labels=LABELS, **params):
     """Stop a fit in its third epoch."""
 
-    def ctrl_c():
-        raise KeyboardInterrupt
+    def ctrl_c(number):
+        if number == 12:
+            raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        fit(dynamics, *args, at_step=12, action=ctrl_c, **params)
-
-
-def assert_same_fit(dynamics, trajectories, expected):
-    assert dynamics.snapshots_ == expected[0].snapshots_
-    assert dynamics.history_["loss"] == expected[0].history_["loss"]
-    for moment in ("embeddings", "probabilities", "initial"):
-        one, other = (getattr(t, moment) for t in (trajectories, expected[1]))
-        assert_array_equal(one, other)
-
-
-def test_ctrl_c_leaves_an_estimator_that_is_not_fitted(tiny_model, fitted):
-    dynamics = make_dynamics(tiny_model)
-    interrupt(dynamics)
+    with pytest.MonkeyPatch.context() as patch:
+        before_steps(patch, ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
+            dynamics.fit_transform(texts, labels, **params)
     with pytest.raises(NotFittedError):
         check_is_fitted(dynamics)
-    assert_same_fit(dynamics, dynamics.fit_transform(TEXTS, LABELS), fitted)
+
+
+def check_fit(dynamics, expected, *, n_epochs, action=lambda number: None):
+    """Fit in so many epochs, and come to what was to be expected."""
+    with pytest.MonkeyPatch.context() as patch:
+        steps = before_steps(patch, action)
+        trajectories = dynamics.fit_transform(TEXTS, LABELS)
+    assert len(steps) == 5 * n_epochs
+    assert dynamics.snapshots_ == expected[0].snapshots_
+    assert dynamics.history_["loss"] == expected[0].history_["loss"]
+    assert_same(trajectories, expected[1])
 
 
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.inference_mode])
 def test_ctrl_c_keeps_the_last_whole_epoch(tiny_model, fitted, tmp_path, mode):
-    dynamics = make_dynamics(tiny_model, checkpoint_dir=tmp_path)
+    dynamics = make_dynamics(tiny_model)
+    interrupt(dynamics)
+    dynamics.set_params(checkpoint_dir=tmp_path)
     interrupt(dynamics)
     (path,) = tmp_path.iterdir()
-    assert path.name.startswith("fit-")
-    assert path.suffix == ".pt"
+    assert (path.name[:4], path.suffix) == ("fit-", ".pt")
     with mode():
-        trajectories, n_steps = fit(dynamics)
-    assert n_steps == 5
-    assert_same_fit(dynamics, trajectories, fitted)
+        check_fit(dynamics, fitted, n_epochs=1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -85,11 +73,11 @@ def test_a_fit_without_a_seed_is_resumed_too(tiny_model, tmp_path):
     state = np.random.get_state()
     interrupt(dynamics)
     shutil.copytree(folder, copy)
-    first = dynamics.fit_transform(TEXTS, LABELS).embeddings
+    first = dynamics.fit_transform(TEXTS, LABELS)
     shutil.copytree(copy, folder, dirs_exist_ok=True)
-    assert_array_equal(dynamics.fit_transform(TEXTS, LABELS).embeddings, first)
+    assert_same(dynamics.fit_transform(TEXTS, LABELS), first)
     another = dynamics.fit_transform(TEXTS, LABELS)  # that one is over
-    assert not np.array_equal(another.embeddings, first)
+    assert not np.array_equal(another.embeddings, first.embeddings)
     np.random.set_state(state)
 
 
@@ -108,19 +96,15 @@ def test_a_damaged_checkpoint_is_not_used(tiny_model, fitted, tmp_path):
             with pytest.warns(UserWarning, match="starts from the beginning"):
                 assert checkpoint.read() is None
     with pytest.warns(UserWarning, match="starts from the beginning"):
-        trajectories, n_steps = fit(dynamics)
-    assert n_steps == 15
-    assert_same_fit(dynamics, trajectories, fitted)
+        check_fit(dynamics, fitted, n_epochs=3)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_another_model_of_the_same_name_starts_anew(tiny_model, fitted, tmp_path):
-    folder = tmp_path / "checkpoints"
-    variants = [{"seed": 1}, {"pooling": "cls"}, {"words": ["new"]}]
-    variants.append({"hidden_act": "relu"})
-    keys = set()
-    for variant in variants:
-        model = save_tiny_model(tmp_path, **variant)
+    folder, keys = tmp_path / "checkpoints", set()
+    others = {"seed": 1}, {"pooling": "cls"}, {"words": ["new"]}, {"hidden_act": "relu"}
+    for other in others:
+        model = save_tiny_model(tmp_path, **other)
         dynamics = make_dynamics(model, checkpoint_dir=folder)
         dynamics.precision_ = "fp32"
         keys.add(hash_fit(dynamics, load_sentence_transformer(model)))
@@ -128,13 +112,11 @@ def test_another_model_of_the_same_name_starts_anew(tiny_model, fitted, tmp_path
     interrupt(dynamics)
     shutil.rmtree(model)
     shutil.copytree(tiny_model, model)
-    assert_same_fit(dynamics, fit(dynamics)[0], fitted)
+    check_fit(dynamics, fitted, n_epochs=3)
     # The same model at another place is the same.
     interrupt(dynamics)
-    dynamics = make_dynamics(Path(tiny_model), checkpoint_dir=folder)
-    trajectories, n_steps = fit(dynamics)
-    assert n_steps == 5
-    assert_same_fit(dynamics, trajectories, fitted)
+    dynamics.set_params(model=Path(tiny_model))
+    check_fit(dynamics, fitted, n_epochs=1)
 
 
 def test_fits_that_differ_do_not_meet(tiny_model, fitted, tmp_path):
@@ -144,22 +126,21 @@ def test_fits_that_differ_do_not_meet(tiny_model, fitted, tmp_path):
     interrupt(dynamics, texts=TEXTS[::-1])
     interrupt(dynamics, sample_weight=np.arange(75) + 1)
     assert len(list(tmp_path.iterdir())) == 4
-    assert_same_fit(dynamics, dynamics.fit_transform(TEXTS, LABELS), fitted)
+    check_fit(dynamics, fitted, n_epochs=3)
     assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_two_equal_fits_at_the_same_time(tiny_model, fitted, tmp_path):
     """One is resumed, and over, while the other is in its third epoch."""
     dynamics = make_dynamics(tiny_model, checkpoint_dir=tmp_path)
-    other = clone(dynamics)
-    results = []
-    trajectories, _ = fit(
-        dynamics, at_step=12, action=lambda: results.append(fit(other))
-    )
-    ((of_other, n_steps),) = results
-    assert n_steps == 5
-    assert_same_fit(other, of_other, fitted)
-    assert_same_fit(dynamics, trajectories, fitted)
+
+    def fit_other(number):
+        if number == 12:
+            check_fit(clone(dynamics), fitted, n_epochs=1)
+            assert list(tmp_path.iterdir()) == []
+
+    # Each step of the other is counted by both.
+    check_fit(dynamics, fitted, n_epochs=4, action=fit_other)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -174,139 +155,76 @@ def test_a_fit_that_cannot_begin(tiny_model, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def run_script(code, *args):
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, args)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit on sizes of files")
+def test_a_full_disk(tiny_model, fitted, tmp_path):
+    """Files larger than a limit fail as they do there."""
+    resource = pytest.importorskip("resource")
+    kept = make_dynamics(tiny_model, checkpoint_dir=tmp_path)
+    mapped = make_dynamics(tiny_model, max_nbytes=0, temp_folder=str(tmp_path))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))
+    try:
+        with pytest.warns(UserWarning, match="could not be kept") as caught:
+            check_fit(kept, fitted, n_epochs=3)
+        assert len(caught) == 3
+        with pytest.raises(OSError, match="temp_folder"):
+            mapped.fit_transform(TEXTS, LABELS)
+        with pytest.raises(OSError, match="cannot be written"):
+            fitted[1].save(tmp_path / "trajectories")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
-# Stops itself by SIGKILL at one of the moments that count: a step of the training, or
-# a file that is opened, renamed or removed. Children are forked from a process that has
-# done nothing but import.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
+def fit_and_die(model, folder, kill_at):
+    """Fit, but for a SIGKILL at one of the moments that count, from 1.
 
-import numpy as np
-import torch
+    A step of the training, or a file that is opened, renamed or removed.
+    """
+    n_moments = 0
 
-from tests.dynamics.conftest import LABELS, TEXTS, make_dynamics
-
-model, folder, recording, layers = sys.argv[1:]
-params = {"recording": recording, "trainable_layers": int(layers)}
-
-
-def run(out, kill_at, **more):
-    moments = 0
-
-    def count(event=None, args=()):
-        nonlocal moments
-        if event is not None:
-            counts = event in ("open", "os.rename", "os.remove")
-            if not counts or "checkpoints" not in str(args[0]):
-                return
-        moments += 1
-        if moments == kill_at:
+    def count(*_):
+        nonlocal n_moments
+        n_moments += 1
+        if n_moments == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.addaudithook(count)
-    step = torch.optim.AdamW.step
-    torch.optim.AdamW.step = lambda *a, **k: (count(), step(*a, **k))[1]
-    dynamics = make_dynamics(model, **params, **more)
-    trajectories = dynamics.fit_transform(TEXTS, LABELS)
-    np.savez(
-        out, moments=moments, embeddings=trajectories.embeddings,
-        snapshots=np.frombuffer(b"".join(dynamics.snapshots_), dtype=np.uint8),
-        probabilities=dynamics.predict_proba(TEXTS[:9]),
+    def audit(event, args):
+        if event in ("open", "os.rename", "os.remove") and "fits" in str(args[0]):
+            count()
+
+    sys.addaudithook(audit)
+    before_steps(pytest.MonkeyPatch(), count)
+    dynamics = make_dynamics(
+        model, checkpoint_dir=folder / "fits", recording="training"
     )
-
-
-def child(*args, **more):
-    process = os.fork()
-    if process == 0:
-        try:
-            run(*args, **more)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    return os.waitpid(process, 0)[1]
-
-
-checkpoints = {"checkpoint_dir": Path(folder) / "checkpoints"}
-assert child(f"{folder}/plain.npz", 0) == 0
-assert child(f"{folder}/whole.npz", 0, **checkpoints) == 0
-n_moments = int(np.load(f"{folder}/whole.npz")["moments"])
-rng = np.random.RandomState(0)
-for _ in range(4):
-    killed = 0
-    while True:  # from a tenth to a half of the way, from wherever the last has come to
-        moment = rng.randint(n_moments // 10, n_moments // 2) if killed < 5 else 0
-        status = child(f"{folder}/{killed}.npz", moment, **checkpoints)
-        if status == 0:
-            break
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        killed += 1
-    print(killed)
-    found, plain = np.load(f"{folder}/{killed}.npz"), np.load(f"{folder}/plain.npz")
-    for name in ("embeddings", "snapshots", "probabilities"):
-        assert np.array_equal(found[name], plain[name]), name
-    assert os.listdir(checkpoints["checkpoint_dir"]) == []
-"""
+    trajectories = dynamics.fit_transform(TEXTS, LABELS)
+    outcome = trajectories, dynamics.snapshots_, n_moments
+    (folder / "outcome").write_bytes(pickle.dumps(outcome))
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
-@pytest.mark.parametrize(("recording", "layers"), [("training", 1), ("evaluation", 0)])
-def test_a_killed_fit_is_resumed_to_the_same_result(
-    tiny_model, tmp_path, recording, layers
-):
-    killed = run_script(KILLED, tiny_model, tmp_path, recording, layers)
-    assert sum(map(int, killed.split())) >= 8
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
+def test_a_killed_fit_is_resumed_to_the_same_result(tiny_model, tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "transformers.models.bert.modeling_bert"])
 
+    def run(kill_at):
+        args = (tiny_model, tmp_path, kill_at)
+        child = context.Process(target=fit_and_die, args=args)
+        child.start()
+        child.join()
+        assert child.exitcode in (0, -signal.SIGKILL)
+        return child.exitcode != 0
 
-# Files larger than a limit fail as they do where the disk is full.
-FULL = """
-import os, resource, sys, warnings
-from pathlib import Path
-
-import numpy as np
-
-from tests.dynamics.conftest import LABELS, TEXTS, make_dynamics
-
-model, folder = sys.argv[1], Path(sys.argv[2])
-dynamics = make_dynamics(model)
-expected = dynamics.fit_transform(TEXTS, LABELS)
-
-resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    kept = make_dynamics(model, checkpoint_dir=folder / "checkpoints")
-    found = kept.fit_transform(TEXTS, LABELS)
-assert np.array_equal(found.embeddings, expected.embeddings)
-assert kept.snapshots_ == dynamics.snapshots_
-assert len(caught) == 3 and all("could not be kept" in str(w.message) for w in caught)
-os.rmdir(folder / "checkpoints")
-
-mapped = make_dynamics(model, max_nbytes=0, temp_folder=str(folder))
-for trial in (
-    lambda: expected.save(folder / "trajectories"),
-    lambda: mapped.fit_transform(TEXTS, LABELS),
-):
-    try:
-        trial()
-    except OSError as error:
-        print(error)
-    else:
-        raise AssertionError("it fitted")
-assert list(folder.iterdir()) == []
-"""
-
-
-@pytest.mark.long
-@pytest.mark.skipif(sys.platform == "win32", reason="has no limit on sizes of files")
-def test_a_full_disk(tiny_model, tmp_path):
-    assert "temp_folder" in run_script(FULL, tiny_model, tmp_path)
+    run(0)
+    expected, snapshots, n_moments = pickle.loads((tmp_path / "outcome").read_bytes())
+    rng, n_killed = np.random.RandomState(0), 0
+    for _ in range(4):  # from a tenth to a half of the way, from where it has come to
+        while run(rng.randint(n_moments // 10, n_moments // 2)):
+            n_killed += 1
+        found, found_snapshots, _ = pickle.loads((tmp_path / "outcome").read_bytes())
+        assert_same(found, expected)
+        assert_array_equal(found_snapshots, snapshots)
+        assert list((tmp_path / "fits").iterdir()) == []
+    assert n_killed >= 8

