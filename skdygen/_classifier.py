@@ -61,8 +61,7 @@ def _check_epochs(stages):
 # The version of this package is an argument for caches: another one fits anew.
 def _fit_stage(stage, X, targets, version):
     """Fit a stage of ours; give it and what it makes of the training texts."""
-    options = {"record": True} if isinstance(stage, BaseDynamics) else {}
-    return stage, stage._fit_targets(X, targets, **options)
+    return stage, stage._fit_targets(X, targets, record=True)
 
 
 def _fit_other_stage(stage, X, y, sample_weight, version):

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.base import clone
 
 from .._sklearn_compat import BaseComposition
-from ..base import BasePrior, _remember_trajectories
+from ..base import BasePrior
 from ._clean_set import BaseCleanSetPrior
 from ._knn import TrajectoryKNNPrior
 from ._linear import ClassifierPrior
@@ -152,7 +152,7 @@ class ConsensusPrior(BaseComposition, BasePrior):
         scores, every, untouched = {}, [], []
         for _, prior in named:
             fitted = clone(prior)
-            _remember_trajectories(fitted, trajectories)
+            fitted._remember(trajectories)
             shared = ()
             if isinstance(fitted, BaseCleanSetPrior):
                 criterion = fitted.criterion
