@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 
 from . import __version__, denoisers, dynamics, priors
 from ._decisions import correct_labels, estimate_transition_matrix, judge_labels
-from ._fit_weighted import fit_weighted
 from ._sklearn_compat import (
     HasMethods,
     Interval,
@@ -26,7 +25,7 @@ from ._sklearn_compat import (
     num_samples,
 )
 from ._storage import StorageMixin
-from ._targets import make_targets
+from ._targets import fit_weighted, make_targets
 from ._trajectories import Trajectories, check_trajectories
 from .base import BaseDenoiser, BaseDynamics, BasePrior, TextInputMixin, fitting
 from .priors._clean_set import BaseCleanSetPrior
