@@ -26,12 +26,12 @@ class Checkpoint:
     """A file that belongs to one fit, written as a temporary file and renamed.
 
     At any moment it holds one whole epoch, if there ever was. Of several processes that
-    fit together the main one writes and reads. With None as the folder nothing is kept.
+    fit together the main one writes and reads.
     """
 
     def __init__(self, folder, key):
-        self.is_kept, self.path = folder is not None, None
-        if not self.is_kept or _torch.process_index():
+        self.path = None
+        if _torch.process_index():
             return
         folder = Path(folder).expanduser()
         self.path = folder / f"fit-{key}.pt"

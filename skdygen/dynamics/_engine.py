@@ -47,13 +47,13 @@ def fit(stage, texts, targets, *, record):
     model = _load_model(stage)
 
     rng = check_random_state(stage.random_state)
-    key = None
+    checkpoint = resumed = None
     if stage.checkpoint_dir is not None:
         is_seeded = stage.random_state is not None
         random_state = _torch.same_everywhere(rng.get_state() if is_seeded else None)
         key = hash_fit(stage, model, texts, targets, record, str(device), random_state)
-    checkpoint = Checkpoint(stage.checkpoint_dir, key)
-    resumed = _torch.same_everywhere(checkpoint.read())
+        checkpoint = Checkpoint(stage.checkpoint_dir, key)
+        resumed = _torch.same_everywhere(checkpoint.read())
     seed = _torch.same_everywhere(rng.randint(np.iinfo(np.int32).max))
     if resumed is not None:  # without a random state, the interrupted fit drew another
         seed = resumed["seed"]
@@ -177,7 +177,7 @@ def _train(
                         recorder.finish(
                             epoch, np.flatnonzero(is_left), backbone, branches, inputs
                         )
-            if checkpoint.is_kept:
+            if checkpoint is not None:
                 checkpoint.write(
                     epoch=epoch,
                     seed=seed,
@@ -186,7 +186,8 @@ def _train(
                     snapshots=[_as_tensor(snapshot) for snapshot in stage.snapshots_],
                     dynamics=recorder.get(len(stage.snapshots_)) if record else [],
                 )
-    checkpoint.remove()
+    if checkpoint is not None:
+        checkpoint.remove()
     if not stage.store_weights:
         stage.snapshots_ = []
     return trajectories

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skdygen._correction import (
+from skdygen._decisions import (
     correct_labels,
     estimate_transition_matrix,
     is_more_likely_right,
@@ -80,14 +80,28 @@ def test_float_threshold():
     assert_array_equal(correct_labels(p, p, given, np.ones(len(p)), 1.0), [1, 1, 0, 1])
 
 
+@pytest.mark.parametrize("threshold", ["auto", 0.5])
+def test_what_the_evidence_decides_and_what_the_posterior(threshold):
+    """Where "auto" is sure is judged by the one, what is right is said by the other."""
+    evidence, true, given = make_model(4000, 0.1, 1.0)
+    given[:50] = -1
+    weights = np.where(given < 0, 0.0, 1.0)
+    posterior = np.roll(0.1 + 0.6 * np.eye(4)[true], 1, axis=1)  # one class too high
+    corrected = correct_labels(posterior, evidence, given, weights, threshold)
+    is_sure = np.ones(4000, dtype=bool)  # by a threshold, of the posterior
+    if threshold == "auto":
+        is_sure[50:] = is_more_likely_right(evidence[50:], given[50:], weights[50:])
+        assert 0.1 < is_sure[50:].mean() < 0.9
+    assert_array_equal(corrected, np.where(is_sure, (true + 1) % 4, given))
+
+
 def test_transition_matrix():
-    rng = np.random.RandomState(0)
-    matrix = np.array([[0.7, 0.3], [0.1, 0.9]])
-    true = rng.randint(2, size=20000)
-    given = np.array([rng.choice(2, p=matrix[k]) for k in true])
-    given[:100] = -1
-    found = estimate_transition_matrix(np.eye(2)[true], given, np.ones(20000))
-    assert_allclose(found, matrix, atol=0.02)
+    true = np.repeat([0, 0, 1, 1], 100)
+    given = np.repeat([0, 1, 0, 1], 100)
+    given[:20] = -1
+    weights = np.repeat([1.0, 0.5, 2.0, 1.0], 100)
+    found = estimate_transition_matrix(np.eye(2)[true], given, weights)
+    assert_allclose(found, [[80 / 130, 50 / 130], [2 / 3, 1 / 3]])
     assert_allclose(found.sum(axis=1), 1)
 
 

@@ -10,14 +10,16 @@ from sklearn.model_selection import GridSearchCV
 
 from skdygen import DyGenClassifier, DyGenCorrector
 from skdygen.datasets import make_label_noise
+from skdygen.denoisers import DirichletVAE
 from skdygen.dynamics import IncrementalDynamics
 from tests.conftest import make_word_texts
 
 
 def make_corrector(**params):
     classifier = DyGenClassifier(
-        IncrementalDynamics(), correction_threshold=0.5, random_state=0
-    )
+        IncrementalDynamics(), denoiser=DirichletVAE(n_epochs=5),
+        correction_threshold=0.5, random_state=0,
+    )  # fmt: skip
     return DyGenCorrector(classifier, **params)
 
 
