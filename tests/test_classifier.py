@@ -121,15 +121,15 @@ def test_planted_truth_without_torch():
 
 def hash_of(clf):
     """Hash all that a fitted classifier says."""
-    arrays = {
+    learnt = {
         (type(stage).__name__, name): value
         for stage in (clf, clf.prior_, clf.denoiser_)
         for name, value in vars(stage).items()
-        if isinstance(value, np.ndarray)
+        if isinstance(value, (np.ndarray, float))
     }
-    assert len(arrays) > 10
+    assert ("DyGenClassifier", "noise_rate_") in learnt
     few = TEXTS[:20]
-    return joblib.hash((arrays, clf.predict_proba(few), clf.dynamics_.transform(few)))
+    return joblib.hash((learnt, clf.predict_proba(few), clf.dynamics_.transform(few)))
 
 
 def test_equal_seeds_give_equal_arrays(tiny_model):
@@ -175,17 +175,14 @@ def test_precomputed_dynamics():
     recorded = stage.fit_transform(TEXTS, NOISY)
     clf = make_fast("precomputed", store_trajectories=True).fit(recorded, NOISY)
     assert clf.trajectories_.embeddings is recorded.embeddings
-    whole = make_fast(stage, random_state=None, denoiser__random_state=2)
-    whole.set_params(store_trajectories=True).fit(TEXTS, NOISY)
-    clf.set_params(random_state=None, denoiser__random_state=2).fit(recorded, NOISY)
+    whole = make_fast(stage, store_trajectories=True).fit(TEXTS, NOISY)
     assert_array_equal(clf.label_distributions_, whole.label_distributions_)
     assert_array_equal(clf.predict(stage.transform(TEXTS)), whole.predict(TEXTS))
     assert_array_equal(whole.trajectories_.embeddings, recorded.embeddings)
     prior = whole.prior_.fit_transform(recorded, NOISY).prior
     assert_array_equal(whole.trajectories_.prior, prior)
     assert not hasattr(clf, "dynamics_")
-    scores = cross_val_score(clf.set_params(random_state=0), recorded, LABELS, cv=3)
-    assert scores.min() > 0.9
+    assert cross_val_score(clf, recorded, LABELS, cv=3).min() > 0.9
     with pytest.raises(TypeError, match="X must be Trajectories"):
         clf.predict(TEXTS)
     with pytest.raises(TypeError, match="X must be Trajectories"):
@@ -510,8 +507,8 @@ def test_search_in_several_processes(tiny_model, tmp_path, backend, capfd):
     grid = {"denoiser__prior_strength": [1.0, 5.0]}
     environment = dict(os.environ)
     search = GridSearchCV(clf, grid, cv=2, error_score="raise").fit(TEXTS, NOISY)
-    # Two folds and the whole: the first two stages of each; and a replay per fold.
-    assert len(list(tmp_path.rglob("output.pkl"))) == 8
+    # Two folds and the whole: the first two stages of each.
+    assert len(list(tmp_path.rglob("_fit_stage/*/output.pkl"))) == 6
     assert os.environ == environment
     assert "TOKENIZERS_PARALLELISM" not in capfd.readouterr().err
     with joblib.parallel_config("sequential"):
@@ -567,9 +564,8 @@ def test_paper_recipe():
         "correction_threshold": 0, "random_state": 5,
     }  # fmt: skip
     assert {name: clf.get_params()[name] for name in expected} == expected
-    changed = make_paper_classifier(dynamics__n_epochs=3, learning_rate=1e-4)
-    assert changed.dynamics.n_epochs == 3
-    assert changed.dynamics.learning_rate == 1e-4
+    changed = make_paper_classifier(dynamics__n_epochs=3, learning_rate=1e-4).dynamics
+    assert (changed.n_epochs, changed.learning_rate) == (3, 1e-4)
     clf.set_params(dynamics=IncrementalDynamics()).fit(TEXTS, NOISY)
     posterior = clf.label_distributions_
     assert_array_equal(clf.transduction_, clf.classes_[posterior.argmax(axis=1)])

@@ -16,7 +16,7 @@ from skdygen.priors import (
     UniformPrior,
 )
 from tests.conftest import make_word_texts
-from tests.test_classifier import FINAL, NOISY, TEXTS, make_fast
+from tests.test_classifier import FINAL, NOISY, TEXTS, hash_of, make_fast
 
 WEIGHTS = np.random.RandomState(0).choice([0.0, 0.5, 2.0], size=len(TEXTS))
 PARTLY = np.where(WEIGHTS > 0, NOISY, "none")
@@ -28,16 +28,6 @@ def make_tiny_dynamics(tiny_model, **params):
         "trainable_layers": 0, "random_state": 0,
     }  # fmt: skip
     return LanguageModelDynamics(tiny_model, **(settings | params))
-
-
-def assert_same_results(found, expected):
-    for name in (
-        "label_distributions_", "label_quality_", "transduction_", "noise_rate_",
-        "noise_transition_matrix_", "class_weight_",
-    ):  # fmt: skip
-        assert_array_equal(getattr(found, name), getattr(expected, name), name)
-    assert found.label_issues().equals(expected.label_issues())
-    assert_array_equal(found.predict_proba(TEXTS), expected.predict_proba(TEXTS))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +43,7 @@ def test_a_weight_of_zero_is_no_label(params):
     by_weight = make_fast(**params).fit(TEXTS, NOISY, sample_weight=WEIGHTS)
     without = make_fast(**params, missing_label="none")
     without.fit(TEXTS, PARTLY, sample_weight=np.where(WEIGHTS > 0, WEIGHTS, 7.0))
-    assert_same_results(by_weight, without)
+    assert hash_of(by_weight) == hash_of(without)
 
 
 @pytest.mark.parametrize("trainable_layers", [0, 1])
@@ -89,7 +79,7 @@ def test_a_training_in_steps_depends_on_proportions_only(tiny_model, factor):
 def test_equal_weights_change_nothing():
     plain = make_fast().fit(TEXTS, NOISY)
     weighted = make_fast().fit(TEXTS, NOISY, sample_weight=np.ones(len(TEXTS)))
-    assert_same_results(weighted, plain)
+    assert hash_of(weighted) == hash_of(plain)
 
 
 def twice(texts, labels):
