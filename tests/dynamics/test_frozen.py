@@ -5,8 +5,10 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skdygen._torch import seeded
 from skdygen.dynamics._frozen import Backbone, Inputs, Ragged, _length_multiple
 from skdygen.dynamics._hub import load_sentence_transformer
+from skdygen.dynamics._networks import Branch
 from tests.conftest import make_word_texts, save_tiny_model
 from tests.dynamics.conftest import make_dynamics
 
@@ -94,6 +96,11 @@ def test_a_model_that_cannot_be_cut_is_computed_whole(tiny_model, monkeypatch, c
     for name, parameter in one.named_parameters():
         assert parameter.requires_grad == ("layer.1." in name)
         assert (parameter is others[name]) == (not parameter.requires_grad)
+    # Nothing is dropped from what is not trained.
+    with seeded(0):
+        branch = Branch(one, 32, 2, 0.1).train()
+    lower, upper = backbone._layers(branch.body[0].model)
+    assert (lower.training, upper.training) == (False, True)
     whole = make_backbone(tiny_model, "all")
     assert_allclose(embed(backbone), embed(whole), atol=1e-6)
 
