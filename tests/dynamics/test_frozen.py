@@ -133,36 +133,18 @@ def test_no_text_is_padded_beyond_the_last_position(n_positions, expected, tmp_p
     assert_allclose(embeddings, model.encode(texts), atol=1e-5)
 
 
-@pytest.mark.parametrize("multiple", [1, 8])
-def test_batches_of_few_tokens(multiple):
-    lengths = np.sort(np.random.RandomState(0).randint(1, 100, size=1000))
-    ids = np.arange(lengths.sum(), dtype=np.int32)
+@pytest.mark.parametrize(("multiple", "n_fives"), [(1, 4), (8, 2)])
+def test_batches_of_few_tokens(multiple, n_fives):
+    lengths = np.array([5] * 12 + [*range(1, 100)])
+    ids = np.zeros(lengths.sum(), dtype=np.int32)
     inputs = Inputs({"input_ids": Ragged(ids, lengths)}, lengths, multiple=multiple)
-    drawn = list(inputs.cut(np.arange(1000), 10, max_tokens=80))
-    assert_array_equal(np.concatenate(drawn), np.arange(1000))
+    drawn = list(inputs.cut(np.arange(111), 10, max_tokens=20))
+    assert_array_equal(np.concatenate(drawn), np.arange(111))
     shapes = [inputs.batch(few, CPU)["input_ids"].shape for few in drawn]
+    assert shapes[0] == (n_fives, 5 if multiple == 1 else 8)
     n_rows, padded = np.array(shapes).T
     assert (padded % multiple == 0).all()
-    assert ((n_rows * padded)[n_rows > 1] <= 80).all()  # one text may be longer
-    assert (n_rows.min(), n_rows.max()) == (1, 10)
-    # Five tokens take five on a CPU, and eight where they are padded to that.
-    five = np.full(12, 5)
-    fields = {"input_ids": Ragged(np.zeros(60, dtype=np.int32), five)}
-    cut = Inputs(fields, five, multiple=multiple).cut(np.arange(12), 10, max_tokens=20)
-    assert len(next(cut)) == {1: 4, 8: 2}[multiple]
+    assert ((n_rows * padded)[n_rows > 1] <= 20).all()  # one text may be longer
     # What is no sequence of tokens has none.
     rows = Inputs({"sentence_embedding": np.ones((30, 4))}, np.ones(30, dtype=int))
     assert [len(b) for b in rows.cut(np.arange(30), 10, max_tokens=1)] == [10, 10, 10]
-
-
-@pytest.mark.parametrize("width", [(), (3,)])
-def test_padding(width):
-    rng = np.random.RandomState(0)
-    sequences = [rng.randn(length, *width) for length in (3, 1, 9, 4)]
-    ragged = Ragged(np.concatenate(sequences), [3, 1, 9, 4], fill=7)
-    padded, mask = ragged.pad(np.array([3, 0]), multiple=8)
-    assert padded.shape == (2, 8, *width)
-    assert_array_equal(mask.sum(axis=1), [4, 3])
-    assert_array_equal(padded[0, :4], sequences[3])
-    assert_array_equal(padded[1, :3], sequences[0])
-    assert (padded[~mask] == 7).all()
