@@ -138,7 +138,10 @@ def choose_precision(precision, device):
 def autocast(precision, device):
     """Return the context in which a device computes in "bf16", or in "fp32"."""
     return torch.autocast(
-        device.type, dtype=torch.bfloat16, enabled=precision == "bf16"
+        device.type,
+        dtype=torch.bfloat16,
+        enabled=precision == "bf16",
+        cache_enabled=False,  # inside a caller's autocast it would outlive a step
     )
 
 
