@@ -27,11 +27,7 @@ def test_frames_of_trajectories(library):
     stage = clone(dynamics).set_output(transform=library)
     frame = stage.fit_transform(TEXTS, NOISY)
     assert isinstance(frame, module.DataFrame)
-    assert list(frame.columns[:3]) == [
-        "branch0_epoch0_feature0",
-        "branch0_epoch0_feature1",
-        "branch0_epoch1_feature0",
-    ]
+    assert frame.columns[2] == "branch0_epoch1_feature0"
     assert list(frame.columns) == stage.get_feature_names_out().tolist()
     assert_array_equal(frame.to_numpy(), expected)
     assert_array_equal(clone(stage).fit(TEXTS, NOISY).transform(TEXTS), expected)

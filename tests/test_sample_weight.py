@@ -102,14 +102,11 @@ def twice(texts, labels):
 def test_a_weight_of_two_is_the_text_twice_for_a_language_model(tiny_model):
     """With one batch and no dropout nothing depends on the order."""
     texts, labels = make_word_texts(60)
-    repeated, labels_repeated, weights = twice(texts, labels)
+    *repeated, weights = twice(texts, labels)
     dynamics = make_tiny_dynamics(tiny_model, batch_size=100, n_epochs=4, dropout=0.0)
-    weighted, expected, plain = (
-        clone(dynamics).fit(*fitted_on).predict_proba(texts)
-        for fitted_on in (
-            (texts, labels, weights), (repeated, labels_repeated), (texts, labels),
-        )
-    )  # fmt: skip
+    weighted = dynamics.fit(texts, labels, weights).predict_proba(texts)
+    expected = dynamics.fit(*repeated).predict_proba(texts)
+    plain = dynamics.fit(texts, labels).predict_proba(texts)
     assert_allclose(weighted, expected, atol=1e-4)
     assert not np.allclose(plain, expected, atol=1e-4)
 
@@ -123,13 +120,13 @@ def test_a_weight_of_two_is_the_text_twice_for_a_language_model(tiny_model):
     ],
 )
 def test_a_weight_of_two_is_the_text_twice_for_other_stages(stage, rtol):
-    repeated, noisy_repeated, weights = twice(TEXTS, NOISY)
+    texts, noisy, weights = twice(TEXTS, NOISY)
     dynamics = IncrementalDynamics(
         vectorizer=HashingVectorizer(n_features=64), random_state=0
     ).fit(TEXTS, NOISY)
     trajectories = dynamics.transform(TEXTS)
     weighted = clone(stage).fit(trajectories, NOISY, sample_weight=weights)
-    expected = clone(stage).fit(dynamics.transform(repeated), noisy_repeated)
+    expected = clone(stage).fit(dynamics.transform(texts), noisy)
     if hasattr(stage, "predict_proba"):
         found = [s.predict_proba(trajectories) for s in (weighted, expected)]
     else:
@@ -178,9 +175,6 @@ def test_weights_that_are_refused(weights, match):
 def test_a_classifier_that_takes_no_weights_is_named():
 
     class Unweighted(Perceptron):
-        def partial_fit(self, X, y, classes=None):
-            return super().partial_fit(X, y, classes=classes)
-
         def fit(self, X, y):
             return super().fit(X, y)
 

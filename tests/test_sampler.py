@@ -1,73 +1,59 @@
 import numpy as np
 import pandas as pd
 import pytest
-from imblearn.pipeline import Pipeline, make_pipeline
+from imblearn.pipeline import make_pipeline
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from skdygen import DyGenClassifier, DyGenCorrector
+from skdygen import DyGenCorrector
 from skdygen.datasets import make_label_noise
-from skdygen.denoisers import DirichletVAE
-from skdygen.dynamics import IncrementalDynamics
 from tests.conftest import make_word_texts
+from tests.test_classifier import FINAL, make_fast
+
+TEXTS, LABELS = make_word_texts(300)
+NOISY = make_label_noise(LABELS, "symmetric", 0.4, random_state=0)
 
 
 def make_corrector(**params):
-    classifier = DyGenClassifier(
-        IncrementalDynamics(), denoiser=DirichletVAE(n_epochs=5),
-        correction_threshold=0.5, random_state=0,
-    )  # fmt: skip
-    return DyGenCorrector(classifier, **params)
+    return DyGenCorrector(make_fast(correction_threshold=0.5), **params)
 
 
-@pytest.fixture(scope="module")
-def noisy_data():
-    texts, labels = make_word_texts(300)
-    return texts, labels, make_label_noise(labels, "symmetric", 0.4, random_state=0)
-
-
-def test_labels_are_those_of_the_classifier(noisy_data):
-    texts, _, noisy = noisy_data
-    corrector = make_corrector()
-    found, corrected = corrector.fit_resample(texts, noisy)
-    expected = clone(corrector.classifier).fit(texts, noisy)
-    assert found == texts
+def test_labels_are_those_of_the_classifier():
+    corrector, weights = make_corrector(), np.arange(300) % 3
+    found, corrected = corrector.fit_resample(TEXTS, NOISY, weights)
+    expected = clone(corrector.classifier).fit(TEXTS, NOISY, weights)
+    assert found == TEXTS
     assert_array_equal(corrected, expected.transduction_)
     assert not hasattr(corrector.classifier, "classes_")  # what was given is cloned
 
 
 @pytest.mark.parametrize("container", [list, np.array, pd.Series])
-def test_unsure_texts_are_left_out(noisy_data, container):
-    texts, labels, noisy = noisy_data
+def test_unsure_texts_are_left_out(container):
     corrector = make_corrector(min_quality=0.8)
-    kept, corrected = corrector.fit_resample(container(texts), noisy)
+    kept, corrected = corrector.fit_resample(container(TEXTS), NOISY)
     rows = corrector.sample_indices_
-    assert 0 < len(rows) < len(texts)
-    assert isinstance(kept, type(container(texts)))
-    assert list(kept) == [texts[i] for i in rows]
-    _, everything = make_corrector().fit_resample(texts, noisy)
-    assert (corrected == labels[rows]).mean() > (everything == labels).mean()
+    assert 0 < len(rows) < len(TEXTS)
+    assert isinstance(kept, type(container(TEXTS)))
+    assert list(kept) == [TEXTS[i] for i in rows]
+    _, everything = make_corrector().fit_resample(TEXTS, NOISY)
+    assert (corrected == LABELS[rows]).mean() > (everything == LABELS).mean()
     with pytest.raises(ValueError, match=r"min_quality=1\.0 leaves 0 of 300"):
-        make_corrector(min_quality=1.0).fit_resample(texts, noisy)
+        corrector.set_params(min_quality=1.0).fit_resample(TEXTS, NOISY)
+    assert not hasattr(corrector, "classifier_")  # the fit before is forgotten
 
 
-def test_in_a_pipeline_of_imbalanced_learn(noisy_data):
-    texts, _, noisy = noisy_data
-    classifier = make_pipeline(TfidfVectorizer(), LogisticRegression())
-    corrected = Pipeline([("correct", make_corrector()), *clone(classifier).steps])
+def test_in_a_pipeline_of_imbalanced_learn():
     new_texts, new_labels = make_word_texts(200, seed=1)
-    plain = classifier.fit(texts, noisy).score(new_texts, new_labels)
-    assert corrected.fit(texts, noisy).score(new_texts, new_labels) > plain
-    alone = make_pipeline(*(clone(step) for _, step in classifier.steps))
-    alone.fit(*make_corrector().fit_resample(texts, noisy))
+    plain = clone(FINAL).fit(TEXTS, NOISY).score(new_texts, new_labels)
+    corrected = make_pipeline(make_corrector(), *clone(FINAL)).fit(TEXTS, NOISY)
+    assert corrected.score(new_texts, new_labels) > plain
+    alone = clone(FINAL).fit(*make_corrector().fit_resample(TEXTS, NOISY))
     assert_array_equal(
         corrected.predict_proba(new_texts), alone.predict_proba(new_texts)
     )
-    grid = {"correct__min_quality": [0.0, 0.7]}
-    search = GridSearchCV(corrected, grid, cv=2).fit(texts, noisy)
+    grid = {"dygencorrector__min_quality": [0.0, 0.7]}
+    search = GridSearchCV(corrected, grid, cv=2).fit(TEXTS, NOISY)
     assert search.score(new_texts, new_labels) > plain
 
 

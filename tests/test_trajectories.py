@@ -30,6 +30,7 @@ def assert_same(left, right):
 
 @pytest.fixture
 def with_prior(random_trajectories):
+    random_trajectories.initial = np.random.RandomState(1).randn(40, 7)
     prior = np.random.RandomState(1).dirichlet(np.ones(4), size=40)
     return random_trajectories.with_prior(prior)
 
@@ -67,10 +68,10 @@ def test_looks_like_a_2d_array(random_trajectories):
 @pytest.mark.parametrize("storage", ["with_prior", "mapped"])
 def test_row_indexing(storage, rows, expected, request):
     trajectories = request.getfixturevalue(storage)
-    arrays = (trajectories.embeddings, trajectories.probabilities)
-    taken = [array[expected] for array in arrays]
-    prior = trajectories.prior[expected]
-    assert_same(trajectories[rows], Trajectories(*taken, trajectories.classes, prior))
+    for name in ("embeddings", "probabilities", "prior", "initial"):
+        found = getattr(trajectories[rows], name)
+        assert_array_equal(found, getattr(trajectories, name)[expected])
+    assert_array_equal(trajectories[rows].classes, trajectories.classes)
 
 
 def test_many_rows_of_mapped_trajectories_are_mapped(mapped, monkeypatch):
@@ -85,16 +86,13 @@ def test_many_rows_of_mapped_trajectories_are_mapped(mapped, monkeypatch):
 
 
 def test_copies_of_what_others_have_mapped(random_trajectories, tmp_path, monkeypatch):
-    (tmp_path / "mine").mkdir()
-    path = tmp_path / "mine" / "embeddings.npy"
-    np.save(path, random_trajectories.embeddings)
-    mapped = Trajectories(
-        np.load(path, mmap_mode="r"), random_trajectories.probabilities
-    )
+    for name in ("mine", "temporary"):
+        (tmp_path / name).mkdir()
+    np.save(tmp_path / "mine" / "array.npy", random_trajectories.embeddings)
+    array = np.load(tmp_path / "mine" / "array.npy", mmap_mode="r")
     monkeypatch.setattr(_trajectories, "_MOST_ROWS_IN_MEMORY", 10)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    (tmp_path / "temporary").mkdir()
-    taken = mapped[np.array([3, 1])]
+    taken = Trajectories(array, random_trajectories.probabilities)[np.array([3, 1])]
     assert_array_equal(taken.embeddings, random_trajectories.embeddings[[3, 1]])
     assert folder_of_mapped(taken.embeddings) == tmp_path / "temporary"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "temporary"]
@@ -121,18 +119,14 @@ def test_pickle_and_joblib(storage, request, tmp_path):
     ("classes", "dtype"),
     [(["a", "b"], np.float16), ([3, 7], np.float32), ([False, True], np.float64)],
 )
-def test_save_and_load(tmp_path, classes, dtype):
-    rng = np.random.RandomState(0)
+def test_save_and_load(with_prior, tmp_path, classes, dtype):
     saved = Trajectories(
-        rng.randn(9, 1, 2, 3).astype(dtype),
-        rng.rand(9, 1, 2, 2),
-        classes,
-        initial=rng.randn(9, 4).astype(dtype),
-    )
+        with_prior.embeddings.astype(dtype), with_prior.probabilities[..., :2], classes,
+        initial=with_prior.initial.astype(dtype),
+    )  # fmt: skip
     saved.save(tmp_path / "file")
     loaded = Trajectories.load(tmp_path / "file")
     assert_same(loaded, saved)
-    assert loaded.classes.dtype.kind == saved.classes.dtype.kind
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -196,12 +190,9 @@ def test_scikit_learn_takes_them_for_an_array(storage, request):
     ],
 )
 def test_arrays_that_do_not_fit(change, message):
-    arrays = {
-        "embeddings": np.zeros((3, 2, 2, 5)),
-        "probabilities": np.zeros((3, 2, 2, 3)),
-    }
+    fit = {"embeddings": np.ones((3, 2, 2, 5)), "probabilities": np.ones((3, 2, 2, 3))}
     with pytest.raises(ValueError, match=message):
-        Trajectories(**(arrays | change))
+        Trajectories(**(fit | change))
 
 
 @pytest.mark.long
