@@ -263,19 +263,7 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
         self.verbose = verbose
 
     def set_params(self, **params):
-        """Set parameters, also of stages that are None and so the default ones.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values; ``dynamics__n_epochs`` is the parameter `n_epochs` of
-            the stage `dynamics`.
-
-        Returns
-        -------
-        self : object
-            This estimator.
-        """
+        # A stage that is None is the default one.
         for stage in _DEFAULTS:
             is_nested = any(name.startswith(f"{stage}__") for name in params)
             if is_nested and params.get(stage, getattr(self, stage)) is None:

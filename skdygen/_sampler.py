@@ -58,19 +58,7 @@ class DyGenCorrector(TextInputMixin, StorageMixin, BaseEstimator):
         self.min_quality = min_quality
 
     def set_params(self, **params):
-        """Set parameters, also of a classifier that is None and so the default one.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values; ``classifier__random_state`` is a parameter of the
-            classifier.
-
-        Returns
-        -------
-        self : object
-            This estimator.
-        """
+        # A classifier that is None is the default one.
         is_nested = any(name.startswith("classifier__") for name in params)
         if is_nested and params.get("classifier", self.classifier) is None:
             params["classifier"] = DyGenClassifier()

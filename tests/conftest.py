@@ -1,7 +1,7 @@
 """Fixtures: a tiny language model made at run time, and small data.
 
-At the end of a run of all tests: has every constructor parameter had another value than
-its default in some fit?
+At the end of a run of all tests, or all that are not long: has every constructor
+parameter had another value than its default in some fit?
 """
 
 import os
@@ -154,9 +154,9 @@ BaseEstimator._validate_params = _validate_and_note
 
 
 def pytest_deselected(items):
-    """Count what is left out, by `-m`, `-k` or `--lf`."""
+    """Count what is left out, by `-m`, `-k` or `--lf`, besides what takes long."""
     global _n_deselected
-    _n_deselected += len(items)
+    _n_deselected += sum(item.get_closest_marker("long") is None for item in items)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -169,7 +169,7 @@ def pytest_testnodedown(node):
 
 
 def pytest_sessionfinish(session, exitstatus):
-    """Fail a run of all tests in which a parameter had its default everywhere."""
+    """Fail a whole run in which a parameter had its default everywhere."""
     config = session.config
     if hasattr(config, "workeroutput"):
         config.workeroutput["seen"] = sorted(_exercised), _n_deselected

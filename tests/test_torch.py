@@ -58,6 +58,17 @@ def test_precision_that_is_asked_for():
             assert (left @ left).dtype == dtype
 
 
+def test_no_cast_weight_outlives_a_step_in_the_autocast_of_a_caller():
+    weights, products = torch.ones(4, 4, requires_grad=True), []
+    with cast_unasked():
+        for _ in range(2):
+            with autocast("bf16", CPU):
+                products.append((torch.ones(4, 4) @ weights)[0, 0].item())
+            with torch.no_grad():
+                weights.mul_(2)
+    assert products == [4, 8]
+
+
 @pytest.mark.parametrize(
     ("capabilities", "has_mkldnn", "expected"),
     [

@@ -296,7 +296,6 @@ class TrainingState:
 class Networks:
     """The networks of a fitted stage, for predictions of one thread at a time."""
 
-    @_torch.usual_modes()
     def __init__(self, stage):
         self.settings = _replay_settings(stage)
         device = _torch.find_device(stage.device)

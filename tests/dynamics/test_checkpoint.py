@@ -102,13 +102,15 @@ def test_a_damaged_checkpoint_is_not_used(tiny_model, fitted, tmp_path):
 
 def test_another_model_of_the_same_name_starts_anew(tiny_model, fitted, tmp_path):
     folder, keys = tmp_path / "checkpoints", set()
-    others = {"seed": 1}, {"pooling": "cls"}, {"words": ["new"]}, {"hidden_act": "relu"}
-    for other in others:
-        model = save_tiny_model(tmp_path, **other)
+    for other in (
+        {}, {"words": ["new word"]}, {"seed": 1}, {"pooling": "cls"},
+        {"hidden_act": "relu"},
+    ):  # fmt: skip
+        model = save_tiny_model(tmp_path, **({"words": ["word"]} | other))
         dynamics = make_dynamics(model, checkpoint_dir=folder)
         dynamics.precision_ = "fp32"
         keys.add(hash_fit(dynamics, load_sentence_transformer(model)))
-    assert len(keys) == 4
+    assert len(keys) == 5
     interrupt(dynamics)
     shutil.rmtree(model)
     shutil.copytree(tiny_model, model)

@@ -5,8 +5,10 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skdygen._torch import seeded
 from skdygen.dynamics._frozen import Backbone, Inputs, Ragged, _length_multiple
 from skdygen.dynamics._hub import load_sentence_transformer
+from skdygen.dynamics._networks import Branch
 from tests.conftest import make_word_texts, save_tiny_model
 from tests.dynamics.conftest import make_dynamics
 
@@ -94,6 +96,11 @@ def test_a_model_that_cannot_be_cut_is_computed_whole(tiny_model, monkeypatch, c
     for name, parameter in one.named_parameters():
         assert parameter.requires_grad == ("layer.1." in name)
         assert (parameter is others[name]) == (not parameter.requires_grad)
+    # Nothing is dropped from what is not trained.
+    with seeded(0):
+        branch = Branch(one, 32, 2, 0.1).train()
+    lower, upper = backbone._layers(branch.body[0].model)
+    assert (lower.training, upper.training) == (False, True)
     whole = make_backbone(tiny_model, "all")
     assert_allclose(embed(backbone), embed(whole), atol=1e-6)
 
@@ -126,36 +133,18 @@ def test_no_text_is_padded_beyond_the_last_position(n_positions, expected, tmp_p
     assert_allclose(embeddings, model.encode(texts), atol=1e-5)
 
 
-@pytest.mark.parametrize("multiple", [1, 8])
-def test_batches_of_few_tokens(multiple):
-    lengths = np.sort(np.random.RandomState(0).randint(1, 100, size=1000))
-    ids = np.arange(lengths.sum(), dtype=np.int32)
+@pytest.mark.parametrize(("multiple", "n_fives"), [(1, 4), (8, 2)])
+def test_batches_of_few_tokens(multiple, n_fives):
+    lengths = np.array([5] * 12 + [*range(1, 100)])
+    ids = np.zeros(lengths.sum(), dtype=np.int32)
     inputs = Inputs({"input_ids": Ragged(ids, lengths)}, lengths, multiple=multiple)
-    drawn = list(inputs.cut(np.arange(1000), 10, max_tokens=80))
-    assert_array_equal(np.concatenate(drawn), np.arange(1000))
+    drawn = list(inputs.cut(np.arange(111), 10, max_tokens=20))
+    assert_array_equal(np.concatenate(drawn), np.arange(111))
     shapes = [inputs.batch(few, CPU)["input_ids"].shape for few in drawn]
+    assert shapes[0] == (n_fives, 5 if multiple == 1 else 8)
     n_rows, padded = np.array(shapes).T
     assert (padded % multiple == 0).all()
-    assert ((n_rows * padded)[n_rows > 1] <= 80).all()  # one text may be longer
-    assert (n_rows.min(), n_rows.max()) == (1, 10)
-    # Five tokens take five on a CPU, and eight where they are padded to that.
-    five = np.full(12, 5)
-    fields = {"input_ids": Ragged(np.zeros(60, dtype=np.int32), five)}
-    cut = Inputs(fields, five, multiple=multiple).cut(np.arange(12), 10, max_tokens=20)
-    assert len(next(cut)) == {1: 4, 8: 2}[multiple]
+    assert ((n_rows * padded)[n_rows > 1] <= 20).all()  # one text may be longer
     # What is no sequence of tokens has none.
     rows = Inputs({"sentence_embedding": np.ones((30, 4))}, np.ones(30, dtype=int))
     assert [len(b) for b in rows.cut(np.arange(30), 10, max_tokens=1)] == [10, 10, 10]
-
-
-@pytest.mark.parametrize("width", [(), (3,)])
-def test_padding(width):
-    rng = np.random.RandomState(0)
-    sequences = [rng.randn(length, *width) for length in (3, 1, 9, 4)]
-    ragged = Ragged(np.concatenate(sequences), [3, 1, 9, 4], fill=7)
-    padded, mask = ragged.pad(np.array([3, 0]), multiple=8)
-    assert padded.shape == (2, 8, *width)
-    assert_array_equal(mask.sum(axis=1), [4, 3])
-    assert_array_equal(padded[0, :4], sequences[3])
-    assert_array_equal(padded[1, :3], sequences[0])
-    assert (padded[~mask] == 7).all()

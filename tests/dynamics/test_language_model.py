@@ -67,7 +67,7 @@ def test_replay_gives_what_was_recorded(tiny_model, trainable_layers, precision)
     recorded = dynamics.fit_transform(TEXTS, LABELS)
     assert dynamics.precision_ == precision
     again = pickle.loads(pickle.dumps(dynamics))
-    assert_same(again.transform(TEXTS), recorded, atol=2e-3)
+    assert_same(again.transform(TEXTS), recorded)
     # Other texts in the batch, and so other padding, change next to nothing.
     found = dynamics.transform(TEXTS[:3])
     assert_same(found, recorded[:3], atol=2e-3 if precision == "fp32" else 2e-2)
@@ -93,7 +93,7 @@ def test_seeds(tiny_model, fitted):
     assert_same(clone(dynamics).fit_transform(TEXTS, LABELS), expected)
     unrecorded = clone(dynamics).fit(TEXTS, LABELS)
     assert unrecorded.snapshots_ == dynamics.snapshots_
-    for params in ({"random_state": 1}, {"weight_decay": 1.0}):
+    for params in ({"random_state": 1}, {"weight_decay": 1.0}, {"max_grad_norm": 0.1}):
         other = make_dynamics(tiny_model, **params).fit_transform(TEXTS, LABELS)
         assert not np.array_equal(other.embeddings, expected.embeddings)
 
@@ -224,18 +224,17 @@ def test_networks_are_there_for_predictions_only(tiny_model):
     assert [reference() for reference in references] == [None, None]
 
 
-def test_a_device_that_there_is_not(tiny_model, fitted, tmp_path):
-    for device in ("gpu", "cuda:99"):
-        dynamics = make_dynamics(tiny_model, device=device, checkpoint_dir=tmp_path)
-        with pytest.raises(ValueError, match=f"device='{device}' cannot be used here"):
-            dynamics.fit(TEXTS, LABELS)
-        assert list(tmp_path.iterdir()) == []
-    # Such as where a model is used that was fitted elsewhere.
-    other = copy.deepcopy(fitted[0]).set_params(device="cuda:99")
+def test_a_device_that_there_is_not(fitted, tmp_path):
+    """Such as where a model is used that was fitted elsewhere."""
+    other = copy.deepcopy(fitted[0])
+    other.set_params(device="cuda:99", checkpoint_dir=tmp_path)
     with pytest.raises(ValueError, match=r"set_params\(device='auto'\)"):
         other.predict(TEXTS)
     found = other.set_params(device="cpu").predict_proba(TEXTS)
     assert_array_equal(found, fitted[0].predict_proba(TEXTS))
+    with pytest.raises(ValueError, match="device='gpu' cannot be used here"):
+        other.set_params(device="gpu").fit(TEXTS, LABELS)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_that_has_been_changed_since(tmp_path):
@@ -304,15 +303,10 @@ def test_recorded_embeddings_can_be_projected(tiny_model, fitted):
     assert recorded.embeddings.shape == (75, 2, 3, dynamics.n_features_out_)
     assert dynamics.n_features_out_ == 16
     assert_same(copy.deepcopy(dynamics).transform(TEXTS), recorded, atol=2e-3)
-    # The training is the same, and distances nearly stay.
+    # The training is the same, and the projection that of all branches and epochs.
     assert dynamics.snapshots_ == fitted[0].snapshots_
-    one, other = np.random.RandomState(0).randint(75, size=(2, 200))
-    original, found = (
-        np.linalg.norm((embeddings[one] - embeddings[other])[:, 0, -1], axis=1)
-        for embeddings in (fitted[1].embeddings, recorded.embeddings)
-    )
-    assert np.corrcoef(found, original)[0, 1] > 0.9
-    assert np.median(found / original.clip(1e-9)) == pytest.approx(1, abs=0.3)
+    expected = fitted[1].embeddings @ dynamics.projection_.components_.T
+    assert_allclose(recorded.embeddings.astype(float), expected, atol=5e-3)
 
 
 @pytest.mark.parametrize(
