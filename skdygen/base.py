@@ -379,6 +379,11 @@ class BasePrior(
         trajectories = _check_seen(self, X)
         return self._give(trajectories.with_prior(self._prior(trajectories)))
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
+
 
 class BaseDenoiser(ClassifierMixin, StorageMixin, BaseEstimator, metaclass=ABCMeta):
     """Base of the third stage: `Trajectories` with a prior to the true labels.
