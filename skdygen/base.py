@@ -365,6 +365,11 @@ class BasePrior(ReadsTrajectoriesMixin, TransformsMixin, BaseStage, metaclass=AB
         """Give trajectories their prior."""
         return X.with_prior(self._prior(X))
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
+
 
 class BaseDenoiser(ReadsTrajectoriesMixin, PredictsMixin, BaseStage, metaclass=ABCMeta):
     """Base of the third stage: `Trajectories` with a prior to the true labels.

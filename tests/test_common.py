@@ -1,7 +1,9 @@
 """scikit-learn's own checks, each of them, on every estimator of the package.
 
 Estimators that read texts or trajectories do so through subclasses that are for tests
-only: numbers are rendered to texts, or turned into trajectories.
+only: numbers are rendered to texts, or turned into trajectories. Of language models
+that are trained, weights and recording are checked only: the rest is that of a frozen
+one.
 """
 
 import numpy as np
@@ -12,6 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdygen import DyGenClassifier, Trajectories
+from skdygen.base import BaseDenoiser, BasePrior
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
 from skdygen.priors import (
@@ -26,6 +29,14 @@ from tests.conftest import save_tiny_model
 # does not depend on any data.
 LADDER = np.linspace(-2, 2, 5)
 RUNGS = [f"x{column}s{step}" for column in range(20) for step in range(len(LADDER))]
+OF_WEIGHTS = (
+    "check_sample_weight", "check_transformer", "check_fit_idempotent", "check_methods",
+)  # fmt: skip
+# The model is in the working directory.
+TINY = {
+    "model": "model", "n_epochs": 6, "batch_size": 16, "learning_rate": 5e-3,
+    "head_learning_rate": 1e-2, "precision": "fp32", "random_state": 0,
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -48,34 +59,52 @@ def render(X):
     ]
 
 
-class ReadsNumbers:
-    """Has an estimator read numbers; in front of its class.
+def to_trajectories(X, y, sample_weight):
+    """Turn numbers into trajectories with a prior; give them and how it is done."""
+    # Of a kind whose fit depends on nothing but sums over the samples.
+    dynamics = IncrementalDynamics(
+        GaussianNB(), vectorizer="passthrough", n_epochs=1, random_state=0
+    )
+    stages = make_pipeline(dynamics, ClassifierPrior(contamination=0.0))
+    names = [f"{name}__sample_weight" for name in stages.named_steps]
+    found = stages.fit_transform(X, y, **dict.fromkeys(names, sample_weight))
+    return found, stages.transform
 
-    `_numbers_of_fit` and `_numbers_of_others` turn them into what the class reads.
-    """
 
-    def fit(self, X, y, sample_weight=None):
-        self._fit_or_fit_transform(super().fit, X, y, sample_weight)
-        return self
+def or_prior(found):
+    """Give the prior of trajectories, if they have one; otherwise what was found."""
+    return found if getattr(found, "prior", None) is None else found.prior
 
-    def _fit_or_fit_transform(self, method, X, y, sample_weight):
-        if isinstance(X, Trajectories):  # one of them calls the other
-            return method(X, y, sample_weight)
-        read = self._numbers_of_fit(validate_data(self, X), y, sample_weight)
-        found = method(read, y, sample_weight)
+
+def learning(cls, name):
+    """Make a method that learns from numbers."""
+
+    def method(self, X, y, sample_weight=None):
+        if isinstance(X, Trajectories):  # fit calls fit_transform
+            return getattr(cls, name)(self, X, y, sample_weight)
+        numbers = validate_data(self, X)
+        read, self._read = render(numbers), render
+        if issubclass(cls, (BasePrior, BaseDenoiser)):
+            read, self._read = to_trajectories(numbers, y, sample_weight)
+        found = getattr(cls, name)(self, read, y, sample_weight)
         validate_data(self, X)  # a fit forgets what was known before
-        return found
+        return or_prior(found)
 
-    def _numbers_of_fit(self, X, y, sample_weight):
-        return render(X)
+    return method
 
-    def _numbers_of_others(self, X):
-        return render(X)
 
-    def _read(self, X):
+def answering(cls, name):
+    """Make a method that is asked about numbers."""
+
+    def method(self, X):
         check_is_fitted(self)
-        return self._numbers_of_others(validate_data(self, X, reset=False))
+        read = self._read(validate_data(self, X, reset=False))
+        return or_prior(getattr(cls, name)(self, read))
 
+    return method
+
+
+class ReadsNumbers:
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.string = False
@@ -83,88 +112,24 @@ class ReadsNumbers:
         return tags
 
 
-class Classifier(ReadsNumbers):
-    def predict(self, X):
-        return super().predict(self._read(X))
-
-    def predict_proba(self, X):
-        return super().predict_proba(self._read(X))
-
-
-class Transformer(ReadsNumbers):
-    def fit_transform(self, X, y, sample_weight=None):
-        return self._fit_or_fit_transform(super().fit_transform, X, y, sample_weight)
-
-    def transform(self, X):
-        return super().transform(self._read(X))
+def subclass(cls):
+    """Make a subclass that reads numbers, where pickle finds it."""
+    methods = {"fit": learning, "fit_transform": learning, "transform": answering}
+    methods |= {"predict": answering, "predict_proba": answering}
+    made = {
+        name: make(cls, name) for name, make in methods.items() if hasattr(cls, name)
+    }
+    name = f"Number{cls.__name__}"
+    globals()[name] = type(name, (ReadsNumbers, cls), made | {"__module__": __name__})
+    return globals()[name]
 
 
-class OnTrajectories:
-    """Turns numbers into trajectories, with a prior."""
-
-    def _numbers_of_fit(self, X, y, sample_weight):
-        # Of a kind whose fit depends on nothing but sums over the samples.
-        dynamics = IncrementalDynamics(
-            GaussianNB(), vectorizer="passthrough", n_epochs=1, random_state=0
-        )
-        self._before = make_pipeline(dynamics, ClassifierPrior(contamination=0.0))
-        return self._before.fit_transform(
-            X,
-            y,
-            incrementaldynamics__sample_weight=sample_weight,
-            classifierprior__sample_weight=sample_weight,
-        )
-
-    def _numbers_of_others(self, X):
-        return self._before.transform(X)
-
-
-class Prior(OnTrajectories, Transformer):
-    def fit_transform(self, X, y, sample_weight=None):
-        return super().fit_transform(X, y, sample_weight).prior
-
-    def transform(self, X):
-        return super().transform(X).prior
-
-
-class TextClassifier(Classifier, DyGenClassifier):
-    pass
-
-
-class TextIncrementalDynamics(Classifier, Transformer, IncrementalDynamics):
-    pass
-
-
-class TextLanguageModelDynamics(Classifier, Transformer, LanguageModelDynamics):
-    pass
-
-
-class NumberDirichletVAE(OnTrajectories, Classifier, DirichletVAE):
-    pass
-
-
-class NumberTransitionMatrix(OnTrajectories, Classifier, TransitionMatrixDenoiser):
-    pass
-
-
-class NumberUniformPrior(Prior, UniformPrior):
-    pass
-
-
-class NumberKNNPrior(Prior, TrajectoryKNNPrior):
-    pass
-
-
-class NumberClassifierPrior(Prior, ClassifierPrior):
-    pass
-
-
-class NumberConsensusPrior(Prior, ConsensusPrior):
-    pass
+NumberClassifier = subclass(DyGenClassifier)
+NumberModel = subclass(LanguageModelDynamics)
 
 
 def expected_failures(estimator):
-    """Give the checks that an estimator fails by design."""
+    """Give the checks that an estimator fails by design, with the reasons."""
     failures = {}
     if getattr(estimator, "recording", None) == "auto" and estimator.trainable_layers:
         reason = (
@@ -173,51 +138,53 @@ def expected_failures(estimator):
         )
         failures["check_transformer_general"] = reason
         failures["check_transformer_data_not_an_array"] = reason
-    dynamics = getattr(estimator, "dynamics", None)
-    if isinstance(dynamics, LanguageModelDynamics):
+    if isinstance(getattr(estimator, "dynamics", None), LanguageModelDynamics):
         failures["check_methods_subset_invariance"] = (
             "embeddings are rounded to half precision, and a text alone is computed "
             "in another shape than among others: their last bits differ"
         )
-    if not isinstance(estimator, WEIGHTED_EXACTLY):
+    if not isinstance(
+        estimator, (UniformPrior, TransitionMatrixDenoiser)
+    ):  # weighted exactly
         reason = (
             "trained in steps, or by counting neighbours: a sample that is there twice "
             "takes two places, one of weight two takes one"
         )
-        if type(estimator) is NumberClassifierPrior:
+        if isinstance(estimator, ClassifierPrior):
             reason = "equal to within the single precision of the embeddings"
         failures["check_sample_weight_equivalence_on_dense_data"] = reason
         failures["check_sample_weight_equivalence_on_sparse_data"] = reason
     return failures
 
 
-WEIGHTED_EXACTLY = (UniformPrior, TransitionMatrixDenoiser)
+def checks_of(estimators, names=("check_",)):
+    """Parametrize by those of scikit-learn's checks whose names begin like that."""
+    every = parametrize_with_checks(
+        estimators, expected_failed_checks=expected_failures
+    )
+    chosen = [
+        param
+        for param in every.args[1]
+        if getattr(param, "values", param)[1].func.__name__.startswith(names)
+    ]
+    return pytest.mark.parametrize(every.args[0], chosen, **every.kwargs)
 
 
-@parametrize_with_checks(
+@checks_of(
     [
         IncrementalDynamics(vectorizer="passthrough", random_state=0),
-        TextIncrementalDynamics(random_state=0),
-        TextClassifier(IncrementalDynamics(), random_state=0),
-        NumberUniformPrior(),
-        NumberKNNPrior(),
-        NumberClassifierPrior(),
-        NumberConsensusPrior(),
-        NumberTransitionMatrix(),
-        NumberDirichletVAE(random_state=0),
-    ],
-    expected_failed_checks=expected_failures,
+        subclass(IncrementalDynamics)(random_state=0),
+        NumberClassifier(IncrementalDynamics(), None, DirichletVAE(n_epochs=10)),
+        subclass(UniformPrior)(),
+        subclass(TrajectoryKNNPrior)(),
+        subclass(ClassifierPrior)(),
+        subclass(ConsensusPrior)(),
+        subclass(TransitionMatrixDenoiser)(),
+        subclass(DirichletVAE)(n_epochs=10, random_state=0),
+    ]
 )
 def test_without_language_model(estimator, check):
     check(estimator)
-
-
-def tiny(**params):
-    """Make dynamics of the model in the working directory."""
-    return {
-        "model": "model", "n_epochs": 6, "batch_size": 16, "learning_rate": 5e-3,
-        "head_learning_rate": 1e-2, "precision": "fp32", "random_state": 0,
-    } | params  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -227,15 +194,22 @@ def folder_of_model(tmp_path_factory):
     return folder
 
 
-@parametrize_with_checks(
+@checks_of([NumberModel(**(TINY | {"trainable_layers": 0, "n_epochs": 10}))])
+def test_with_frozen_model(estimator, check, folder_of_model, monkeypatch):
+    monkeypatch.chdir(folder_of_model)
+    check(estimator)
+
+
+@checks_of(
     [
-        TextLanguageModelDynamics(**tiny()),
-        TextLanguageModelDynamics(**tiny(recording="evaluation")),
-        TextLanguageModelDynamics(**tiny(trainable_layers=0, n_epochs=10)),
-        TextClassifier(LanguageModelDynamics(**tiny()), random_state=0),
+        NumberModel(**TINY),
+        NumberModel(**TINY, recording="evaluation"),
+        NumberClassifier(
+            LanguageModelDynamics(**TINY), None, DirichletVAE(n_epochs=10)
+        ),
     ],
-    expected_failed_checks=expected_failures,
+    names=OF_WEIGHTS,
 )
-def test_with_language_model(estimator, check, folder_of_model, monkeypatch):
+def test_with_trained_model(estimator, check, folder_of_model, monkeypatch):
     monkeypatch.chdir(folder_of_model)
     check(estimator)
