@@ -103,7 +103,7 @@ def test_speed_and_growth_are_measured(tmp_path):
     shares = [float(row["ratio"]) for row in performance.shares(found)]
     assert len(shares) == 3
     assert all(0 < share < 1 for share in shares)
-    assert len(list(performance.ratios(found))) == 6
+    assert len(list(performance.ratios(found))) == 7
     command = ["--sizes", "400", "--parts", "stages 2 and 3"]
     scaling.main([*command, "--output", str(tmp_path / "scaling")])
     (row,) = read_rows(tmp_path / "scaling")
