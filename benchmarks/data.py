@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from skdygen.datasets import load_noisy_csv, make_label_noise
+from skdygen.datasets import load_noisy_csv, make_label_noise, make_texts
 
 # Relations between two marked entities: the marks are needed to know which relation.
 _TEXT_COLUMNS = {"semeval_wrench": "text_marked", "chemprot_wrench": "text_marked"}
@@ -51,6 +51,21 @@ class Split:
             np.concatenate([self.gold, other.gold]),
             np.concatenate([self.given, other.given]),
         )
+
+
+def make_split(n_texts, seed=0):
+    """Make texts of one to five messages, and labels 30 % of which are wrong."""
+    rng = np.random.RandomState(seed)
+    n_messages = 1 + np.minimum(rng.geometric(0.5, size=n_texts) - 1, 4)
+    messages, about = make_texts(int(n_messages.sum()), random_state=seed)
+    firsts = np.cumsum(n_messages) - n_messages
+    texts = [
+        " ".join(messages[first : first + n])
+        for first, n in zip(firsts, n_messages, strict=True)
+    ]
+    gold = about[firsts]
+    given = make_label_noise(gold, "symmetric", 0.3, random_state=seed)
+    return Split(texts, gold, given)
 
 
 def load_splits(folder, name):

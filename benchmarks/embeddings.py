@@ -1,12 +1,13 @@
 """Frozen embeddings of the benchmark's texts, computed once for all methods."""
 
 import hashlib
+from contextlib import contextmanager, nullcontext
+from unittest.mock import patch
 
 import numpy as np
 
 from skdygen.dynamics import LanguageModelDynamics
-from skdygen.dynamics._backbone import Inputs
-from skdygen.utils._torch import choose_precision, torch_seed
+from skdygen.dynamics._frozen import Backbone, Inputs
 
 
 class FrozenStore(dict):
@@ -28,9 +29,9 @@ class FrozenStore(dict):
         path = self.folder / f"{name}.npy"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            beside = path.with_suffix(".part.npy")
-            np.save(beside, encode(texts))
-            beside.replace(path)
+            temporary = path.with_suffix(".part.npy")
+            np.save(temporary, encode(texts))
+            temporary.replace(path)
         self.update(zip(texts, np.load(path), strict=True))
 
     def __call__(self, texts):
@@ -46,11 +47,20 @@ class StoredDynamics(LanguageModelDynamics):
 
     store = None
 
-    def _build_networks(self):
-        backbone, branches = super()._build_networks()
-        if self.trainable_layers == 0 and self.store is not None:
-            backbone.encode = self._read
-        return backbone, branches
+    def _fit(self, X, targets, *, record):
+        with self._reading():
+            return super()._fit(X, targets, record=record)
+
+    @contextmanager
+    def _networks(self):
+        with self._reading(), super()._networks() as networks:
+            yield networks
+
+    def _reading(self):
+        """Context in which frozen embeddings are read instead of computed."""
+        if self.trainable_layers != 0 or self.store is None:
+            return nullcontext()
+        return patch.object(Backbone, "encode", lambda _, texts: self._read(texts))
 
     def _read(self, texts):
         embeddings = self.store(texts).astype(np.float32)
@@ -60,9 +70,8 @@ class StoredDynamics(LanguageModelDynamics):
 
 def encode(texts):
     """Embed texts by the frozen default model, (n_samples, n_features) float16."""
-    dynamics = LanguageModelDynamics(trainable_layers=0)
-    dynamics.classes_ = np.arange(2)  # for the size of heads that are not used
-    dynamics.precision_ = choose_precision("auto", dynamics._device())
-    with torch_seed(0):  # heads are drawn
-        backbone, _ = dynamics._build_networks()
-    return backbone.encode(texts).fields["sentence_embedding"].astype(np.float16)
+    dynamics = LanguageModelDynamics(
+        trainable_layers=0, n_branches=1, n_epochs=1, random_state=0
+    )
+    labels = np.arange(len(texts)) % 2  # what is learnt of them is thrown away
+    return np.asarray(dynamics.fit_transform(texts, labels).initial)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from functools import partial
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -13,12 +12,8 @@ from sklearn.preprocessing import StandardScaler
 from skdygen import DyGenClassifier, Trajectories, make_paper_classifier
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import LanguageModelDynamics
-from skdygen.dynamics._recording import kept_epochs, spread_epochs
-from skdygen.priors import (
-    ConsensusPrior,
-    TrajectoryKNNPrior,
-    UniformPrior,
-)
+from skdygen.dynamics._engine import recorded_epochs
+from skdygen.priors import ConsensusPrior, TrajectoryKNNPrior, UniformPrior
 
 from .rivals import ApproximateVAE, fit_cleanlab, fit_co_teaching
 from .task import PLAIN, TRAINED_LAYERS
@@ -97,7 +92,7 @@ def npc(task):
     return _stages(
         task,
         DyGenClassifier(
-            prior=TrajectoryKNNPrior(contamination=0.0, query="leave-one-out"),
+            prior=TrajectoryKNNPrior(contamination=0.0, leave_one_out=True),
             denoiser=DirichletVAE(
                 learning_rate=1e-3, prior_strength=5.0, prior_weight=0.0
             ),
@@ -158,7 +153,7 @@ def default(task):
     """Ours."""
     if task.settings["dynamics"]["trainable_layers"] == 0:  # as the others record
         return _ablation()(task)
-    recorded = {"recording": "auto", "trajectory_epochs": "auto"}
+    recorded = {"recording": "auto", "n_recorded_epochs": "auto"}
     return _ablation(fit=recorded | {"replay": SCORED})(task)
 
 
@@ -269,15 +264,13 @@ def _only_epochs(choose):
     return view
 
 
-def _default_with(trainable_layers, **params):
-    """Keep of the recorded epochs those that are recorded by default."""
-
-    def choose(n_epochs):
-        kept = LanguageModelDynamics().trajectory_epochs
-        return kept_epochs(kept, n_epochs, trainable_layers)
-
-    fit = {"trainable_layers": trainable_layers, **params}
-    return _ablation(view=_only_epochs(choose), fit=fit)
+def _as_recorded(**params):
+    """Keep the epochs that `LanguageModelDynamics` with these parameters records."""
+    return _only_epochs(
+        lambda n_epochs: recorded_epochs(
+            LanguageModelDynamics(n_epochs=n_epochs, **params)
+        )
+    )
 
 
 def _without_initial(trajectories):
@@ -297,10 +290,10 @@ def _initial_only(trajectories):
 # Ours with every epoch recorded, and one part changed.
 ABLATIONS = {
     "first epoch only": _ablation(view=_only_epochs(lambda n_epochs: [0])),
-    "last epoch only": _ablation(view=_only_epochs(partial(spread_epochs, 1))),
+    "last epoch only": _ablation(view=_as_recorded(n_recorded_epochs=1)),
     "without the initial embedding": _ablation(view=_without_initial),
-    "stage 1 not co-regularised": _ablation(fit={"regularization": 0.0}),
-    "stage 3 not co-regularised": _ablation(denoiser__regularization=0.0),
+    "stage 1 not co-regularised": _ablation(fit={"coregularization": 0.0}),
+    "stage 3 not co-regularised": _ablation(denoiser__coregularization=0.0),
     "one branch": _ablation(fit={"n_branches": 1}),
     "three branches": _ablation(fit={"n_branches": 3}),
     "half the epochs": _ablation(fit={"n_epochs": 5}),
@@ -326,9 +319,9 @@ ABLATIONS = {
     "own label kept": _ablation(
         prior=_consensus(
             _prior(0),
-            _prior(1, query="include-self"),
+            _prior(1, leave_one_out=False),
             _prior(2),
-            _prior(3, query="include-self"),
+            _prior(3, leave_one_out=False),
         )
     ),
     "unweighted classes": _ablation(
@@ -354,15 +347,15 @@ ABLATIONS = {
 REFERENCE = "every epoch"
 RECORDINGS = {
     REFERENCE: _ablation(),
-    "three of the epochs": _ablation(view=_only_epochs(partial(spread_epochs, 3))),
-    "two of the epochs": _ablation(view=_only_epochs(partial(spread_epochs, 2))),
-    "last of the epochs": _ablation(view=_only_epochs(partial(spread_epochs, 1))),
+    "three of the epochs": _ablation(view=_as_recorded(n_recorded_epochs=3)),
+    "two of the epochs": _ablation(view=_as_recorded(n_recorded_epochs=2)),
+    "last of the epochs": _ablation(view=_as_recorded(n_recorded_epochs=1)),
     "every epoch, while training": _ablation(fit={"recording": "training"}),
     "two of the epochs, while training": _ablation(
-        view=_only_epochs(partial(spread_epochs, 2)), fit={"recording": "training"}
+        view=_as_recorded(n_recorded_epochs=2), fit={"recording": "training"}
     ),
     "two of the epochs, the last by a pass": _ablation(
-        view=_only_epochs(partial(spread_epochs, 2)), fit={"recording": "mixed"}
+        view=_as_recorded(n_recorded_epochs=2), fit={"recording": "mixed"}
     ),
 }
 
@@ -375,13 +368,18 @@ def _plain_layers(n_layers):
     return method
 
 
+def _default_layers(n_layers):
+    params = {"trainable_layers": n_layers}
+    return _ablation(view=_as_recorded(**params), fit=params)
+
+
 # How much of the model is trained, recorded by passes; three layers is the regime's.
 LAYERS = {
     f"{name}, {n_layers} layers": method
     for n_layers in TRAINED_LAYERS
     for name, method in (
         ("plain", _plain_layers(n_layers)),
-        ("default", _default_with(n_layers)),
+        ("default", _default_layers(n_layers)),
     )
 }
 

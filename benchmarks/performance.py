@@ -33,7 +33,8 @@ HERE = Path(__file__).parent
 RATIOS = (
     ("trainer", "DyGenClassifier, all layers", "Trainer, once per branch", 0.5, True),
     ("trainer", "the same in float32", "Trainer, once per branch", None, True),
-    ("dropout", "training", "the same with torch's dropout", None, True),
+    ("dropout", "without dropout", "training", None, True),
+    ("dropout", "without dropout, attention written out", "training", None, True),
     ("compiled", "fine-tuning, compiled", "fine-tuning", None, True),
     ("compiled", "fine-tuning, compiled before", "fine-tuning", None, True),
     ("published", "published procedure", "DyGenClassifier", 8, False),

@@ -7,14 +7,14 @@ validation and test texts, whose embeddings are all kept in float32.
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 from torch import nn
 
 from skdygen import Trajectories
 from skdygen.denoisers import DirichletVAE
-from skdygen.dynamics._models import load_sentence_transformer
-from skdygen.dynamics._training import coregularized_loss
+from skdygen.dynamics._hub import load_sentence_transformer
+from skdygen.dynamics._networks import coregularized_loss
 from skdygen.priors import TrajectoryKNNPrior
-from skdygen.utils._storage import batches
 
 
 class Network(nn.Module):
@@ -80,7 +80,7 @@ def fit_published(
         for network in networks:
             network.train()
         order = rng.permutation(len(texts))
-        for part in batches(len(texts), batch_size):
+        for part in gen_batches(len(texts), batch_size):
             rows = torch.from_numpy(order[part])
             inputs = {key: value[rows] for key, value in tokens.items()}
             logits = torch.stack([network(inputs)[1] for network in networks])
@@ -112,7 +112,7 @@ def _look(networks, tokens, batch_size):
     seen = [], []
     for network in networks:
         network.eval()
-    for part in batches(n_texts, batch_size):
+    for part in gen_batches(n_texts, batch_size):
         inputs = {key: value[part] for key, value in tokens.items()}
         found = [network(inputs) for network in networks]
         seen[0].append(torch.stack([embedding for embedding, _ in found], 1).numpy())

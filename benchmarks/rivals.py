@@ -2,6 +2,7 @@
 
 import math
 import time
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -9,9 +10,10 @@ from cleanlab.classification import CleanLearning
 from cleanlab.count import num_label_issues
 from torch.nn import functional
 
+from skdygen._torch import seeded
 from skdygen.denoisers import DirichletVAE
-from skdygen.denoisers._modules import ConditionalVAE
-from skdygen.utils._torch import torch_seed
+from skdygen.denoisers._vae import ConditionalVAE
+from skdygen.dynamics import _engine
 
 from .embeddings import StoredDynamics
 from .task import PLAIN, Fit
@@ -26,30 +28,39 @@ class CoTeaching(StoredDynamics):
 
     forget_rate = 0.0
 
-    def _loss(self, logits, targets, weights, epoch):
-        rise = min(1.0, epoch / max(1, self.n_epochs // 2))
-        n_kept = math.ceil((1 - self.forget_rate * rise) * len(targets))
-        losses = torch.stack(
-            [functional.cross_entropy(x, targets, reduction="none") for x in logits]
-        )
-        losses = weights * losses
-        kept = losses.detach().flip(0).topk(n_kept, dim=1, largest=False).indices
-        return losses.gather(1, kept).mean()
+    def _fit(self, X, targets, *, record):
+        n_seen = 0
+
+        def loss(logits, codes, weights, _):
+            nonlocal n_seen
+            epoch = n_seen // len(targets.labelled)
+            n_seen += len(codes)
+            rise = min(1.0, epoch / max(1, self.n_epochs // 2))
+            return co_teaching_loss(logits, codes, weights, self.forget_rate * rise)
+
+        with patch.object(_engine, "coregularized_loss", loss):
+            return super()._fit(X, targets, record=record)
 
 
-class ApproximateVAE(DirichletVAE):
-    """`DirichletVAE` with the approximate sample that published code has.
+def co_teaching_loss(logits, codes, weights, forget_rate):
+    """Loss of each network on the texts that the other finds easiest."""
+    n_kept = math.ceil((1 - forget_rate) * len(codes))
+    losses = torch.stack(
+        [functional.cross_entropy(x, codes, reduction="none") for x in logits]
+    )
+    losses = weights * losses
+    kept = losses.detach().flip(0).topk(n_kept, dim=1, largest=False).indices
+    return losses.gather(1, kept).mean()
 
-    Gamma variables by the inverse distribution function that holds near 0 (Joo et al.,
-    "Dirichlet Variational Autoencoder", 2020), normalised.
+
+class ApproximateNetwork(ConditionalVAE):
+    """Draws gamma variables by what their inverse distribution function is near 0.
+
+    Joo et al., "Dirichlet Variational Autoencoder", 2020.
     """
 
-    def _make_network(self, n_branches, n_features, n_classes):
-        return _ApproximateNetwork(n_branches, n_features, n_classes)
-
-
-class _ApproximateNetwork(ConditionalVAE):
     def draw(self, alpha):
+        """Draw, and normalise."""
         log_gamma = (
             torch.rand_like(alpha).clamp(min=1e-6).log()
             + alpha.log()
@@ -58,11 +69,17 @@ class _ApproximateNetwork(ConditionalVAE):
         return log_gamma.softmax(dim=-1)
 
 
+class ApproximateVAE(DirichletVAE):
+    """`DirichletVAE` with the approximate sample that published code has."""
+
+    _network = ApproximateNetwork
+
+
 def fit_co_teaching(task):
     """Fit co-teaching, told the rate that cleanlab estimates from frozen embeddings."""
     codes = np.searchsorted(task.classes, task.train.given)
     rate = num_label_issues(codes, task.out_of_fold) / len(codes)
-    return task.fit(_make_co_teaching, forget_rate=rate, regularization=0.0)
+    return task.fit(_make_co_teaching, forget_rate=rate, coregularization=0.0)
 
 
 def _make_co_teaching(forget_rate, **params):
@@ -99,7 +116,7 @@ def _fit_cleanlab(splits, probabilities, params):
     start = time.perf_counter()
     seed = params["random_state"]
     state = np.random.get_state()
-    with torch_seed(seed):  # cleanlab seeds the global states of torch and numpy
+    with seeded(seed):  # cleanlab seeds the global states of torch and numpy
         learning = CleanLearning(StoredDynamics(**params), seed=seed, verbose=False)
         issues = learning.find_label_issues(texts, codes, pred_probs=probabilities)
         learning.fit(texts, codes, label_issues=issues)

@@ -1,7 +1,7 @@
 """Run methods on settings; every finished cell is a line of a file of results.
 
 A cell is a setting, a regime, a seed and a method. Cells that are there already are
-not run again, so that a run that was stopped goes on where it was. Fine-tuned models
+not run again, so that a run that was stopped resumes where it was. Fine-tuned models
 that several methods need are kept in a cache.
 """
 
@@ -185,21 +185,22 @@ class PeakMemory(threading.Thread):
 
 
 def describe_machine():
-    """Give commit, versions and processor, to stand in a row of results."""
+    """Give commit, versions and CPU, to stand in a row of results."""
     return {
-        "commit": _commit(),
+        "commit": commit_of(HERE),
         "versions": {name: version(name) for name in PACKAGES},
-        "machine": f"{_processor()}, {os.cpu_count()} cores",
+        "machine": f"{_cpu()}, {os.cpu_count()} cores",
     }
 
 
-def _commit():
-    command = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
+def commit_of(folder):
+    """Give the commit that a checkout is at."""
+    command = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip()
 
 
-def _processor():
+def _cpu():
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

@@ -34,7 +34,7 @@ REGIMES = {
     },
 }
 TRAINED_LAYERS = (0, 1, 2, 3, 4, "all")  # compared, where a regime has one of them
-PLAIN = {"n_branches": 1, "regularization": 0.0}
+PLAIN = {"n_branches": 1, "coregularization": 0.0}
 
 
 @dataclasses.dataclass
@@ -170,7 +170,7 @@ class Task:
 def fit_dynamics(splits, make, labels, replay, params):
     """Fit a first stage; see `Task.fit`."""
     # Every epoch by a pass; methods choose of them, and may ask for another way.
-    dynamics = make(**{"trajectory_epochs": None, "recording": "evaluation"} | params)
+    dynamics = make(**{"n_recorded_epochs": None, "recording": "evaluation"} | params)
     train = splits["train"]
     start = time.perf_counter()
     recorded = dynamics.fit_transform(train.texts, getattr(train, labels))

@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 
 from . import __version__, denoisers, dynamics, priors
 from ._decisions import correct_labels, estimate_transition_matrix, judge_labels
-from ._fit_weighted import fit_weighted
 from ._sklearn_compat import (
     HasMethods,
     Interval,
@@ -26,25 +25,19 @@ from ._sklearn_compat import (
     num_samples,
 )
 from ._storage import StorageMixin
-from ._targets import make_targets
+from ._targets import fit_weighted, make_targets
 from ._trajectories import Trajectories, check_trajectories
 from .base import BaseDenoiser, BaseDynamics, BasePrior, TextInputMixin, fitting
 from .priors._clean_set import BaseCleanSetPrior
 
 logger = logging.getLogger(__name__)
 
-# Where the default of each stage is found, which may need torch, when it is needed.
-_STAGES = {
-    "dynamics": (dynamics, "LanguageModelDynamics"),
-    "prior": (priors, "ConsensusPrior"),
-    "denoiser": (denoisers, "DirichletVAE"),
+# What makes a stage that is not given: torch is loaded when one needs it.
+_DEFAULTS = {
+    "dynamics": lambda: dynamics.LanguageModelDynamics(),
+    "prior": lambda: priors.ConsensusPrior(),
+    "denoiser": lambda: denoisers.DirichletVAE(),
 }
-
-
-def _default_stage(name):
-    """Make a stage that is not given."""
-    module, cls = _STAGES[name]
-    return getattr(module, cls)()
 
 
 def _final_estimator_has_predict_proba(classifier):
@@ -64,13 +57,10 @@ def _check_epochs(stages):
                 prior._check_epoch(n_epochs)
 
 
+# The version of this package is an argument for caches: another one fits anew.
 def _fit_stage(stage, X, targets, version):
-    """Fit a stage of ours; give it and what it makes of the training texts.
-
-    The version of this package is an argument for caches: another one fits anew.
-    """
-    options = {"record": True} if isinstance(stage, BaseDynamics) else {}
-    return stage, stage._fit_targets(X, targets, **options)
+    """Fit a stage of ours; give it and what it makes of the training texts."""
+    return stage, stage._fit_targets(X, targets, record=True)
 
 
 def _fit_other_stage(stage, X, y, sample_weight, version):
@@ -79,8 +69,19 @@ def _fit_other_stage(stage, X, y, sample_weight, version):
 
 
 def _replay(stage, X, version):
-    """Replay texts; a stage of ours is spared to check them again."""
-    return stage._replay(X) if isinstance(stage, BaseDynamics) else stage.transform(X)
+    """Replay texts that may be new."""
+    return stage.transform(X)
+
+
+def _check_agreement(trajectories, targets):
+    """Raise an error if a stage made by others has read other texts or labels."""
+    found, expected = trajectories.classes.tolist(), targets.classes.tolist()
+    if len(trajectories) != len(targets.codes) or found != expected:
+        raise ValueError(
+            f"a stage gives trajectories of {len(trajectories)} texts for the classes "
+            f"{found}, but y has {len(targets.codes)} labels of the classes "
+            f"{expected}; it must keep all texts, and have the same missing_label."
+        )
 
 
 def _log_reuse(metadata):
@@ -262,23 +263,11 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
         self.verbose = verbose
 
     def set_params(self, **params):
-        """Set parameters, also of stages that are None and so the default ones.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values; ``dynamics__n_epochs`` is the parameter `n_epochs` of
-            the stage `dynamics`.
-
-        Returns
-        -------
-        self : object
-            This estimator.
-        """
-        for stage in _STAGES:
+        # A stage that is None is the default one.
+        for stage in _DEFAULTS:
             is_nested = any(name.startswith(f"{stage}__") for name in params)
             if is_nested and params.get(stage, getattr(self, stage)) is None:
-                params[stage] = _default_stage(stage)
+                params[stage] = _DEFAULTS[stage]()
         return super().set_params(**params)
 
     def _validate_params(self):
@@ -293,7 +282,7 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
                 "dynamics='precomputed'."
             )
         super()._validate_params()
-        for name in _STAGES:
+        for name in _DEFAULTS:
             stage = getattr(self, name)
             if isinstance(stage, BaseEstimator):
                 stage._validate_params()
@@ -342,9 +331,9 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
             trajectories = self._fit_stages(stages, X, targets, y, sample_weight)
             if self.store_trajectories:
                 self.trajectories_ = trajectories
-            self._decide(targets)
+            corrected = self._decide(targets)
             if self.final_estimator is not None:
-                self._fit_final_estimator(X, targets)
+                self._fit_final_estimator(X, targets, corrected)
         return self
 
     def _fit_stages(self, stages, X, targets, y, sample_weight):
@@ -357,7 +346,7 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
             else:
                 fit = self._cached(_fit_other_stage)
                 stages[name], X = fit(stage, X, y, sample_weight, __version__)
-            check_trajectories(X)
+            _check_agreement(check_trajectories(X), targets)
         stages["denoiser"]._fit_targets(X, targets)
         for name, stage in stages.items():
             setattr(self, f"{name}_", stage)
@@ -365,21 +354,21 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
         return X
 
     def _decide(self, targets):
-        """Draw the conclusions from the posterior of the training texts."""
+        """Draw conclusions from the posterior; give corrected codes (n_samples,)."""
         codes, weights = targets.codes, targets.weights
-        self.label_distributions_ = self.denoiser_.label_distributions_
-        suggested, _, self.label_quality_, _ = judge_labels(
-            self.label_distributions_, codes
-        )
+        posterior = self.denoiser_.label_distributions_
+        suggested, _, quality, _ = judge_labels(posterior, codes)
+        self.label_distributions_, self.label_quality_ = posterior, quality
+        self._given_codes = codes
         if self.class_weight == "balanced":
-            shares = self.label_distributions_.mean(axis=0)
+            shares = posterior.mean(axis=0)
             self.class_weight_ = np.divide(
                 1, len(shares) * shares, out=np.ones_like(shares), where=shares > 0
             )
         self.noise_rate_ = float(np.average(suggested != codes, weights=weights))
         logger.info("estimated share of wrong labels: %.3f", self.noise_rate_)
         self.noise_transition_matrix_ = estimate_transition_matrix(
-            self.label_distributions_, codes, weights
+            posterior, codes, weights
         )
         # Dynamics remember the given labels: better what was said without them.
         evidence = getattr(
@@ -388,26 +377,22 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
             self.denoiser_.marginal_distributions_,
         )
         corrected = correct_labels(
-            self.label_distributions_,
-            evidence,
-            codes,
-            weights,
-            self.correction_threshold,
+            posterior, evidence, codes, weights, self.correction_threshold
         )
         self.transduction_ = self.classes_[corrected]
-        self._given_codes, self._corrected_codes = codes, corrected
         n_changed = int(((corrected != codes) & (codes >= 0)).sum())
         logger.info("changed %d of %d given labels", n_changed, len(targets.labelled))
+        return corrected
 
     def _make_stages(self):
         """Clone the stages and hand down what is set here and not there."""
         rng = check_random_state(self.random_state)
         stages = {}
-        for name in _STAGES:
+        for name in _DEFAULTS:
             stage = getattr(self, name)
             if isinstance(stage, str):  # "precomputed"
                 continue
-            stage = _default_stage(name) if stage is None else clone(stage)
+            stage = _DEFAULTS[name]() if stage is None else clone(stage)
             inherited = {}
             for key, value in sorted(stage.get_params().items()):
                 parameter = key.rpartition("__")[2]
@@ -447,13 +432,12 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
             return dynamics._check_X(X)
         return X  # a stage made of others, such as a Pipeline, knows what it takes
 
-    def _fit_final_estimator(self, X, targets):
+    def _fit_final_estimator(self, X, targets, corrected):
         """Fit it on the texts with corrected labels, weighted by their probability."""
         estimator = clone(self.final_estimator)
-        corrected, weights = self._corrected_codes, targets.weights
         # A text whose label does not count has one now, like any other.
-        mean = weights[targets.labelled].mean()
-        weights = np.where(targets.codes >= 0, weights, mean)
+        mean = targets.weights[targets.labelled].mean()
+        weights = np.where(targets.codes >= 0, targets.weights, mean)
         weights *= self.class_weight_[corrected]
         weights *= self.label_distributions_[np.arange(len(corrected)), corrected]
         try:
@@ -484,13 +468,13 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
             Classes, in the form they have in `y`.
         """
         check_is_fitted(self)
-        X = self._check_X(X, getattr(self, "dynamics_", None))
         if hasattr(self, "final_estimator_"):
+            X = self._check_X(X, getattr(self, "dynamics_", None))
             return self.final_estimator_.predict(X)
         return self.classes_[self._posterior(X).argmax(axis=1)]
 
     def _posterior(self, X):
-        """Posterior of texts that are checked already, (n_samples, n_classes)."""
+        """Posterior of texts, weighted by class, (n_samples, n_classes)."""
         if hasattr(self, "dynamics_"):
             X = self._cached(_replay)(self.dynamics_, X, __version__)
         found = self.denoiser_.predict_proba(self.prior_.transform(X))
@@ -514,9 +498,9 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
             Rows sum to 1; columns in the order of `classes_`.
         """
         check_is_fitted(self)
-        X = self._check_X(X, getattr(self, "dynamics_", None))
         if not hasattr(self, "final_estimator_"):
             return self._posterior(X)
+        X = self._check_X(X, getattr(self, "dynamics_", None))
         found = self.final_estimator_.predict_proba(X)
         # A class can have lost all its labels to the correction.
         probabilities = np.zeros((len(found), len(self.classes_)))

@@ -58,19 +58,7 @@ class DyGenCorrector(TextInputMixin, StorageMixin, BaseEstimator):
         self.min_quality = min_quality
 
     def set_params(self, **params):
-        """Set parameters, also of a classifier that is None and so the default one.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values; ``classifier__random_state`` is a parameter of the
-            classifier.
-
-        Returns
-        -------
-        self : object
-            This estimator.
-        """
+        # A classifier that is None is the default one.
         is_nested = any(name.startswith("classifier__") for name in params)
         if is_nested and params.get("classifier", self.classifier) is None:
             params["classifier"] = DyGenClassifier()
@@ -102,17 +90,19 @@ class DyGenCorrector(TextInputMixin, StorageMixin, BaseEstimator):
             If labels of fewer than two classes are left.
         """
         classifier = DyGenClassifier() if self.classifier is None else self.classifier
-        classifier = clone(classifier).fit(X, y, sample_weight=sample_weight)
-        corrected = classifier._corrected_codes
-        quality = classifier.label_distributions_[np.arange(len(corrected)), corrected]
-        kept = np.flatnonzero(quality >= self.min_quality)
-        if len(np.unique(corrected[kept])) < 2:
-            raise ValueError(
-                f"min_quality={self.min_quality} leaves {len(kept)} of "
-                f"{len(corrected)} texts, with labels of fewer than two classes; use a "
-                f"smaller value."
-            )
         with fitting(self):
-            self.classifier_ = classifier
+            self.classifier_ = clone(classifier).fit(X, y, sample_weight)
+            labels = self.classifier_.transduction_
+            columns = np.searchsorted(self.classifier_.classes_, labels)
+            found = self.classifier_.label_distributions_
+            kept = np.flatnonzero(
+                found[np.arange(len(labels)), columns] >= self.min_quality
+            )
+            if len(np.unique(labels[kept])) < 2:
+                raise ValueError(
+                    f"min_quality={self.min_quality} leaves {len(kept)} of "
+                    f"{len(labels)} texts, with labels of fewer than two classes; use "
+                    f"a smaller value."
+                )
             self.sample_indices_ = kept
-        return safe_indexing(X, kept), classifier.transduction_[kept]
+        return safe_indexing(X, kept), labels[kept]

@@ -1,21 +1,268 @@
-"""Stand-in until storage by skops lands."""
+"""Estimators in one file each, by skops: nothing in it is executed when it is read."""
 
-import os, tempfile
+import copy
+import copyreg
+import importlib
+import json
+import os
+import secrets
+import sys
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from types import FunctionType
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import numpy as np
+from scipy import sparse
+
+_FORMAT = 1  # raised when an older skdygen could not read the file
+_HEADER = "skdygen.json"  # a member of the file besides those of skops
+_PACKAGES = ["scikit-learn", "skops", "numpy", "torch", "sentence-transformers"]
+# Trusted besides what skdygen exports and what skops trusts. Trees are not: compiled
+# code follows the positions in them unchecked.
+_TRUSTED = [
+    "numpy.dtype",
+    "scipy.sparse._csr.csr_array",
+    "scipy.sparse._csr.csr_matrix",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.feature_selection._univariate_selection.chi2",
+    "sklearn.metrics._scorer._PassthroughScorer",
+    "sklearn.model_selection._split.StratifiedKFold",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.utils._bunch.Bunch",
+]
+# Folders, which no stranger's file is to name: a cache holds pickles. And a loss that
+# every fit makes anew, whose module has moved between versions of scikit-learn.
+_LEFT_OUT = {"memory", "temp_folder", "checkpoint_dir", "_loss_function_"}
+_ATOMS = (
+    type(None), bool, int, float, str, type, slice, np.generic, np.dtype, np.ufunc,
+    np.random.RandomState, np.random.Generator, sparse.sparray, sparse.spmatrix,
+)  # fmt: skip
+_KIND = "__skdygen__"  # key in a dict that stands for what skops stores badly
+
+
+class StorageMixin:
+    """Gives estimators the methods `save` and `load`."""
+
+    def save(self, path, *, overwrite=False):
+        """Write this estimator, fitted or not, to one file, for `skdygen.load`.
+
+        There is no pickle in it and no code. Paths become strings, the folders of
+        caches are left out, and pretrained models are found by their name.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file, such as "model.skops"; never half-written.
+        overwrite : bool, default=False
+            Whether a file that an earlier call has written is replaced.
+
+        Raises
+        ------
+        FileExistsError
+            If there is something at `path` that is not to be replaced.
+        TypeError
+            If an attribute, which is named, cannot be stored without pickle.
+        """
+        save_estimator(self, path, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path, *, trusted=()):
+        """Read an estimator of this class; see `skdygen.load`."""
+        found = load_estimator(path, trusted=trusted)
+        if isinstance(found, cls):
+            return found
+        raise ValueError(
+            f"{path} holds a {type(found).__name__}, not a {cls.__name__}."
+        )
+
+
+def load(path, trusted=()):
+    """Read an estimator that its method `save` has written.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    trusted : sequence of str, default=()
+        Full names of classes and functions that may be imported and used besides those
+        of skdygen and most of scikit-learn, such as ``"my_package.MyVectorizer"``.
+
+    Returns
+    -------
+    estimator : object
+        As it was saved, but for the folders of caches.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or it cannot be read.
+    ValueError
+        If it is damaged, was written by something else or by a newer skdygen, or names
+        what is not trusted; before anything is made of it.
+
+    Examples
+    --------
+    >>> import skdygen
+    >>> clf = skdygen.load("model.skops")  # doctest: +SKIP
+    """
+    return load_estimator(path, trusted=trusted)
 
 
 @contextmanager
 def replacing(path):
-    path = Path(path)
-    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(fd)
+    """Yield the path of a temporary file in the same folder that becomes `path`."""
+    temporary = Path(path).with_name(f".{secrets.token_hex(8)}.part")
+    temporary.open("xb").close()
+    mode = temporary.stat().st_mode  # that of any new file
     try:
-        yield Path(name)
-        os.replace(name, path)
+        yield temporary
+        temporary.chmod(mode)  # safetensors has another
+        os.replace(temporary, path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-class StorageMixin:
-    pass
+def save_estimator(estimator, path, *, overwrite=False, metadata=None):
+    """Write an estimator, and `metadata` that JSON can hold, to one file."""
+    path = Path(path)
+    if path.exists() and not is_saved_model(path):
+        raise FileExistsError(f"{path} is no saved model; choose another path.")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
+    portable = _portable(estimator, type(estimator).__name__, {})
+    versions = {name: version(name) for name in _PACKAGES}
+    versions["skdygen"] = sys.modules[__package__].__version__
+    versions["Python"] = sys.version.split()[0]
+    header = {"format": _FORMAT, "versions": versions, "metadata": metadata or {}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        _skops().dump(portable, temporary, compression=ZIP_DEFLATED, compresslevel=1)
+        with ZipFile(temporary, "a") as file:
+            file.writestr(_HEADER, json.dumps(header))
+
+
+def load_estimator(path, *, trusted=(), with_metadata=False):
+    """Read an estimator, or it and its metadata; see `load`."""
+    header = _read_header(path)
+    if header["format"] > _FORMAT:
+        newer = header["versions"]["skdygen"]
+        raise ValueError(f"{path} is of a newer skdygen, {newer}: update to read it.")
+    known = [*_own_types(), *_TRUSTED, *trusted]
+    try:
+        unknown = sorted(set(_skops().get_untrusted_types(file=path)) - set(known))
+        if not unknown:
+            estimator = _portable(_skops().load(path, trusted=known), "it", {})
+    except Exception as error:  # of many kinds, by what the damage has hit
+        raise ValueError(
+            f"{path} is damaged, or needs other versions of packages ({error!r}); it "
+            f"was saved with {header['versions']}."
+        ) from error
+    if unknown:
+        raise ValueError(
+            f"{path} names what is not trusted by default: if you know what that does "
+            f"and who wrote the file, pass trusted={unknown}."
+        )
+    return (estimator, header["metadata"]) if with_metadata else estimator
+
+
+def is_saved_model(path):
+    """Whether a file is one that `save_estimator` has written."""
+    try:
+        return bool(_read_header(path))
+    except (OSError, ValueError):
+        return False
+
+
+def _read_header(path):
+    """Return format, versions and metadata of a file."""
+    try:
+        with open(path, "rb") as opened, ZipFile(opened) as file:
+            header = json.loads(file.read(_HEADER))
+        return {name: header[name] for name in ("format", "versions", "metadata")}
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} is damaged or no saved model: {error!r}") from error
+
+
+def _skops():
+    """Import skops when it is needed: it imports torch and all of scikit-learn."""
+    return importlib.import_module("skops.io")
+
+
+def _own_types():
+    """Return the full names of the classes that skdygen exports."""
+    exported = []
+    for name in ("", ".dynamics", ".priors", ".denoisers"):  # these import this module
+        module = importlib.import_module(__package__ + name)
+        exported += [getattr(module, name) for name in module.__all__]
+    return [f"{c.__module__}.{c.__qualname__}" for c in exported if isinstance(c, type)]
+
+
+def _portable(value, where, seen):
+    """Return a copy that skops stores as it is or, of such a copy, the original."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, _ATOMS):
+        return value
+    if id(value) not in seen:
+        seen[id(value)] = [value, None]  # kept, so that its id stays its own
+        seen[id(value)][1] = _copied(
+            value, where, lambda part, at: _portable(part, where + at, seen)
+        )
+    if seen[id(value)][1] is None:
+        raise TypeError(f"{where} refers to what it is a part of.")
+    return seen[id(value)][1]
+
+
+def _copied(value, where, convert):
+    """Copy a container or an object, with what `convert` makes of its parts."""
+    if isinstance(value, bytes):  # skops stores them once for each object that has them
+        return {_KIND: "bytes", "value": np.frombuffer(value, dtype=np.uint8)}
+    if isinstance(value, dict) and _KIND in value:
+        content = convert(value["value"], "")
+        return content.tobytes() if value[_KIND] == "bytes" else dict(content)
+    if isinstance(value, dict) and not all(type(key) is str for key in value):
+        # In skops a key that is False comes back as True, and None not at all.
+        return {_KIND: "dict", "value": convert(list(value.items()), "")}
+    if isinstance(value, dict):
+        made = copy.copy(value)
+        made.update((key, convert(v, f"[{key!r}]")) for key, v in value.items())
+        return made
+    if type(value) in (list, tuple, set):
+        return type(value)(convert(v, f"[{i}]") for i, v in enumerate(value))
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        made = value.copy()
+        for i, item in np.ndenumerate(np.asarray(value)):
+            np.asarray(made)[i] = convert(item, f"[{i}]")
+        return made
+    if isinstance(value, np.ndarray):
+        return value.view(np.ndarray) if isinstance(value, np.memmap) else value
+    if isinstance(value, FunctionType) and value is getattr(
+        sys.modules.get(value.__module__), value.__qualname__, None
+    ):
+        return value  # skops stores its name
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    is_of_torch = any(c.__module__.startswith("torch") for c in type(value).__mro__)
+    try:
+        make, args, state, *rest = value.__reduce_ex__(2)
+        is_plain = (make, args) == (copyreg.__newobj__, (type(value),)) and not any(
+            rest
+        )
+    except (TypeError, ValueError):  # cannot be pickled or has no state
+        is_plain = False
+    if is_plain and type(state) is dict and not is_of_torch:
+        made = copyreg.__newobj__(*args)
+        parts = {
+            name: None if name in _LEFT_OUT else convert(part, f".{name}")
+            for name, part in state.items()
+        }
+        getattr(made, "__setstate__", vars(made).update)(parts)
+        return made
+    if kind.startswith("sklearn."):  # compiled, and known to skops
+        return value
+    hint = "pass its name or folder" if where.endswith(".model") else "use joblib"
+    raise TypeError(f"{where} holds a {kind}, which only pickle can store; {hint}.")

@@ -1,12 +1,16 @@
-"""Texts and labels, checked and encoded once: one clear error before any training."""
+"""Texts and labels, checked and encoded once; weights, for whoever takes them."""
 
 import numbers
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from sklearn import config_context, get_config
+from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
+from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import has_fit_parameter
 
 from ._sklearn_compat import check_sample_weight
 
@@ -63,27 +67,12 @@ def make_targets(
 
 
 def check_texts(X, *, name="X"):
-    """Validate a collection of texts.
+    """Validate texts; give a list of str.
 
-    Parameters
-    ----------
-    X : sequence of str
-        A list, tuple, 1-d array, Series or one-column frame or array.
-    name : str, default="X"
-        Name of the argument, used in error messages.
-
-    Returns
-    -------
-    texts : list of str of length n_samples
-
-    Raises
-    ------
-    TypeError
-        If `X` is no ordered collection, or one of its rows is no string; the first
-        such row is named.
-    ValueError
-        If `X` is a bare string, is empty, has several columns, or has a text that is
-        no valid Unicode.
+    They may be in a list, tuple, 1-d array, Series or one-column frame or array. A
+    TypeError names the first row that is no string, or says that `X` is no ordered
+    collection; a ValueError that it is a bare string, is empty, has several columns, or
+    has a text that is no valid Unicode.
     """
     if isinstance(X, (str, bytes)):
         raise ValueError(
@@ -127,39 +116,16 @@ def check_texts(X, *, name="X"):
 def encode_labels(
     y, *, missing_label=None, classes=None, n_samples=None, min_classes=2, name="y"
 ):
-    """Turn labels into integer codes, with -1 where there is no label.
+    """Turn labels into classes, sorted, and codes; -1 where there is no label.
 
-    Parameters
-    ----------
-    y : array-like of shape (n_samples,)
-        Labels: strings, integers, booleans, or floats with integral values.
-    missing_label : object, default=None
-        The value that means "no label". None: every row must have a label. NaN: all
-        null values (None, NaN, `pandas.NA`, `pandas.NaT`) mean "no label".
-    classes : ndarray of shape (n_classes,), default=None
-        The classes, sorted; None takes those found in `y`.
-    n_samples : int, default=None
-        The length that `y` must have; None accepts any.
-    min_classes : {1, 2}, default=2
-        Number of classes that `y` must hold, at least.
-    name : str, default="y"
-        Name of the argument, used in error messages.
+    Labels are strings, integers, booleans, or floats with integral values. With
+    `missing_label` None every row must have one; NaN stands for all null values (None,
+    NaN, `pandas.NA`, `pandas.NaT`). `classes` None takes those that are found, at
+    least `min_classes`.
 
-    Returns
-    -------
-    classes : ndarray of shape (n_classes,)
-        The classes, sorted.
-    codes : ndarray of shape (n_samples,) and dtype int64
-        Position of each label in `classes`; -1 where there is no label.
-
-    Raises
-    ------
-    TypeError
-        If the labels are of several types.
-    ValueError
-        If `y` is not one-dimensional, has another length than the texts, lacks
-        labels that `missing_label` does not announce, is continuous, has fewer than
-        `min_classes` classes, or has a class that is not in `classes`.
+    A TypeError says that labels are of several types; a ValueError that `y` is not
+    one-dimensional or of length `n_samples`, lacks labels that `missing_label` does not
+    announce, is continuous, has too few classes, or one that is not in `classes`.
     """
     values = _label_column(y, name)
     if n_samples is not None and len(values) != n_samples:
@@ -304,3 +270,26 @@ def _positions(given, classes, rows, name):
             f"is not among the classes {classes.tolist()} seen before."
         )
     return codes
+
+
+def fit_weighted(estimator, X, y, weights, *, method="fit", on_request=False):
+    """Call a method that fits, with weights (None: all alike) if it takes any."""
+    fit = getattr(estimator, method)
+    if weights is None:
+        return fit(X, y)
+    # Where metadata routing is enabled, what users have requested decides instead.
+    if on_request and get_config()["enable_metadata_routing"]:
+        asks = get_routing_for_object(estimator).consumes("fit", ["sample_weight"])
+        return fit(X, y, **dict.fromkeys(asks, weights))
+    with config_context(enable_metadata_routing=False):
+        params = dict.fromkeys(_weight_parameters(estimator), weights)
+        return fit(X, y, **params)
+
+
+def _weight_parameters(estimator, prefix=""):
+    """Names under which `fit` takes weights; of a pipeline, those of its steps."""
+    if isinstance(estimator, Pipeline):
+        for name, step in estimator.steps:
+            yield from _weight_parameters(step, f"{prefix}{name}__")
+    elif has_fit_parameter(estimator, "sample_weight"):
+        yield f"{prefix}sample_weight"

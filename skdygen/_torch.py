@@ -2,12 +2,9 @@
 
 import logging
 from contextlib import ExitStack, contextmanager, nullcontext
-from types import SimpleNamespace
 
 import numpy as np
 import torch
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object, reduce
 from accelerate.utils.memory import should_reduce_batch_size
 from sklearn.utils import gen_batches
 from torch.nn.parallel import DistributedDataParallel
@@ -16,7 +13,6 @@ logger = logging.getLogger(__name__)
 
 # Units that multiply in bfloat16, by the names that torch has for them.
 _BFLOAT16_UNITS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
-_ALONE = SimpleNamespace(num_processes=1, process_index=0, is_main_process=True)
 _ROWS_AT_ONCE = 4096
 
 
@@ -96,15 +92,13 @@ def what_is_wrong_with(device):
 def find_device(name):
     """Return the device of a parameter `device`, or raise an error that says why not.
 
-    "auto" is the accelerator that torch finds; of several processes, that which
-    accelerate has given this one.
+    "auto" is the accelerator that torch finds; of several processes, that which has
+    been made the current one of this process.
     """
-    group = processes()
-    if group.num_processes > 1:
-        own = group.device
-    else:
-        own = torch.accelerator.current_accelerator(check_available=True)
+    own = torch.accelerator.current_accelerator(check_available=True)
     own = own or torch.device("cpu")
+    if n_processes() > 1 and own.type != "cpu":
+        own = torch.device(own.type, torch.accelerator.current_device_index())
     if name == "auto":
         return own
     reason = what_is_wrong_with(name)
@@ -115,9 +109,9 @@ def find_device(name):
         )
     device = torch.device(name)
     is_own = device.type == own.type and device.index in (None, own.index)
-    if group.num_processes > 1 and not is_own:
+    if n_processes() > 1 and not is_own:
         raise ValueError(
-            f"device={name!r} cannot be that of {group.num_processes} processes; use "
+            f"device={name!r} cannot be that of {n_processes()} processes; use "
             f"device='auto', which takes {own} here. To keep to the CPU, start them "
             f"with CUDA_VISIBLE_DEVICES=''."
         )
@@ -144,7 +138,10 @@ def choose_precision(precision, device):
 def autocast(precision, device):
     """Return the context in which a device computes in "bf16", or in "fp32"."""
     return torch.autocast(
-        device.type, dtype=torch.bfloat16, enabled=precision == "bf16"
+        device.type,
+        dtype=torch.bfloat16,
+        enabled=precision == "bf16",
+        cache_enabled=False,  # inside a caller's autocast it would outlive a step
     )
 
 
@@ -157,38 +154,48 @@ def fewer_rows(error, n_rows):
     return fewer
 
 
-def processes():
-    """Return accelerate's state of the processes that fit together, or of one alone.
+def n_processes():
+    """Count the processes that fit together: those of an initialised torch.distributed.
 
-    There are several only where torch.distributed has been initialised, by the user or
-    by accelerate; what a launcher has put into the environment does not count.
+    The user or accelerate has initialised it; what a launcher has put into the
+    environment does not count.
     """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return _ALONE
-    # accelerate has to be told that processes without a GPU belong together.
-    return PartialState(cpu=not torch.cuda.is_available())
+    is_group = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if is_group else 1
+
+
+def process_index():
+    """Return which of the processes that fit together this is; 0 is the main one."""
+    return torch.distributed.get_rank() if n_processes() > 1 else 0
 
 
 def same_everywhere(value):
     """Return what the main process has, which can be any object."""
-    if processes().num_processes == 1:
-        return value
-    return broadcast_object_list([value])[0]
+    values = [value]
+    if n_processes() > 1:
+        torch.distributed.broadcast_object_list(values)
+    return values[0]
 
 
 def from_all(value):
     """Return a list of what each process has, which can be any object."""
-    return gather_object([value]) if processes().num_processes > 1 else [value]
+    values = [value] * n_processes()
+    if len(values) > 1:
+        torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def mean_everywhere(value):
     """Return the mean of a tensor over the processes."""
-    return reduce(value, "mean") if processes().num_processes > 1 else value
+    if n_processes() > 1:
+        value = value.clone()
+        torch.distributed.all_reduce(value)
+    return value / n_processes()
 
 
 def distribute(module):
     """Return a module whose gradients are the mean over the processes."""
-    if processes().num_processes == 1:
+    if n_processes() == 1:
         return module
     # Poolers of language models have weights that no embedding depends on.
     return DistributedDataParallel(module, find_unused_parameters=True)
@@ -196,8 +203,7 @@ def distribute(module):
 
 def own_rows(rows):
     """Return the part of some rows that this process computes; it can be empty."""
-    group = processes()
-    return rows[group.process_index :: group.num_processes]
+    return rows[process_index() :: n_processes()]
 
 
 def own_share(rows):
@@ -206,15 +212,15 @@ def own_share(rows):
     By that weight the mean over the processes becomes the mean over all rows.
     """
     own = own_rows(rows)
-    weight = processes().num_processes * len(own) / len(rows)
+    weight = n_processes() * len(own) / len(rows)
     return (own if len(own) else rows[:1]), weight
 
 
 def merge_rows(array, rows):
     """Fill in the rows of an array that other processes have computed."""
-    if processes().num_processes == 1:
+    if n_processes() == 1:
         return
     for part in gen_batches(len(array), _ROWS_AT_ONCE):
         own = rows[(part.start <= rows) & (rows < part.stop)]
-        for others, values in gather_object([(own, np.asarray(array[own]))]):
+        for others, values in from_all((own, np.asarray(array[own]))):
             array[others] = values

@@ -121,18 +121,10 @@ class Trajectories:
         return flat.astype(dtype, copy=bool(copy))
 
     def __getitem__(self, rows):
-        """Return the trajectories of some texts.
+        """Return the trajectories of some texts: a view for a slice, else a copy.
 
-        Parameters
-        ----------
-        rows : int, slice, array of int or of bool, or a tuple that starts with one
-            The texts. Of a tuple the rest must be whole (``:`` or ``...``).
-
-        Returns
-        -------
-        trajectories : Trajectories
-            A view for slices, a copy otherwise. A large copy of memory-mapped
-            trajectories is memory-mapped too, in the same folder.
+        A large copy of memory-mapped trajectories is memory-mapped too, in the same
+        folder. Of a tuple the first entry selects, and the rest must be whole.
         """
         if isinstance(rows, tuple):
             rows, *columns = rows

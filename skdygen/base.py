@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._sklearn_compat import fit_context, get_output_config, num_samples
 from ._storage import StorageMixin
 from ._targets import check_texts, make_targets
-from ._trajectories import check_max_nbytes, check_trajectories
+from ._trajectories import Trajectories, check_max_nbytes, check_trajectories
 
 __all__ = ["BaseDenoiser", "BaseDynamics", "BasePrior"]
 
@@ -53,8 +53,97 @@ class TextInputMixin:
         return tags
 
 
-class FrameOutputMixin:
-    """Lets `set_output` make frames of flattened trajectories."""
+class BaseStage(StorageMixin, BaseEstimator, metaclass=ABCMeta):
+    """What the bases of the three stages have in common."""
+
+    _parameter_constraints = {}
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Learn from texts, or from their trajectories, and labels.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or Trajectories of as many texts
+            Texts for a dynamics stage, the output of the stage before for the others.
+        y : array-like of shape (n_samples,)
+            Labels, right or wrong.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each label counts; one of weight 0 is as if it were missing.
+
+        Returns
+        -------
+        self : object
+            The fitted stage.
+        """
+        self._fit_targets(*self._check_fit(X, y, sample_weight))
+        return self
+
+    @abstractmethod
+    def _fit_targets(self, X, targets, *, record=False):
+        """Fit to what is checked already; give trajectories if there is reason to."""
+
+    @abstractmethod
+    def _check_X(self, X):
+        """Validate what is to be learnt from."""
+
+    @abstractmethod
+    def _check_seen(self, X):
+        """Validate what is asked about after a fit."""
+
+    def _check_fit(self, X, y, sample_weight):
+        """Check and encode what a user has passed to a fit."""
+        X = self._check_X(X)
+        return X, make_targets(
+            y,
+            sample_weight,
+            missing_label=self.missing_label,
+            classes=X.classes if isinstance(X, Trajectories) else None,
+            n_samples=num_samples(X),
+        )
+
+
+class TransformsMixin(TransformerMixin):
+    """Gives stages that make trajectories their public methods."""
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit_transform(self, X, y, sample_weight=None):
+        """Learn from texts, or from their trajectories, and give their trajectories.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or Trajectories of as many texts
+            Texts for a dynamics stage, the output of the stage before for the others.
+        y : array-like of shape (n_samples,)
+            Labels, right or wrong.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each label counts; one of weight 0 is as if it were missing.
+
+        Returns
+        -------
+        trajectories : Trajectories of n_samples texts
+            Of every text, with a label or without: from a dynamics stage those that
+            were recorded while it was trained, from a prior those given, with `prior`.
+        """
+        checked = self._check_fit(X, y, sample_weight)
+        return self._give(self._fit_targets(*checked, record=True))
+
+    def transform(self, X):
+        """Give the trajectories of texts that may be new.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or Trajectories of as many texts
+            Texts for a dynamics stage, the output of the stage before for the others.
+
+        Returns
+        -------
+        trajectories : Trajectories of n_samples texts
+            From a dynamics stage those of a replay of its training, from a prior those
+            given, with `prior`.
+        """
+        check_is_fitted(self)
+        return self._give(self._transform(self._check_seen(X)))
 
     def get_feature_names_out(self, input_features=None):
         """Name the columns of the flattened embeddings.
@@ -83,14 +172,45 @@ class FrameOutputMixin:
         return trajectories if wanted == "default" else np.asarray(trajectories)
 
 
+class PredictsMixin(ClassifierMixin):
+    """Gives stages that are classifiers their public methods."""
+
+    def predict_proba(self, X):
+        """Give class probabilities.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or Trajectories of as many texts
+            Texts for a dynamics stage, the output of the stages before for a denoiser.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            From a dynamics stage those of the plain model after its last epoch, mean
+            over the branches; from a denoiser the posterior of the true label where
+            the given one is not known. Columns in the order of `classes_`.
+        """
+        check_is_fitted(self)
+        return self._predict_proba(self._check_seen(X))
+
+    def predict(self, X):
+        """Give the most probable classes.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or Trajectories of as many texts
+            As for `predict_proba`.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            The class of each text, as it stands in `y`.
+        """
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
 class BaseDynamics(
-    FrameOutputMixin,
-    TextInputMixin,
-    ClassifierMixin,
-    TransformerMixin,
-    StorageMixin,
-    BaseEstimator,
-    metaclass=ABCMeta,
+    TextInputMixin, PredictsMixin, TransformsMixin, BaseStage, metaclass=ABCMeta
 ):
     """Base of the first stage: texts to `Trajectories`, and a classifier by itself.
 
@@ -133,8 +253,6 @@ class BaseDynamics(
     (3, 3)
     """
 
-    _parameter_constraints = {}
-
     @abstractmethod
     def _fit(self, X, targets, *, record):
         """Train on texts and their `Targets`; give the dynamics.
@@ -147,130 +265,32 @@ class BaseDynamics(
     def _replay(self, X):
         """Trajectories of texts that were not trained on."""
 
-    def _n_recorded_epochs(self):
-        """Say how many epochs a fit would record; None if that is not known before."""
-        return None
-
     @abstractmethod
     def _predict_proba(self, X):
         """Class probabilities after the last epoch, (n_samples, n_classes)."""
 
+    def _n_recorded_epochs(self):
+        """Say how many epochs a fit would record; None if that is not known before."""
+        return None
+
+    def _fit_targets(self, X, targets, *, record=False):
+        with fitting(self):
+            self.classes_ = targets.classes
+            return self._fit(X, targets, record=record)
+
+    def _transform(self, X):
+        """Give the dynamics of texts that were not trained on."""
+        return self._replay(X)
+
     def _check_X(self, X):
-        """Validate what is to be learnt from."""
         return check_texts(X)
 
     def _check_seen(self, X):
-        """Validate what is asked about after a fit."""
         return self._check_X(X)
 
     def _validate_params(self):
         super()._validate_params()
         check_max_nbytes(getattr(self, "max_nbytes", None))
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
-        """Train on texts and their labels.
-
-        Parameters
-        ----------
-        X : sequence of str of length n_samples
-            Texts.
-        y : array-like of shape (n_samples,)
-            Labels, right or wrong.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How much each label counts; one of weight 0 is as if it were missing.
-
-        Returns
-        -------
-        self : object
-            The fitted stage.
-        """
-        self._fit_targets(*self._check_fit(X, y, sample_weight), record=False)
-        return self
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit_transform(self, X, y, sample_weight=None):
-        """Train on texts and their labels, and give the dynamics recorded meanwhile.
-
-        Parameters
-        ----------
-        X : sequence of str of length n_samples
-            Texts.
-        y : array-like of shape (n_samples,)
-            Labels, right or wrong.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How much each label counts; one of weight 0 is as if it were missing.
-
-        Returns
-        -------
-        trajectories : Trajectories of n_samples texts
-            Embedding and class probabilities at every recorded epoch, for every text,
-            with a label or without.
-        """
-        checked = self._check_fit(X, y, sample_weight)
-        return self._give(self._fit_targets(*checked, record=True))
-
-    def _check_fit(self, X, y, sample_weight):
-        """Check and encode what a user has passed to a fit."""
-        X = self._check_X(X)
-        return X, make_targets(
-            y, sample_weight, missing_label=self.missing_label, n_samples=num_samples(X)
-        )
-
-    def _fit_targets(self, X, targets, *, record):
-        """Fit to what is checked already, and give the dynamics if they are asked."""
-        with fitting(self):
-            self.classes_ = targets.classes
-            return self._fit(X, targets, record=record)
-
-    def transform(self, X):
-        """Replay the training for texts that may be new.
-
-        Parameters
-        ----------
-        X : sequence of str of length n_samples
-            Texts.
-
-        Returns
-        -------
-        trajectories : Trajectories of n_samples texts
-            Embedding and class probabilities by the model of every recorded epoch.
-        """
-        check_is_fitted(self)
-        return self._give(self._replay(self._check_seen(X)))
-
-    def predict_proba(self, X):
-        """Give the class probabilities of the plain model after its last epoch.
-
-        Parameters
-        ----------
-        X : sequence of str of length n_samples
-            Texts.
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n_samples, n_classes)
-            Mean over the branches; columns in the order of `classes_`.
-        """
-        check_is_fitted(self)
-        return self._predict_proba(self._check_seen(X))
-
-    def predict(self, X):
-        """Give the classes that the plain model predicts after its last epoch.
-
-        Parameters
-        ----------
-        X : sequence of str of length n_samples
-            Texts.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-            The most probable class of each text.
-        """
-        check_is_fitted(self)
-        found = self._predict_proba(self._check_seen(X))
-        return self.classes_[found.argmax(axis=1)]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -278,13 +298,35 @@ class BaseDynamics(
         return tags
 
 
-class BasePrior(
-    FrameOutputMixin,
-    TransformerMixin,
-    StorageMixin,
-    BaseEstimator,
-    metaclass=ABCMeta,
-):
+class ReadsTrajectoriesMixin:
+    """Checks the trajectories that later stages read."""
+
+    def _check_X(self, X):
+        return check_trajectories(X)
+
+    def _remember(self, trajectories):
+        """Keep what `_check_seen` compares with."""
+        self.classes_ = trajectories.classes
+        self.trajectory_shape_ = trajectories.embeddings.shape[1:]
+
+    def _check_seen(self, X):
+        trajectories = check_trajectories(X)
+        shape = trajectories.embeddings.shape[1:]
+        if shape != self.trajectory_shape_:
+            raise ValueError(
+                f"X has trajectories of (n_branches, n_epochs, n_features) = {shape}, "
+                f"but those fitted on have {self.trajectory_shape_}; use the transform "
+                f"of the dynamics stage that made them."
+            )
+        if not np.array_equal(trajectories.classes, self.classes_):
+            raise ValueError(
+                f"X has trajectories for the classes {trajectories.classes.tolist()}, "
+                f"but those fitted on are for {self.classes_.tolist()}."
+            )
+        return trajectories
+
+
+class BasePrior(ReadsTrajectoriesMixin, TransformsMixin, BaseStage, metaclass=ABCMeta):
     """Base of the second stage: `Trajectories` to `Trajectories` with a prior.
 
     Subclasses define `_fit_prior` and `_prior`, and have a parameter `missing_label`.
@@ -305,8 +347,6 @@ class BasePrior(
     >>> clf = DyGenClassifier(prior=LastEpochPrior())
     """
 
-    _parameter_constraints = {}
-
     @abstractmethod
     def _fit_prior(self, trajectories, targets):
         """Learn from `Targets`; give the texts their prior, (n_samples, n_classes)."""
@@ -315,69 +355,15 @@ class BasePrior(
     def _prior(self, trajectories):
         """Prior of texts that were not learnt from, (n_samples, n_classes)."""
 
-    def fit(self, X, y, sample_weight=None):
-        """Learn from trajectories and labels.
-
-        Parameters
-        ----------
-        X : Trajectories of n_samples texts
-            Output of a dynamics stage.
-        y : array-like of shape (n_samples,)
-            The labels that the dynamics were trained with.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How much each label counts; one of weight 0 is as if it were missing.
-
-        Returns
-        -------
-        self : object
-            The fitted stage.
-        """
-        self.fit_transform(X, y, sample_weight)
-        return self
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit_transform(self, X, y, sample_weight=None):
-        """Learn from trajectories and labels, and give these texts their prior.
-
-        Parameters
-        ----------
-        X : Trajectories of n_samples texts
-            Output of a dynamics stage.
-        y : array-like of shape (n_samples,)
-            The labels that the dynamics were trained with.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How much each label counts; one of weight 0 is as if it were missing.
-
-        Returns
-        -------
-        trajectories : Trajectories of n_samples texts
-            Those given, with `prior`.
-        """
-        checked = _check_fit(self, X, y, sample_weight)
-        return self._give(self._fit_targets(*checked))
-
-    def _fit_targets(self, trajectories, targets):
-        """Fit to what is checked already, and give the trajectories their prior."""
+    def _fit_targets(self, X, targets, *, record=False):
         with fitting(self):
-            _remember_trajectories(self, trajectories)
-            prior = self._fit_prior(trajectories, targets)
-        return trajectories.with_prior(prior)
+            self._remember(X)
+            prior = self._fit_prior(X, targets)
+        return X.with_prior(prior)
 
-    def transform(self, X):
-        """Give texts that may be new their prior.
-
-        Parameters
-        ----------
-        X : Trajectories of n_samples texts
-            Output of a dynamics stage.
-
-        Returns
-        -------
-        trajectories : Trajectories of n_samples texts
-            Those given, with `prior`.
-        """
-        trajectories = _check_seen(self, X)
-        return self._give(trajectories.with_prior(self._prior(trajectories)))
+    def _transform(self, X):
+        """Give trajectories their prior."""
+        return X.with_prior(self._prior(X))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -385,11 +371,13 @@ class BasePrior(
         return tags
 
 
-class BaseDenoiser(ClassifierMixin, StorageMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseDenoiser(ReadsTrajectoriesMixin, PredictsMixin, BaseStage, metaclass=ABCMeta):
     """Base of the third stage: `Trajectories` with a prior to the true labels.
 
     Subclasses define `_fit`, `_marginal` and `_conditional`, and have a parameter
-    `missing_label`.
+    `missing_label`. A fit sets `label_distributions_`, the posterior of each training
+    text given its label, and `marginal_distributions_`, without regard to it, both
+    (n_samples, n_classes).
 
     Examples
     --------
@@ -410,8 +398,6 @@ class BaseDenoiser(ClassifierMixin, StorageMixin, BaseEstimator, metaclass=ABCMe
     >>> clf = DyGenClassifier(denoiser=BelievePrior())
     """
 
-    _parameter_constraints = {}
-
     @abstractmethod
     def _fit(self, trajectories, targets):
         """Learn how the labels of `Targets` came from the true ones."""
@@ -424,106 +410,18 @@ class BaseDenoiser(ClassifierMixin, StorageMixin, BaseEstimator, metaclass=ABCMe
     def _conditional(self, trajectories, codes):
         """p(y | y~, x) of texts with a given label, (n_samples, n_classes)."""
 
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
-        """Learn how the given labels came from the true ones.
-
-        Parameters
-        ----------
-        X : Trajectories of n_samples texts
-            With a prior.
-        y : array-like of shape (n_samples,)
-            The labels that the dynamics were trained with.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How much each label counts; one of weight 0 is as if it were missing.
-
-        Returns
-        -------
-        self : object
-            The fitted stage, with `label_distributions_`, the posterior of each
-            training text given its label, and `marginal_distributions_`, without
-            regard to it, both (n_samples, n_classes).
-        """
-        self._fit_targets(*_check_fit(self, X, y, sample_weight))
-        return self
-
-    def _fit_targets(self, trajectories, targets):
-        """Fit to what is checked already."""
+    def _fit_targets(self, X, targets, *, record=False):
         with fitting(self):
-            _remember_trajectories(self, trajectories)
-            self._fit(trajectories, targets)
-            self.marginal_distributions_ = self._marginal(trajectories)
+            self._remember(X)
+            self._fit(X, targets)
+            self.marginal_distributions_ = self._marginal(X)
             self.label_distributions_ = self.marginal_distributions_.copy()
             for part in gen_batches(len(targets.labelled), _ROWS_AT_ONCE):
                 rows = targets.labelled[part]
                 self.label_distributions_[rows] = self._conditional(
-                    trajectories[rows], targets.codes[rows]
+                    X[rows], targets.codes[rows]
                 )
 
-    def predict_proba(self, X):
-        """Give the posterior over the true label where the given one is not known.
-
-        Parameters
-        ----------
-        X : Trajectories of n_samples texts
-            Output of the stages before.
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n_samples, n_classes)
-            Rows sum to 1; columns in the order of `classes_`.
-        """
-        return self._marginal(_check_seen(self, X))
-
-    def predict(self, X):
-        """Give the most probable true label.
-
-        Parameters
-        ----------
-        X : Trajectories of n_samples texts
-            Output of the stages before.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-            The most probable class of each text.
-        """
-        found = self._marginal(_check_seen(self, X))
-        return self.classes_[found.argmax(axis=1)]
-
-
-def _check_fit(estimator, X, y, sample_weight):
-    """Check and encode what a user has passed to the fit of a later stage."""
-    trajectories = check_trajectories(X)
-    return trajectories, make_targets(
-        y,
-        sample_weight,
-        missing_label=estimator.missing_label,
-        classes=trajectories.classes,
-        n_samples=len(trajectories),
-    )
-
-
-def _remember_trajectories(estimator, trajectories):
-    """Keep what `_check_seen` compares with."""
-    estimator.classes_ = trajectories.classes
-    estimator.trajectory_shape_ = trajectories.embeddings.shape[1:]
-
-
-def _check_seen(estimator, X):
-    """Return trajectories that are of the kind that an estimator was fitted on."""
-    check_is_fitted(estimator)
-    trajectories = check_trajectories(X)
-    shape = trajectories.embeddings.shape[1:]
-    if shape != estimator.trajectory_shape_:
-        raise ValueError(
-            f"X has trajectories of (n_branches, n_epochs, n_features) = {shape}, but "
-            f"those fitted on have {estimator.trajectory_shape_}; use the transform of "
-            f"the dynamics stage that made them."
-        )
-    if not np.array_equal(trajectories.classes, estimator.classes_):
-        raise ValueError(
-            f"X has trajectories for the classes {trajectories.classes.tolist()}, but "
-            f"those fitted on are for {estimator.classes_.tolist()}."
-        )
-    return trajectories
+    def _predict_proba(self, X):
+        """Posterior of texts whose given label is not known."""
+        return self._marginal(X)

@@ -1,14 +1,17 @@
 """Fixtures: a tiny language model made at run time, and small data.
 
-At the end of a run of all tests: has every constructor parameter had another value than
-its default in some fit?
+At the end of a run of all tests, or all that are not long: has every constructor
+parameter had another value than its default in some fit?
 """
 
-import inspect
 import os
-import pickle
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# With more threads than one, tiny models run ten times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import inspect
+import pickle
 
 import hypothesis
 import numpy as np
@@ -20,7 +23,6 @@ import skdygen
 from skdygen import Trajectories, denoisers, dynamics, priors
 from skdygen.datasets import make_label_noise
 
-# With more threads than one, tiny models run ten times slower.
 torch.set_num_threads(1)
 
 WORDS = {
@@ -42,12 +44,15 @@ def make_word_texts(n_samples, classes=("animal", "fruit"), seed=0):
     return texts, labels
 
 
-def save_tiny_model(folder, *, n_layers=2, config=None, words=(), seed=0):
+def save_tiny_model(
+    folder, *, kind="Bert", n_layers=2, words=(), pooling="mean", seed=0, **config
+):
     """Save a random sentence-transformers model with a word-level tokeniser."""
+    # Here, since most files of tests need none of them, and they take seconds.
+    import transformers
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import modules
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import AutoModel, BertConfig, PreTrainedTokenizerFast
 
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words, *FILLER]
     words += [word for group in WORDS.values() for word in group]
@@ -58,30 +63,23 @@ def save_tiny_model(folder, *, n_layers=2, config=None, words=(), seed=0):
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        model_max_length=64,
-    )
-    if config is None:
-        config = BertConfig(
-            vocab_size=len(words),
-            hidden_size=32,
-            num_hidden_layers=n_layers,
-            num_attention_heads=2,
-            intermediate_size=64,
-            max_position_embeddings=64,
-        )
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]",
+        cls_token="[CLS]", sep_token="[SEP]", model_max_length=64,
+    )  # fmt: skip
+    sizes = {
+        "vocab_size": len(words), "hidden_size": 32, "num_hidden_layers": n_layers,
+        "num_attention_heads": 2, "intermediate_size": 64,
+        "max_position_embeddings": 64, "pad_token_id": 0,
+    }  # fmt: skip
+    config = getattr(transformers, f"{kind}Config")(**(sizes | config))
     plain = folder / "transformer"
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        AutoModel.from_config(config).save_pretrained(plain)
-    fast.save_pretrained(plain)
+        transformers.AutoModel.from_config(config).save_pretrained(plain)
+    tokenizer.save_pretrained(plain)
     transformer = modules.Transformer(str(plain))
-    pooling = modules.Pooling(transformer.get_embedding_dimension(), "mean")
+    pooling = modules.Pooling(transformer.get_embedding_dimension(), pooling)
     SentenceTransformer(
         modules=[transformer, pooling, modules.Normalize()], device="cpu"
     ).save(str(folder / "model"))
@@ -130,57 +128,64 @@ hypothesis.settings.register_profile("long", max_examples=10_000)
 hypothesis.settings.load_profile("default")
 
 
-_PARAMETERS = {
-    (cls, name): parameter.default
-    for module in (skdygen, dynamics, priors, denoisers)
-    for cls in map(vars(module).get, module.__all__)
-    if inspect.isclass(cls) and issubclass(cls, BaseEstimator)
-    for name, parameter in inspect.signature(cls).parameters.items()
-}
-_exercised = set()
+_exercised = set()  # such as "DirichletVAE.n_epochs"
+_n_deselected = 0
 _validate = BaseEstimator._validate_params
+
+
+def _parameters(cls):
+    """Defaults of the parameters of an estimator, by name."""
+    parameters = inspect.signature(cls).parameters
+    return {name: parameter.default for name, parameter in parameters.items()}
 
 
 def _validate_and_note(self):
     _validate(self)
-    for cls, name in _PARAMETERS:
-        if isinstance(self, cls) and (cls, name) not in _exercised:
-            value, default = getattr(self, name), _PARAMETERS[cls, name]
-            is_default = value is default or (
-                type(value) is type(default) and value == default
-            )
-            if not is_default:
-                _exercised.add((cls, name))
+    kinds = type(self).__mro__
+    if not any(cls.__module__.startswith("skdygen") for cls in kinds):
+        return
+    for name, default in _parameters(type(self)).items():
+        value = getattr(self, name)
+        if value is not default and (type(value), value) != (type(default), default):
+            _exercised.update(f"{cls.__name__}.{name}" for cls in kinds)
 
 
 BaseEstimator._validate_params = _validate_and_note
 
 
+def pytest_deselected(items):
+    """Count what is left out, by `-m`, `-k` or `--lf`, besides what takes long."""
+    global _n_deselected
+    _n_deselected += sum(item.get_closest_marker("long") is None for item in items)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node):
     """Gather what a process of pytest-xdist has seen."""
-    seen = getattr(node, "workeroutput", {}).get("exercised", ())
-    of_name = {f"{cls.__name__}.{name}": (cls, name) for cls, name in _PARAMETERS}
-    _exercised.update(of_name[name] for name in seen)
+    global _n_deselected
+    exercised, n_deselected = getattr(node, "workeroutput", {}).get("seen", ((), 0))
+    _exercised.update(exercised)
+    _n_deselected += n_deselected
 
 
 def pytest_sessionfinish(session, exitstatus):
-    """Fail a run of all tests in which a parameter had its default everywhere."""
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["exercised"] = [
-            f"{cls.__name__}.{name}" for cls, name in _exercised
-        ]
+    """Fail a whole run in which a parameter had its default everywhere."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["seen"] = sorted(_exercised), _n_deselected
         return
-    is_whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    option = session.config.option
-    # Without the cache plugin there is no `--last-failed`.
-    chosen = option.keyword or option.markexpr or getattr(option, "lf", False)
-    if exitstatus != 0 or not is_whole or chosen:
+    is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if exitstatus != 0 or not is_whole or _n_deselected:
         return
-    never = [
-        f"{cls.__name__}({name}=)" for cls, name in _PARAMETERS.keys() - _exercised
-    ]
+    modules = (skdygen, dynamics, priors, denoisers)
+    public = [getattr(module, name) for module in modules for name in module.__all__]
+    never = {
+        f"{cls.__name__}.{name}"
+        for cls in public
+        if inspect.isclass(cls) and issubclass(cls, BaseEstimator)
+        for name in _parameters(cls)
+    } - _exercised
     if never:
-        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        reporter.write_line(f"\nNo test fits: {', '.join(sorted(never))}", red=True)
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        reporter.write_line(f"\nNo test sets: {', '.join(sorted(never))}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -6,7 +6,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skdygen._fit_weighted import fit_weighted
+from skdygen._targets import fit_weighted
 
 RNG = np.random.RandomState(0)
 X, Y, WEIGHTS = RNG.randn(40, 2), RNG.randint(2, size=40), RNG.randint(3, size=40)

@@ -6,77 +6,48 @@ from sklearn.base import clone
 
 from skdygen.denoisers import DirichletVAE
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
-from skdygen.priors import ClassifierPrior, ConsensusPrior
+from skdygen.priors import ClassifierPrior
+from tests.test_classifier import NOISY, TEXTS
 
 
 @pytest.fixture(scope="module")
-def trajectories(word_texts):
-    texts, _, noisy = word_texts
-    return IncrementalDynamics(random_state=0).fit_transform(texts, noisy)
+def fine_tuned(tiny_model):
+    """Fit once with the defaults of what is changed."""
+    dynamics = LanguageModelDynamics(
+        tiny_model, n_epochs=3, precision="fp32", trainable_layers=1, random_state=0
+    )
+    return dynamics, dynamics.fit_transform(TEXTS, NOISY).embeddings
 
 
 @pytest.mark.parametrize(
     "params",
     [
-        {"regularization": 0.0}, {"warmup": 0.6}, {"max_length": 4},
-        {"max_tokens": 32},
+        {"coregularization": 0.0}, {"coregularization_warmup": 0.6},
+        {"warmup_ratio": 0.6}, {"max_length": 4}, {"max_tokens": 32},
     ],
 )  # fmt: skip
-def test_what_changes_the_training_of_a_language_model(tiny_model, word_texts, params):
-    texts, _, noisy = word_texts
-    dynamics = LanguageModelDynamics(
-        tiny_model, n_epochs=3, precision="fp32", trainable_layers=1, random_state=0
-    )
-    plain = clone(dynamics).fit_transform(texts, noisy)
-    changed = dynamics.set_params(**params).fit_transform(texts, noisy)
-    assert not np.array_equal(changed.embeddings, plain.embeddings)
-
-
-def test_a_device_by_name(tiny_model, word_texts):
-    texts, _, noisy = word_texts
-    dynamics = LanguageModelDynamics(
-        tiny_model, n_epochs=1, precision="fp32", device="cpu", random_state=0
-    )
-    found = dynamics.fit_transform(texts, noisy)
-    expected = dynamics.set_params(device="auto").fit_transform(texts, noisy)
-    assert found.embeddings.shape == expected.embeddings.shape
+def test_what_changes_the_training_of_a_language_model(fine_tuned, params):
+    dynamics, plain = fine_tuned
+    changed = clone(dynamics).set_params(**params).fit_transform(TEXTS, NOISY)
+    assert not np.array_equal(changed.embeddings, plain)
 
 
 @pytest.mark.parametrize(
-    "params", [{"batch_size": 16}, {"regularization": 0.0}, {"warmup": 0.6}]
+    "params",
+    [{"batch_size": 16}, {"coregularization": 0.0}, {"coregularization_warmup": 0.6}],
 )
-def test_what_changes_the_training_of_the_denoiser(trajectories, word_texts, params):
-    _, _, noisy = word_texts
-    read = ClassifierPrior().fit_transform(trajectories, noisy)
+def test_what_changes_the_training_of_the_denoiser(params):
+    recorded = IncrementalDynamics(random_state=0).fit_transform(TEXTS, NOISY)
+    read = ClassifierPrior().fit_transform(recorded, NOISY)
     denoiser = DirichletVAE(n_epochs=5, random_state=0)
-    plain = clone(denoiser).fit(read, noisy).label_distributions_
-    changed = denoiser.set_params(**params).fit(read, noisy).label_distributions_
+    plain = clone(denoiser).fit(read, NOISY).label_distributions_
+    changed = denoiser.set_params(**params).fit(read, NOISY).label_distributions_
     assert not np.array_equal(changed, plain)
 
 
-def test_how_many_clean_texts_a_prior_learns_from(trajectories, word_texts):
-    _, _, noisy = word_texts
-    prior = ClassifierPrior(max_samples=20).fit(trajectories, noisy)
-    assert len(prior.clean_indices_) <= 20
-    few = ConsensusPrior(max_samples=20).fit_transform(trajectories, noisy).prior
-    many = ConsensusPrior().fit_transform(trajectories, noisy).prior
-    assert not np.array_equal(few, many)
-
-
-def test_labels_that_are_missing_from_a_prior(word_texts):
-    texts, _, noisy = word_texts
-    partly = np.where(np.arange(len(texts)) % 4 == 0, "none", noisy)
+def test_labels_that_are_missing_from_a_prior():
+    partly = np.where(np.arange(len(TEXTS)) % 4 == 0, "none", NOISY)
     dynamics = IncrementalDynamics(missing_label="none", random_state=0)
     prior = ClassifierPrior(missing_label="none")
-    prior.fit(dynamics.fit_transform(texts, partly), partly)
+    prior.fit(dynamics.fit_transform(TEXTS, partly), partly)
     assert (partly[prior.clean_indices_] != "none").all()
-
-
-def test_the_folder_of_mapped_files(word_texts, tmp_path):
-    texts, _, noisy = word_texts
-    dynamics = IncrementalDynamics(
-        max_nbytes=0, temp_folder=str(tmp_path), random_state=0
-    )
-    found = dynamics.fit_transform(texts, noisy)
-    assert len(list(tmp_path.iterdir())) == 2  # embeddings and probabilities
-    del found

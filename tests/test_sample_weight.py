@@ -1,15 +1,12 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn import config_context
 from sklearn.base import clone
-from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, Perceptron
-from sklearn.model_selection import GridSearchCV, cross_validate
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.linear_model import Perceptron
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from skdygen import DyGenClassifier
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
 from skdygen.priors import (
@@ -19,96 +16,70 @@ from skdygen.priors import (
     UniformPrior,
 )
 from tests.conftest import make_word_texts
+from tests.test_classifier import FINAL, NOISY, TEXTS, hash_of, make_fast
+
+WEIGHTS = np.random.RandomState(0).choice([0.0, 0.5, 2.0], size=len(TEXTS))
+PARTLY = np.where(WEIGHTS > 0, NOISY, "none")
 
 
 def make_tiny_dynamics(tiny_model, **params):
     settings = {
-        "n_epochs": 2,
-        "batch_size": 16,
-        "learning_rate": 5e-3,
-        "precision": "fp32",
-        "random_state": 0,
-    }
+        "n_epochs": 2, "batch_size": 16, "learning_rate": 5e-3, "precision": "fp32",
+        "trainable_layers": 0, "random_state": 0,
+    }  # fmt: skip
     return LanguageModelDynamics(tiny_model, **(settings | params))
-
-
-@pytest.fixture
-def half_weighted(word_texts):
-    """Texts and labels, weights that are 0 for some, and labels missing for these."""
-    texts, _, noisy = word_texts
-    weights = np.random.RandomState(0).choice([0.0, 0.5, 2.0], size=len(texts))
-    return texts, noisy, weights, np.where(weights > 0, noisy, "none")
-
-
-def results(clf):
-    return (
-        clf.label_distributions_,
-        clf.transduction_,
-        clf.noise_transition_matrix_,
-        clf.noise_rate_,
-        clf.label_issues().to_numpy(),
-    )
 
 
 @pytest.mark.parametrize(
     "params",
     [
-        {},
-        {"prior": TrajectoryKNNPrior()},
+        {"class_weight": "balanced"},
+        {"prior": TrajectoryKNNPrior(), "correction_threshold": 0.5},
         {"prior": UniformPrior(), "denoiser": TransitionMatrixDenoiser()},
-        {"correction_threshold": 0.5},
-        {"final_estimator": make_pipeline(TfidfVectorizer(), LogisticRegression())},
+        {"final_estimator": FINAL},
     ],
 )
-def test_a_weight_of_zero_is_no_label(half_weighted, params):
-    texts, noisy, weights, partly = half_weighted
-    clf = DyGenClassifier(IncrementalDynamics(), random_state=0).set_params(**params)
-    by_weight = clone(clf).fit(texts, noisy, sample_weight=weights)
-    without = clone(clf).set_params(missing_label="none")
-    without.fit(texts, partly, sample_weight=np.where(weights > 0, weights, 7.0))
-    for found, expected in zip(results(by_weight), results(without), strict=True):
-        assert_array_equal(found, expected)
-    assert_array_equal(by_weight.predict_proba(texts), without.predict_proba(texts))
+def test_a_weight_of_zero_is_no_label(params):
+    by_weight = make_fast(**params).fit(TEXTS, NOISY, sample_weight=WEIGHTS)
+    without = make_fast(**params, missing_label="none")
+    without.fit(TEXTS, PARTLY, sample_weight=np.where(WEIGHTS > 0, WEIGHTS, 7.0))
+    assert hash_of(by_weight) == hash_of(without)
 
 
 @pytest.mark.parametrize("trainable_layers", [0, 1])
 def test_a_weight_of_zero_is_no_label_for_a_language_model(
-    tiny_model, half_weighted, trainable_layers
+    tiny_model, trainable_layers
 ):
-    texts, noisy, weights, partly = half_weighted
     dynamics = make_tiny_dynamics(tiny_model, trainable_layers=trainable_layers)
-    by_weight = clone(dynamics).fit_transform(texts, noisy, sample_weight=weights)
+    by_weight = clone(dynamics).fit_transform(TEXTS, NOISY, sample_weight=WEIGHTS)
     dynamics.set_params(missing_label="none")
-    without = dynamics.fit_transform(texts, partly, sample_weight=weights)
+    without = dynamics.fit_transform(TEXTS, PARTLY, sample_weight=WEIGHTS)
     assert_array_equal(by_weight.embeddings, without.embeddings)
-    plain = dynamics.fit_transform(texts, partly)
+    plain = dynamics.fit_transform(TEXTS, PARTLY)
     assert not np.array_equal(plain.embeddings, without.embeddings)
 
 
 @pytest.mark.parametrize("factor", [0.1, 5])
-def test_a_training_in_steps_depends_on_proportions_only(
-    tiny_model, half_weighted, factor
-):
-    texts, noisy, weights, _ = half_weighted
-    dynamics = make_tiny_dynamics(tiny_model, trainable_layers=0)
-    stages = make_pipeline(dynamics, UniformPrior(), DirichletVAE(random_state=0))
+def test_a_training_in_steps_depends_on_proportions_only(tiny_model, factor):
+    stages = make_pipeline(
+        make_tiny_dynamics(tiny_model), UniformPrior(),
+        DirichletVAE(n_epochs=5, random_state=0),
+    )  # fmt: skip
     found = []
-    for scaled in (weights, factor * weights):
+    for scaled in (WEIGHTS, factor * WEIGHTS, np.ones(len(TEXTS))):
         given = {
             "languagemodeldynamics__sample_weight": scaled,
             "dirichletvae__sample_weight": scaled,
         }
-        found.append(clone(stages).fit(texts, noisy, **given).predict_proba(texts))
-    assert_allclose(*found, atol=1e-3)
+        found.append(clone(stages).fit(TEXTS, NOISY, **given).predict_proba(TEXTS))
+    assert_allclose(found[0], found[1], atol=1e-3)
+    assert not np.allclose(found[0], found[2], atol=1e-3)
 
 
-def test_equal_weights_change_nothing(word_texts):
-    texts, _, noisy = word_texts
-    clf = DyGenClassifier(IncrementalDynamics(), random_state=0)
-    first = clone(clf).fit(texts, noisy)
-    second = clone(clf).fit(texts, noisy, sample_weight=np.ones(len(texts)))
-    for found, expected in zip(results(second), results(first), strict=True):
-        assert_array_equal(found, expected)
+def test_equal_weights_change_nothing():
+    plain = make_fast().fit(TEXTS, NOISY)
+    weighted = make_fast().fit(TEXTS, NOISY, sample_weight=np.ones(len(TEXTS)))
+    assert hash_of(weighted) == hash_of(plain)
 
 
 def twice(texts, labels):
@@ -121,19 +92,13 @@ def twice(texts, labels):
 def test_a_weight_of_two_is_the_text_twice_for_a_language_model(tiny_model):
     """With one batch and no dropout nothing depends on the order."""
     texts, labels = make_word_texts(60)
-    repeated, labels_repeated, weights = twice(texts, labels)
-    dynamics = make_tiny_dynamics(
-        tiny_model, batch_size=100, n_epochs=4, dropout=0.0, trainable_layers=0
-    )
-    weighted = clone(dynamics).fit(texts, labels, sample_weight=weights)
-    expected = clone(dynamics).fit(repeated, labels_repeated)
-    assert_allclose(
-        weighted.predict_proba(texts), expected.predict_proba(texts), atol=1e-4
-    )
-    plain = clone(dynamics).fit(texts, labels)
-    assert not np.allclose(
-        plain.predict_proba(texts), expected.predict_proba(texts), atol=1e-4
-    )
+    *repeated, weights = twice(texts, labels)
+    dynamics = make_tiny_dynamics(tiny_model, batch_size=100, n_epochs=4, dropout=0.0)
+    weighted = dynamics.fit(texts, labels, weights).predict_proba(texts)
+    expected = dynamics.fit(*repeated).predict_proba(texts)
+    plain = dynamics.fit(texts, labels).predict_proba(texts)
+    assert_allclose(weighted, expected, atol=1e-4)
+    assert not np.allclose(plain, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -144,15 +109,14 @@ def test_a_weight_of_two_is_the_text_twice_for_a_language_model(tiny_model):
         (TransitionMatrixDenoiser(), 1e-6),
     ],
 )
-def test_a_weight_of_two_is_the_text_twice_for_other_stages(word_texts, stage, rtol):
-    texts, _, noisy = word_texts
-    repeated, noisy_repeated, weights = twice(texts, noisy)
+def test_a_weight_of_two_is_the_text_twice_for_other_stages(stage, rtol):
+    texts, noisy, weights = twice(TEXTS, NOISY)
     dynamics = IncrementalDynamics(
         vectorizer=HashingVectorizer(n_features=64), random_state=0
-    ).fit(texts, noisy)
-    trajectories = dynamics.transform(texts)
-    weighted = clone(stage).fit(trajectories, noisy, sample_weight=weights)
-    expected = clone(stage).fit(dynamics.transform(repeated), noisy_repeated)
+    ).fit(TEXTS, NOISY)
+    trajectories = dynamics.transform(TEXTS)
+    weighted = clone(stage).fit(trajectories, NOISY, sample_weight=weights)
+    expected = clone(stage).fit(dynamics.transform(texts), noisy)
     if hasattr(stage, "predict_proba"):
         found = [s.predict_proba(trajectories) for s in (weighted, expected)]
     else:
@@ -165,7 +129,7 @@ def test_a_weight_of_two_is_the_text_twice_for_other_stages(word_texts, stage, r
     [
         {"prior": ConsensusPrior()},
         {"prior": TrajectoryKNNPrior(contamination=0.0)},
-        {"prior": ConsensusPrior(), "denoiser": DirichletVAE(prior_weight=0.0)},
+        {"prior": ConsensusPrior(), "denoiser__prior_weight": 0.0},
     ],
 )
 def test_wrong_labels_of_little_weight_do_little_harm(stages):
@@ -173,29 +137,11 @@ def test_wrong_labels_of_little_weight_do_little_harm(stages):
     # Half of one class is called the other: too many to be told without weights.
     is_wrong = (labels == "animal") & (np.random.RandomState(0).rand(300) < 0.6)
     noisy = np.where(is_wrong, "fruit", labels)
-    clf = DyGenClassifier(IncrementalDynamics(), random_state=0).set_params(**stages)
+    clf = make_fast(**stages, denoiser__n_epochs=30)
     new_texts, new_labels = make_word_texts(200, seed=1)
     plain = clone(clf).fit(texts, noisy).score(new_texts, new_labels)
-    weights = np.where(is_wrong, 0.01, 1.0)
-    weighted = clone(clf).fit(texts, noisy, sample_weight=weights)
-    assert weighted.score(new_texts, new_labels) > max(0.95, plain)
-
-
-def test_the_final_estimator_has_them_too(half_weighted):
-    texts, noisy, _weights, _ = half_weighted
-    final = make_pipeline(HashingVectorizer(n_features=64), LogisticRegression())
-    clf = DyGenClassifier(IncrementalDynamics(), final_estimator=final, random_state=0)
-    few = np.where(np.arange(len(texts)) % 4 == 0, 1.0, 1e-6)
-    clf.fit(texts, noisy, sample_weight=few)
-    confidence = clf.label_distributions_[
-        np.arange(len(texts)), np.searchsorted(clf.classes_, clf.transduction_)
-    ]
-    expected = clone(final).fit(
-        texts,
-        clf.transduction_,
-        logisticregression__sample_weight=confidence * few,
-    )
-    assert_allclose(clf.predict_proba(texts), expected.predict_proba(texts), rtol=1e-3)
+    clf.fit(texts, noisy, sample_weight=np.where(is_wrong, 0.01, 1.0))
+    assert clf.score(new_texts, new_labels) > max(0.95, plain)
 
 
 @pytest.mark.parametrize(
@@ -208,54 +154,28 @@ def test_the_final_estimator_has_them_too(half_weighted):
         (np.r_[np.ones(1), np.zeros(119)], r"sample_weight is positive for .*1 class"),
     ],
 )
-def test_weights_that_are_refused(word_texts, weights, match):
-    texts, _, noisy = word_texts
-    clf = DyGenClassifier(IncrementalDynamics(), random_state=0).fit(texts, noisy)
+def test_weights_that_are_refused(weights, match):
+    clf = make_fast().fit(TEXTS, NOISY)
     expected = clf.label_distributions_
     with pytest.raises(ValueError, match=match):
-        clf.fit(texts, noisy, sample_weight=weights)
+        clf.fit(TEXTS, NOISY, sample_weight=weights)
     assert clf.label_distributions_ is expected  # nothing is lost
 
 
-def test_a_classifier_that_takes_no_weights_is_named(half_weighted):
-    texts, noisy, weights, _ = half_weighted
+def test_a_classifier_that_takes_no_weights_is_named():
 
     class Unweighted(Perceptron):
-        def partial_fit(self, X, y, classes=None):
-            return super().partial_fit(X, y, classes=classes)
-
         def fit(self, X, y):
             return super().fit(X, y)
 
     dynamics = IncrementalDynamics(Unweighted(), random_state=0)
     with pytest.raises(ValueError, match="Unweighted takes none"):
-        dynamics.fit(texts, noisy, sample_weight=weights)
+        dynamics.fit(TEXTS, NOISY, sample_weight=WEIGHTS)
 
 
-def test_searches_and_cross_validation(half_weighted):
-    texts, noisy, weights, _ = half_weighted
-    clf = DyGenClassifier(IncrementalDynamics(), random_state=0)
+def test_a_search_hands_them_on():
     grid = {"denoiser__prior_weight": [0.0, 0.5]}
-    search = GridSearchCV(clf, grid, cv=3).fit(texts, noisy, sample_weight=weights)
-    alone = clone(search.best_estimator_).fit(texts, noisy, sample_weight=weights)
-    assert_array_equal(search.predict_proba(texts), alone.predict_proba(texts))
-    with config_context(enable_metadata_routing=True):
-        asking = clone(clf).set_fit_request(sample_weight=True)
-        asking.set_score_request(sample_weight=False)
-        found = cross_validate(
-            asking, texts, noisy, cv=3, params={"sample_weight": weights}
-        )
-        plain = cross_validate(clone(clf), texts, noisy, cv=3)
-        assert np.isfinite(found["test_score"]).all()
-        assert not np.array_equal(found["test_score"], plain["test_score"])
-        final = make_pipeline(
-            TfidfVectorizer(),
-            LogisticRegression().set_fit_request(sample_weight=True),
-        )
-        clone(clf).set_params(final_estimator=final).fit(
-            texts, noisy, sample_weight=weights
-        )
-        unweighted = make_pipeline(TfidfVectorizer(), KNeighborsClassifier())
-        clone(clf).set_params(final_estimator=unweighted).fit(
-            texts, noisy, sample_weight=weights
-        )
+    search = GridSearchCV(make_fast(), grid, cv=2)
+    search.fit(TEXTS, NOISY, sample_weight=WEIGHTS)
+    alone = clone(search.best_estimator_).fit(TEXTS, NOISY, sample_weight=WEIGHTS)
+    assert_array_equal(search.predict_proba(TEXTS), alone.predict_proba(TEXTS))

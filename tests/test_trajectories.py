@@ -1,11 +1,13 @@
 import pickle
 import tempfile
+from unittest.mock import Mock
 
 import joblib
 import numpy as np
 import pytest
 from joblib import Parallel, delayed
 from numpy.testing import assert_array_equal
+from safetensors.numpy import save_file
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_predict
@@ -13,22 +15,22 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skdygen import Trajectories, _trajectories
+from skdygen._trajectories import folder_of_mapped
 from skdygen.dynamics import IncrementalDynamics
-from skdygen.utils._storage import folder_of_mapped
 
 
 def assert_same(left, right):
-    assert_array_equal(left.embeddings, right.embeddings)
-    assert_array_equal(left.probabilities, right.probabilities)
-    assert_array_equal(left.classes, right.classes)
-    assert left.embeddings.dtype == right.embeddings.dtype
-    assert (left.prior is None) == (right.prior is None)
-    if left.prior is not None:
-        assert_array_equal(left.prior, right.prior)
+    for name in ("embeddings", "probabilities", "classes", "prior", "initial"):
+        one, other = getattr(left, name), getattr(right, name)
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert_array_equal(one, other, name)
+            assert one.dtype == other.dtype
 
 
 @pytest.fixture
 def with_prior(random_trajectories):
+    random_trajectories.initial = np.random.RandomState(1).randn(40, 7)
     prior = np.random.RandomState(1).dirichlet(np.ones(4), size=40)
     return random_trajectories.with_prior(prior)
 
@@ -43,15 +45,11 @@ def mapped(with_prior, tmp_path):
 
 def test_looks_like_a_2d_array(random_trajectories):
     assert random_trajectories.shape == (40, 2 * 3 * 5)
-    assert len(random_trajectories) == 40
+    assert len(random_trajectories) == len(list(random_trajectories)) == 40
     flat = np.asarray(random_trajectories)
-    assert flat.dtype == np.float32
     assert_array_equal(flat[7], random_trajectories.embeddings[7].ravel())
-
-
-def test_half_precision_is_given_as_float32():
     halves = Trajectories(np.ones((2, 1, 1, 3), np.float16), np.ones((2, 1, 1, 2)))
-    assert np.asarray(halves).dtype == np.float32
+    assert flat.dtype == np.asarray(halves).dtype == np.float32
     assert np.asarray(halves, dtype=np.float64).dtype == np.float64
 
 
@@ -70,11 +68,10 @@ def test_half_precision_is_given_as_float32():
 @pytest.mark.parametrize("storage", ["with_prior", "mapped"])
 def test_row_indexing(storage, rows, expected, request):
     trajectories = request.getfixturevalue(storage)
-    part = trajectories[rows]
-    assert_array_equal(part.embeddings, trajectories.embeddings[expected])
-    assert_array_equal(part.probabilities, trajectories.probabilities[expected])
-    assert_array_equal(part.prior, trajectories.prior[expected])
-    assert_array_equal(part.classes, trajectories.classes)
+    for name in ("embeddings", "probabilities", "prior", "initial"):
+        found = getattr(trajectories[rows], name)
+        assert_array_equal(found, getattr(trajectories, name)[expected])
+    assert_array_equal(trajectories[rows].classes, trajectories.classes)
 
 
 def test_many_rows_of_mapped_trajectories_are_mapped(mapped, monkeypatch):
@@ -89,23 +86,19 @@ def test_many_rows_of_mapped_trajectories_are_mapped(mapped, monkeypatch):
 
 
 def test_copies_of_what_others_have_mapped(random_trajectories, tmp_path, monkeypatch):
-    (tmp_path / "mine").mkdir()
-    path = tmp_path / "mine" / "embeddings.npy"
-    np.save(path, random_trajectories.embeddings)
-    mapped = Trajectories(
-        np.load(path, mmap_mode="r"), random_trajectories.probabilities
-    )
+    for name in ("mine", "temporary"):
+        (tmp_path / name).mkdir()
+    np.save(tmp_path / "mine" / "array.npy", random_trajectories.embeddings)
+    array = np.load(tmp_path / "mine" / "array.npy", mmap_mode="r")
     monkeypatch.setattr(_trajectories, "_MOST_ROWS_IN_MEMORY", 10)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    (tmp_path / "temporary").mkdir()
-    taken = mapped[np.array([3, 1])]
+    taken = Trajectories(array, random_trajectories.probabilities)[np.array([3, 1])]
     assert_array_equal(taken.embeddings, random_trajectories.embeddings[[3, 1]])
     assert folder_of_mapped(taken.embeddings) == tmp_path / "temporary"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "temporary"]
 
 
 def test_indexing_ends(random_trajectories):
-    assert len(list(random_trajectories)) == 40
     with pytest.raises(IndexError):
         random_trajectories[40]
     with pytest.raises(IndexError, match="indexed by text only"):
@@ -122,26 +115,22 @@ def test_pickle_and_joblib(storage, request, tmp_path):
     assert_same(joblib.load(tmp_path / "part"), part)
 
 
-@pytest.mark.parametrize("classes", [["a", "b"], [3, 7], [False, True]])
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_save_and_load(tmp_path, classes, dtype):
-    rng = np.random.RandomState(0)
+@pytest.mark.parametrize(
+    ("classes", "dtype"),
+    [(["a", "b"], np.float16), ([3, 7], np.float32), ([False, True], np.float64)],
+)
+def test_save_and_load(with_prior, tmp_path, classes, dtype):
     saved = Trajectories(
-        rng.randn(9, 1, 2, 3).astype(dtype),
-        rng.rand(9, 1, 2, 2),
-        classes,
-        initial=rng.randn(9, 4).astype(dtype),
-    )
+        with_prior.embeddings.astype(dtype), with_prior.probabilities[..., :2], classes,
+        initial=with_prior.initial.astype(dtype),
+    )  # fmt: skip
     saved.save(tmp_path / "file")
     loaded = Trajectories.load(tmp_path / "file")
     assert_same(loaded, saved)
-    assert loaded.classes.dtype.kind == saved.classes.dtype.kind
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_load_refuses_other_files(tmp_path, random_trajectories):
-    from safetensors.numpy import save_file
-
     save_file({"x": np.zeros(3)}, tmp_path / "other")
     with pytest.raises(ValueError, match="does not hold Trajectories"):
         Trajectories.load(tmp_path / "other")
@@ -156,11 +145,8 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, random_trajectories, monkey
     path = tmp_path / "file"
     random_trajectories.save(path)
     before = path.read_bytes()
-
-    def full_disk(*args, **kwargs):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr("safetensors.numpy.save_file", full_disk)
+    full_disk = Mock(side_effect=OSError("No space left on device"))
+    monkeypatch.setattr(_trajectories, "save_file", full_disk)
     with pytest.raises(OSError, match="No space"):
         random_trajectories[:3].save(path)
     assert path.read_bytes() == before
@@ -204,20 +190,19 @@ def test_scikit_learn_takes_them_for_an_array(storage, request):
     ],
 )
 def test_arrays_that_do_not_fit(change, message):
-    arrays = {
-        "embeddings": np.zeros((3, 2, 2, 5)),
-        "probabilities": np.zeros((3, 2, 2, 3)),
-    }
+    fit = {"embeddings": np.ones((3, 2, 2, 5)), "probabilities": np.ones((3, 2, 2, 3))}
     with pytest.raises(ValueError, match=message):
-        Trajectories(**(arrays | change))
+        Trajectories(**(fit | change))
 
 
+@pytest.mark.long
 def test_mapped_by_another_process(word_texts, tmp_path):
     texts, _, noisy = word_texts
     dynamics = IncrementalDynamics(
         max_nbytes=0, temp_folder=str(tmp_path), random_state=0
     )
     expected = dynamics.fit_transform(texts, noisy)
+    assert len(list(tmp_path.iterdir())) == 2  # embeddings and probabilities
     calls = [delayed(clone(dynamics).fit_transform)(texts, noisy) for _ in range(4)]
     for found in Parallel(n_jobs=2)(calls):
         assert_array_equal(found.embeddings, expected.embeddings)

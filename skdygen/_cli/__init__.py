@@ -1,43 +1,194 @@
-"""The command line: tables in, tables with better labels out.
-
-Importing it is quick: torch and pandas come with the command that needs them.
-"""
+"""The command line: tables in, tables with better labels out."""
 
 import logging
-import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated
 
-from ._errors import CommandError
-from ._parser import make_parser
+import typer
+
+from .. import __version__
+
+# What is raised when data, parameters or files are at fault; the rest are bugs.
+EXPLAINED = (FloatingPointError, OSError, TypeError, ValueError)
+
+app = typer.Typer(
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
 
 
 def main(arguments=None):
-    """Run the command line.
-
-    Parameters
-    ----------
-    arguments : list of str, default=None
-        What is typed behind ``skdygen``; None takes what was.
-
-    Returns
-    -------
-    code : int
-        0 if all went well, 1 if data or files are at fault, 130 after Ctrl-C.
-
-    Raises
-    ------
-    SystemExit
-        With 2 if the arguments are wrong, with 0 after ``--help``.
-    """
-    options = make_parser().parse_args(arguments)
+    """Run the command line and return its exit code; see the help for its meaning."""
     logging.basicConfig(level=logging.WARNING)
     try:
-        options.run(options)
-    except CommandError as error:
-        if options.debug:
+        typer.main.get_command(app)(arguments, prog_name="skdygen")
+    except SystemExit as end:
+        return end.code
+
+
+def _run(name, options):
+    """Run a command; end with one line about what the user can do something about."""
+    try:
+        from . import _commands  # needs torch and pandas, for which --help cannot wait
+
+        getattr(_commands, name)(SimpleNamespace(**options))
+    except EXPLAINED as error:
+        if options["debug"]:
             raise
-        print(f"skdygen: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nskdygen: interrupted", file=sys.stderr)
-        return 130
-    return 0
+        typer.secho("skdygen: error: ", fg="red", bold=True, nl=False, err=True)
+        typer.echo(" ".join(str(error).split()), err=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt as error:
+        typer.echo("\nskdygen: interrupted", err=True)
+        raise typer.Exit(130) from error
+
+
+def _option(kind, metavar, help, **params):
+    return Annotated[kind, typer.Option(metavar=metavar, help=help, **params)]
+
+
+def _flag(name, help, **params):
+    return Annotated[bool, typer.Option(name, help=help, **params)]
+
+
+def _show_version(is_wanted):
+    """Print the version, if it is asked for."""
+    if is_wanted:
+        typer.echo(f"skdygen {__version__}")
+        raise typer.Exit
+
+
+Table = Annotated[Path, typer.Argument(metavar="TABLE", help="The table to read.")]
+Model = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="What `clean --model-out` has written.")
+]
+Text = _option(
+    str | None, "COLUMN",
+    "Column of the texts. Without it: the one that the model was fitted on, or that is "
+    "named text, body, message, content, title, sentence or document, or that has the "
+    "longest texts.",
+)  # fmt: skip
+Label = _option(
+    str | None, "COLUMN",
+    "Column of the labels. Without it: the one that the model was fitted on, or the "
+    "only one named label, labels, class, category, target, tag or y.",
+)  # fmt: skip
+MissingLabel = _option(
+    str | None, "VALUE", "Label that means 'no label', as an empty cell does: say, -1."
+)
+Out = _option(
+    Path | None, "FILE",
+    "The table to write. Without it: beside TABLE, with .cleaned or .predicted.",
+)  # fmt: skip
+ReportOut = _option(Path, "FILE", "The report, one HTML file.")
+Report = _option(Path | None, "FILE", "Write a report, too, one HTML file.")
+ModelOut = _option(Path | None, "FILE", "Save the model, say, as model.skops.")
+LanguageModel = _option(
+    str | None, "NAME",
+    "Language model: a folder or a name on the hub. Without it: all-MiniLM-L6-v2.",
+)  # fmt: skip
+Fast = _flag(
+    "--fast",
+    "Leave the language model frozen and train a small network on its embeddings: "
+    "seconds instead of minutes, and often less accurate.",
+)
+Epochs = _option(int | None, "N", "Passes over the texts. Without it: 5.", min=1)
+Seed = _option(int, "N", "Random seed: the same seed, the same result.", min=0)
+Device = _option(str, "NAME", "Say, cpu or cuda:1; auto takes a GPU if there is one.")
+Noise = _option(float, "SHARE", "Share of wrong labels.", min=0, max=1)
+DryRun = _flag("--dry-run", "Check everything, say what would be done, do nothing.")
+Force = _flag("--force", "Replace files that exist.")
+Quiet = _flag("--quiet", "No progress bars and no summary.")
+Debug = _flag("--debug", "Show the traceback of every error.")
+Version = _flag("--version", "Show the version.", callback=_show_version, is_eager=True)
+
+
+@app.callback()
+def _skdygen(version: Version = False):
+    """Find and correct wrong labels of texts, and classify new texts.
+
+    A language model is fine-tuned on the labels as they are; how the texts move while
+    it learns tells which labels are wrong. No clean labels and no error rate are
+    needed.
+
+    Tables are CSV, TSV, JSON lines (.jsonl, .ndjson), each also with .gz, parquet and
+    Excel (.xlsx, the first sheet); the name says which. Text files are UTF-8; a CSV
+    file may have semicolons instead of commas.
+
+    Examples:
+
+        skdygen demo
+        skdygen clean tickets.csv --dry-run
+        skdygen clean tickets.csv --text body --label tag --report report.html
+        skdygen clean tickets.csv --model-out model.skops
+        skdygen predict model.skops new.csv
+        skdygen report model.skops tickets.csv --out report.html
+
+    Exit codes: 0 all went well; 1 something is wrong with the data or the files, and a
+    line on stderr says what; 2 wrong arguments; 130 interrupted by Ctrl-C.
+    """
+
+
+@app.command()
+def clean(
+    table: Table, text: Text = None, label: Label = None,
+    missing_label: MissingLabel = None, out: Out = None, report: Report = None,
+    model_out: ModelOut = None, model: LanguageModel = None, fast: Fast = False,
+    epochs: Epochs = None, seed: Seed = 0, device: Device = "auto",
+    dry_run: DryRun = False, force: Force = False, quiet: Quiet = False,
+    debug: Debug = False,
+):  # fmt: skip
+    """Find and correct the wrong labels of a table.
+
+    The table is written with four more columns:
+
+    - `label_suggested`: the most probable class of the text, also where it has no label
+    - `label_quality`: the probability that the given label is right
+    - `is_issue`: whether the given label is not the most probable class
+    - `label_corrected`: the label, replaced only where there is reason to be sure
+
+    Every other column stays as it is. Rows without a label get a suggestion; an empty
+    text counts as a text. All files are checked before the training begins.
+    """
+    _run("clean", locals())
+
+
+@app.command()
+def predict(
+    model: Model, table: Table, text: Text = None, out: Out = None,
+    device: Device = "auto", force: Force = False, quiet: Quiet = False,
+    debug: Debug = False,
+):  # fmt: skip
+    """Classify the texts of a table with a saved model.
+
+    The table is written with two more columns:
+
+    - `label_predicted`: the most probable class
+    - `confidence`: its probability
+    """
+    _run("predict", locals())
+
+
+@app.command()
+def report(
+    model: Model, table: Table, out: ReportOut, text: Text = None, label: Label = None,
+    force: Force = False, quiet: Quiet = False, debug: Debug = False,
+):  # fmt: skip
+    """Write a report on the labels of a table that was cleaned before.
+
+    It is the one that `skdygen clean --report` writes. The table has to be the one that
+    the model was fitted on.
+    """
+    _run("report", locals())
+
+
+@app.command()
+def demo(
+    seed: Seed = 0, noise: Noise = 0.3, report: Report = None, force: Force = False,
+    debug: Debug = False,
+):  # fmt: skip
+    """Try it on 500 made messages, and list the most suspicious labels."""
+    _run("demo", locals())

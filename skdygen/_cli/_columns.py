@@ -1,198 +1,91 @@
-"""Which columns hold texts and labels, and what is in them."""
+"""Which columns of a table hold texts and labels, and what is in them."""
 
-from ._errors import CommandError
+import re
+
+import pandas as pd
 
 _TEXT_NAMES = ("text", "body", "message", "content", "title", "sentence", "document")
 _LABEL_NAMES = ("label", "labels", "class", "category", "target", "tag", "y")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def choose_label(table, wanted, path, *, fitted=None, required=True):
-    """Choose the column of the labels.
-
-    Parameters
-    ----------
-    table : DataFrame
-        The table.
-    wanted : str or None
-        Its name; None takes the only column that has one of the usual names.
-    path : Path
-        Of the table, for error messages.
-    fitted : str, default=None
-        The column that a model was fitted on, taken first if it is there.
-    required : bool, default=True
-        Whether it is an error that it cannot be told.
-
-    Returns
-    -------
-    name : str or None
-        None if it cannot be told.
-    """
-    if wanted is not None:
-        return _check_column(table, wanted, "--label", path)
-    if fitted in table.columns:
-        return _check_column(table, fitted, "--label", path)
-    if fitted is not None and not required:
-        return None
+def choose_label(table, path, wanted, fitted=None, *, required=True):
+    """Choose the column that is wanted, of the model, or the only one so named."""
+    if wanted is not None or fitted in table.columns:
+        return _check(table, path, "--label", fitted if wanted is None else wanted)
     found = [name for name in table.columns if str(name).lower() in _LABEL_NAMES]
-    if len(found) == 1:
+    if len(found) == 1 and fitted is None:
         return found[0]
     if not required:
         return None
-    several = f"Several columns of {path} may hold labels, {_show(found)}"
-    none = f"No column of {path} is named {', '.join(_LABEL_NAMES)}"
-    raise CommandError(
-        f"{several if found else none}; name one with --label. It has the columns "
-        f"{_show(table.columns)}."
+    several = f"several columns may hold labels, {found}"
+    none = f"no column is named {', '.join(_LABEL_NAMES)}"
+    raise ValueError(
+        f"{path}: {several if found else none}; name one with --label. It has the "
+        f"columns {table.columns.tolist()}."
     )
 
 
-def choose_text(table, wanted, label, path, *, fitted=None):
-    """Choose the column of the texts.
-
-    Parameters
-    ----------
-    table : DataFrame
-        The table.
-    wanted : str or None
-        Its name; None takes one that has a usual name, or the longest texts.
-    label : str or None
-        The column of the labels, which is another one.
-    path : Path
-        Of the table, for error messages.
-    fitted : str, default=None
-        The column that a model was fitted on, taken unless another is wanted.
-
-    Returns
-    -------
-    name : str
-    """
+def choose_text(table, path, wanted, label, fitted=None):
+    """Choose the column that is wanted, of the model, so named, or of long texts."""
+    if wanted is not None and wanted == label:
+        raise ValueError(f"--text and --label are both {wanted!r}; name two columns.")
     if wanted is None and fitted is not None:
-        if fitted not in table.columns:
-            raise CommandError(
-                f"{path} has no column {fitted!r}, on which the model was fitted; name "
-                f"the one that holds the texts with --text. It has the columns "
-                f"{_show(table.columns)}."
-            )
-        return _check_column(table, fitted, "--text", path)
-    if wanted is not None:
-        if wanted == label:
-            raise CommandError(
-                f"--text and --label are both {wanted!r}; name two columns."
-            )
-        return _check_column(table, wanted, "--text", path)
-    for usual in _TEXT_NAMES:
-        for name in table.columns:
-            if str(name).lower() == usual and name != label:
-                return _check_column(table, name, "--text", path)
-    lengths = {
-        name: _mean_length(table[name].tolist())
-        for name in table.columns
-        if name != label and (table.columns == name).sum() == 1
-    }
+        return _check(table, path, "--text defaults to the model's column, but", fitted)
+    others = [name for name in table.columns if name != label]
+    named = [n for usual in _TEXT_NAMES for n in others if str(n).lower() == usual]
+    if wanted is not None or named:
+        return _check(table, path, "--text", named[0] if wanted is None else wanted)
+    lengths = {n: _mean_length(table[n]) for n in others if others.count(n) == 1}
     longest = max(lengths, key=lengths.get, default=None)
-    if longest is None or not lengths[longest]:
-        raise CommandError(
-            f"No column of {path} seems to hold texts; name one with --text. It has "
-            f"the columns {_show(table.columns)}."
+    if not lengths.get(longest):
+        raise ValueError(
+            f"{path}: no column seems to hold texts; name one with --text. It has the "
+            f"columns {table.columns.tolist()}."
         )
     return longest
 
 
-def check_new_columns(table, names, path):
-    """Raise an error if a table has a column that is to be added."""
-    for name in names:
-        if name in table.columns:
-            raise CommandError(
-                f"{path} already has a column {name!r}, which is to be written; "
-                f"rename or drop it."
-            )
-
-
 def read_texts(table, column):
-    """Give the texts of a table, with an empty string where there is none.
-
-    Parameters
-    ----------
-    table : DataFrame of n_rows rows
-        The table.
-    column : str
-        Name of the column.
-
-    Returns
-    -------
-    texts : list of str of length n_rows
-    """
+    """Give the texts of a column, with an empty string where there is none."""
     texts = ["" if _is_null(cell) else cell for cell in table[column].tolist()]
     for row, text in enumerate(texts, start=1):
-        if not isinstance(text, str):
-            raise CommandError(
-                f"Column {column!r} must hold texts, but row {row} is {text!r} "
-                f"({type(text).__name__}); name another column with --text."
+        if not isinstance(text, str) or _LONE_SURROGATE.search(text):
+            kind = "no valid Unicode" if isinstance(text, str) else "no text"
+            raise ValueError(
+                f"Column {column!r} holds {kind} in row {row}, {text!r:.40}; repair "
+                f"it, or name another column with --text."
             )
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise CommandError(
-                f"Column {column!r} has a text that is no valid Unicode in row {row}: "
-                f"{error.reason}; repair it."
-            ) from error
     return texts
 
 
 def read_labels(table, column, missing_label=None):
-    """Give the labels of a table, with None where there is none.
-
-    Parameters
-    ----------
-    table : DataFrame of n_rows rows
-        The table.
-    column : str
-        Name of the column.
-    missing_label : str, default=None
-        As what a label is written that means "none", besides an empty cell.
-
-    Returns
-    -------
-    labels : list of length n_rows
-    """
+    """Give the labels of a column, with None for an empty cell and `missing_label`."""
     return [
         None if _is_null(cell) or str(cell) in ("", missing_label) else cell
         for cell in table[column].tolist()
     ]
 
 
-def _check_column(table, name, option, path):
-    times = (table.columns == name).sum()
-    if times == 1:
-        return name
-    found = f"stands {times} times in" if times else "is no column of"
-    raise CommandError(
-        f"{option} {name!r} {found} {path}; it has {_show(table.columns)}."
-    )
-
-
-def _show(names):
-    return ", ".join(map(repr, names))
+def _check(table, path, option, name):
+    """Return the name of a column, if it stands once in a table."""
+    columns = table.columns.tolist()
+    times = columns.count(name)
+    if times != 1:
+        found = f"stands {times} times in" if times else "is no column of"
+        raise ValueError(f"{option} {name!r} {found} {path}; it has {columns}.")
+    return name
 
 
 def _is_null(cell):
-    import pandas as pd
-
+    """Whether a cell holds nothing."""
     return cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
 
 
-def _mean_length(cells):
-    """Mean length of the strings of a column; 0 if it holds anything else."""
-    strings = [cell for cell in cells if isinstance(cell, str)]
-    n_others = sum(not _is_null(cell) for cell in cells) - len(strings)
-    if n_others or all(map(_is_number, strings)):
+def _mean_length(column):
+    """Mean length of the texts of a column; 0 if it holds numbers or other things."""
+    cells = [cell for cell in column.tolist() if not _is_null(cell) and cell != ""]
+    are_texts = all(isinstance(cell, str) for cell in cells)
+    if not are_texts or pd.to_numeric(pd.Series(cells), errors="coerce").notna().all():
         return 0
-    return sum(map(len, strings)) / len(cells)
-
-
-def _is_number(string):
-    try:
-        float(string)
-    except ValueError:
-        return string == ""
-    return True
+    return sum(map(len, cells)) / len(column)

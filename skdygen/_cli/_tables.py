@@ -1,7 +1,7 @@
 """Tables in files; the name of a file says which kind it is.
 
 Cells stay what they are in the file: strings in CSV and TSV, so that 007 stays 007 and
-an empty cell stays empty; the types of JSON and parquet. CSV may be separated by
+an empty cell stays empty; the types of JSON, parquet and Excel. CSV may be separated by
 semicolons, as spreadsheets write it where the comma is the decimal sign; so is then the
 CSV that is made of it.
 """
@@ -10,227 +10,179 @@ import csv
 import gzip
 import io
 import json
-import zlib
+import re
+import warnings
 from importlib.util import find_spec
 
-from ..utils._files import written_beside
-from ._errors import CommandError, explained
+import pandas as pd
+
+from .._storage import replacing
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_JSON_LINES = (".jsonl", ".ndjson")
-_KINDS = (*_SEPARATORS, *_JSON_LINES)
-SUFFIXES = (*_KINDS, *(f"{kind}.gz" for kind in _KINDS), ".parquet")
+_TEXT_KINDS = (*_SEPARATORS, ".jsonl", ".ndjson")
+_PACKAGES = {".parquet": "pyarrow", ".xlsx": "openpyxl"}
+SUFFIXES = (*_TEXT_KINDS, *(f"{kind}.gz" for kind in _TEXT_KINDS), *_PACKAGES)
 
 
 def split_suffix(path):
-    """Split the name of a table into stem and suffix, such as ".csv.gz".
-
-    Parameters
-    ----------
-    path : Path
-        The file, which need not exist.
-
-    Returns
-    -------
-    stem, suffix : str
-        The suffix is as it is written in the name.
-
-    Raises
-    ------
-    CommandError
-        If it is none that can be read or written.
-    """
-    for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
-            break
-    else:
-        raise CommandError(
+    """Split the name of a table into stem and suffix, such as ".csv.gz"."""
+    lower = path.name.lower()
+    found = [s for s in SUFFIXES if lower.endswith(s) and len(lower) > len(s)]
+    if not found:
+        raise ValueError(
             f"{path} is no table by its name; use one that ends in "
             f"{', '.join(SUFFIXES)}."
         )
-    if suffix == ".parquet" and find_spec("pyarrow") is None:
-        raise CommandError(
-            f"{path}: parquet needs pyarrow, which is not installed: "
-            f"pip install pyarrow."
+    package = _PACKAGES.get(found[0])
+    if package is not None and find_spec(package) is None:
+        raise ValueError(
+            f"{path}: {found[0]} needs {package}, which is not installed: "
+            f"pip install {package}."
         )
-    return path.name[: -len(suffix)], path.name[-len(suffix) :]
+    return path.name[: -len(found[0])], path.name[-len(found[0]) :]
 
 
 def read_table(path):
-    """Read a table.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    table : DataFrame of n_rows rows
-        Rows numbered from 0, unless a parquet file has an index of its own.
-
-    Raises
-    ------
-    CommandError
-        If there is no such file, it is not what its name says, or it has no rows.
-    """
+    """Read a table that has rows; what is wrong with the file is a ValueError."""
     suffix = split_suffix(path)[1].lower()
     if not path.is_file():
-        raise CommandError(f"{path} is no file.")
+        raise FileNotFoundError(f"{path} is no file.")
     try:
         table = _read(path, suffix)
     except UnicodeDecodeError as error:
-        line = _first_line_not_in_utf8(path)
-        raise CommandError(
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(
             f"{path} is not encoded in UTF-8: line {line} has the byte "
             f"0x{error.object[error.start]:02x}; save it as UTF-8."
         ) from error
-    except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise CommandError(f"{path} cannot be read: {error}") from error
+    except Exception as error:  # zip, gzip and Arrow have errors of their own
+        raise ValueError(f"{path} cannot be read: {error}") from error
     if not len(table):
-        raise CommandError(f"{path} has no rows.")
+        raise ValueError(f"{path} has no rows.")
     return table
 
 
-def check_writable(table, path):
-    """Raise an error if a kind of file cannot hold a table that was read from another.
-
-    Parameters
-    ----------
-    table : DataFrame
-        The table.
-    path : Path
-        The file; it is not written.
-    """
-    suffix = split_suffix(path)[1].lower()
-    if suffix.startswith(tuple(_SEPARATORS)):
-        return
-    repeated = table.columns[table.columns.duplicated()]
-    if len(repeated):
-        raise CommandError(
-            f"{path} cannot hold two columns {repeated[0]!r}; rename one."
+def check_writable(table, path, new_columns):
+    """Raise an error if a file cannot hold a table of another kind, or new columns."""
+    for name in table.columns.intersection(new_columns):
+        raise ValueError(
+            f"The table already has a column {name!r}, which is to be written; rename "
+            f"or drop it."
         )
-    if suffix == ".parquet":
-        with explained(f"{path} cannot hold the table"):
-            table.to_parquet(io.BytesIO())
+    try:
+        _encode(table, split_suffix(path)[1].lower())
+    except Exception as error:  # as above
+        raise ValueError(f"{path} cannot hold the table: {error}") from error
 
 
 def write_table(table, path):
-    """Write a table beside and rename it.
-
-    Parameters
-    ----------
-    table : DataFrame
-        The table.
-    path : Path
-        The file.
-    """
-    suffix = split_suffix(path)[1].lower()
-    with written_beside(path) as beside:
-        if suffix == ".parquet":
-            table.to_parquet(beside)
-            return
-        # A lone surrogate, which UTF-8 cannot hold, becomes its escape in JSON.
-        with _open(beside, "wt", suffix, errors="backslashreplace") as file:
-            if suffix.startswith(_JSON_LINES):
-                _write_json_lines(table, file)
-            else:
-                _write_csv(table, file, suffix)
+    """Write a table to a temporary file and rename it."""
+    content = _encode(table, split_suffix(path)[1].lower())
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _read(path, suffix):
-    import pandas as pd
-
+    """Read a DataFrame."""
     if suffix == ".parquet":
         # Other types would turn whole numbers with gaps into floats.
         return pd.read_parquet(path, dtype_backend="pyarrow")
-    with _open(path, "rt", suffix) as file:
-        if suffix.startswith(_JSON_LINES):
-            return _read_json_lines(file)
-        return _read_csv(file, suffix)
+    if suffix == ".xlsx":
+        table = pd.read_excel(path, header=None, dtype=object, na_filter=False)
+        return _name_columns(table).replace({"": None})
+    content = path.read_bytes()
+    if suffix.endswith(".gz"):
+        content = gzip.decompress(content)
+    text = content.decode("utf-8-sig")
+    separator = _SEPARATORS.get(suffix.removesuffix(".gz"))
+    return _read_json_lines(text) if separator is None else _read_csv(text, separator)
 
 
-def _open(path, mode, suffix, **params):
-    opener = gzip.open if suffix.endswith(".gz") else open
-    encoding = "utf-8-sig" if mode == "rt" else "utf-8"
-    return opener(path, mode, encoding=encoding, newline="", **params)
+def _encode(table, suffix):
+    """Return the bytes of the file."""
+    kind = suffix.removesuffix(".gz")
+    if kind in _PACKAGES:
+        file = io.BytesIO()
+        write = _write_excel if kind == ".xlsx" else pd.DataFrame.to_parquet
+        write(table, file)
+        return file.getvalue()
+    separator = _SEPARATORS.get(kind)
+    text = _to_json_lines(table) if separator is None else _to_csv(table, separator)
+    # A lone surrogate, which UTF-8 cannot hold, becomes its escape in JSON.
+    content = text.encode(errors="backslashreplace")
+    return gzip.compress(content) if suffix.endswith(".gz") else content
 
 
-def _read_csv(file, suffix):
-    import pandas as pd
+def _name_columns(table):
+    """Make the first row the names: pandas would change those that stand twice."""
+    names = table.head(1).astype(str).to_numpy().ravel().tolist()
+    return table.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
 
-    separator = _SEPARATORS[suffix.removesuffix(".gz")]
+
+def _read_csv(text, separator):
+    if not text.strip():
+        return pd.DataFrame()
+    file = io.StringIO(text, newline="")
     header = file.readline()
     file.seek(0)
     if ";" in header and separator not in header:
         separator = ";"
-    try:
-        # As data, the names of columns are left alone, also twice the same.
-        # A blank line is a row only where it can be an empty cell.
-        table = pd.read_csv(
-            file, sep=separator, header=None, dtype=str, keep_default_na=False,
-            skip_blank_lines=separator in header,
-        )  # fmt: skip
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame()
-    names = table.iloc[0].tolist()
-    table = table.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
+    # A blank line is a row only where it can be an empty cell.
+    table = pd.read_csv(
+        file, sep=separator, header=None, dtype=str, keep_default_na=False,
+        skip_blank_lines=separator in header,
+    )  # fmt: skip
+    table = _name_columns(table)
     table.attrs["separator"] = separator
     return table
 
 
-def _write_csv(table, file, suffix):
-    # Python before 3.13 does not quote a cell because of a lone carriage return.
-    cells = table.to_numpy(dtype=object).flat
-    has_lone_return = any(
-        isinstance(cell, str) and "\r" in cell and "\n" not in cell for cell in cells
-    )
-    separator = _SEPARATORS[suffix.removesuffix(".gz")]
+def _to_csv(table, separator):
     if separator == "," and table.attrs.get("separator") == ";":
         separator = ";"
-    table.to_csv(
-        file,
-        sep=separator,
-        index=False,
-        lineterminator="\n",
-        quoting=csv.QUOTE_ALL if has_lone_return else csv.QUOTE_MINIMAL,
-    )
+    params = {"sep": separator, "index": False, "lineterminator": "\n"}
+    text = table.to_csv(**params)
+    # Python before 3.13 does not quote a cell because of a lone carriage return.
+    has_lone_return = re.search("\r(?!\n)", text)
+    return table.to_csv(**params, quoting=csv.QUOTE_ALL) if has_lone_return else text
 
 
-def _read_json_lines(file):
-    import pandas as pd
-
+def _read_json_lines(text):
+    """Read an object per line, by Python: pandas would change dates and numbers."""
     rows = []
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        with explained(f"{file.name} cannot be read: line {number}"):
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError("it is no JSON object.")
-        rows.append(row)
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from error
+        if not isinstance(rows[-1], dict):
+            raise ValueError(f"line {number}: it is no JSON object.")
     return pd.DataFrame(rows, dtype=object)  # NaN where a row lacks a key
 
 
-def _write_json_lines(table, file):
-    import pandas as pd
-
-    names = table.columns.tolist()
-    columns = [table.iloc[:, i].tolist() for i in range(len(names))]
-    for cells in zip(*columns, strict=True):
+def _to_json_lines(table):
+    """Write an object per row, without the keys whose cells are NaN."""
+    for name in table.columns[table.columns.duplicated()]:
+        raise ValueError(f"it has two columns {name!r}; rename one.")
+    lines = []
+    for row in table.to_dict("records"):
         row = {
             name: None if cell is pd.NA else cell
-            for name, cell in zip(names, cells, strict=True)
+            for name, cell in row.items()
             if not (isinstance(cell, float) and cell != cell)
         }
-        file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+        lines.append(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+    return "".join(lines)
 
 
-def _first_line_not_in_utf8(path):
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    with opener(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
+def _write_excel(table, file):
+    """Write a sheet, in which what looks like a formula or an error stays a text."""
+    with warnings.catch_warnings(), pd.ExcelWriter(file, engine="openpyxl") as writer:
+        warnings.simplefilter("error")  # of cells that are too long
+        table.to_excel(writer, index=False)
+        for row in writer.book.active.iter_rows():
+            for cell in row:
+                if cell.data_type in "fe":
+                    cell.data_type = "s"  # "=> see below"

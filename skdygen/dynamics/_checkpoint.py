@@ -2,9 +2,8 @@
 
 import hashlib
 import logging
-import pickle
+import tempfile
 import warnings
-import zipfile
 from pathlib import Path
 
 import joblib
@@ -20,31 +19,26 @@ _WITHOUT_INFLUENCE = {
     "checkpoint_dir", "device", "max_nbytes", "missing_label", "model", "precision",
     "random_state", "store_weights", "temp_folder", "verbose",
 }  # fmt: skip
-# What reading an altered file can raise.
-_DAMAGE = (
-    OSError, RuntimeError, ValueError, KeyError, EOFError, TypeError,
-    pickle.UnpicklingError, zipfile.BadZipFile,
-)  # fmt: skip
+_DIGEST = 32  # bytes of a checksum, in front of what it is of
 
 
 class Checkpoint:
     """A file that belongs to one fit, written as a temporary file and renamed.
 
     At any moment it holds one whole epoch, if there ever was. Of several processes that
-    fit together the main one writes and reads. With None as the folder nothing is kept.
+    fit together the main one writes and reads.
     """
 
     def __init__(self, folder, key):
-        self.is_kept, self.path = folder is not None, None
-        if not (self.is_kept and _torch.processes().is_main_process):
+        self.path = None
+        if _torch.process_index():
             return
         folder = Path(folder).expanduser()
         self.path = folder / f"fit-{key}.pt"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with replacing(folder / f"{self.path.name}.trial"):
+            with tempfile.TemporaryFile(dir=folder):
                 pass
-            (folder / f"{self.path.name}.trial").unlink(missing_ok=True)
         except OSError as error:
             raise OSError(
                 f"checkpoint_dir: nothing can be written to {folder} ({error}); use "
@@ -56,12 +50,13 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return None
         try:
-            with zipfile.ZipFile(self.path) as file:  # torch does not ask its checksums
-                damaged = file.testzip()
-            if damaged is not None:
-                raise ValueError(f"{damaged} is not what was written")
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except _DAMAGE as error:
+            with open(self.path, "rb") as file:
+                digest = file.read(_DIGEST)
+                if _hash_rest(file) != digest:
+                    raise ValueError("it is not what was written")
+                file.seek(_DIGEST)
+                state = torch.load(file, map_location="cpu", weights_only=True)
+        except (OSError, ValueError) as error:
             warnings.warn(
                 f"the checkpoint {self.path} cannot be used ({error}); the fit starts "
                 f"from the beginning.",
@@ -80,8 +75,13 @@ class Checkpoint:
         if self.path is None:
             return
         try:
-            with replacing(self.path) as temporary:
-                torch.save(state, temporary)
+            with replacing(self.path) as temporary, open(temporary, "w+b") as file:
+                file.write(bytes(_DIGEST))
+                torch.save(state, file)
+                file.seek(_DIGEST)
+                digest = _hash_rest(file)
+                file.seek(0)
+                file.write(digest)
         except (OSError, RuntimeError) as error:  # torch's writer raises the latter
             warnings.warn(
                 f"epoch {state['epoch'] + 1} could not be kept in {self.path}, the fit "
@@ -90,9 +90,18 @@ class Checkpoint:
             )
 
     def remove(self):
-        """Remove the file: the fit is over."""
+        """Remove the file, and any that a kill has left half-written: it is over."""
         if self.path is not None:
-            self.path.unlink(missing_ok=True)
+            for path in self.path.parent.glob(f"*{self.path.name}*"):
+                path.unlink(missing_ok=True)
+
+
+def _hash_rest(file):
+    """Hash an open file from where it is read."""
+    found = hashlib.sha256()
+    while block := file.read(2**20):
+        found.update(block)
+    return found.digest()
 
 
 def hash_fit(stage, model, *facts):
@@ -102,8 +111,8 @@ def hash_fit(stage, model, *facts):
         for name, value in stage.get_params(deep=False).items()
         if name not in _WITHOUT_INFLUENCE
     }
-    n_processes = _torch.processes().num_processes
-    return joblib.hash((__version__, params, _hash_model(model), n_processes, *facts))
+    versions = (__version__, torch.__version__, _torch.n_processes())
+    return joblib.hash((versions, params, stage.precision_, _hash_model(model), *facts))
 
 
 def _hash_model(model):
@@ -112,13 +121,13 @@ def _hash_model(model):
     for name, tensor in model.state_dict().items():
         found.update(name.encode())
         found.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    settings = [model.prompts, model.default_prompt_name, model.max_seq_length]
+    settings.append(model[0].model.config.to_json_string())
     for module in model:
-        found.update(type(module).__name__.encode())
-        if hasattr(module, "get_config_dict"):
-            found.update(repr(module.get_config_dict()).encode())
+        config = getattr(module, "get_config_dict", dict)()
+        settings.append((type(module).__name__, config))
     tokenizer = model.tokenizer
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    rules = tokenizer.get_vocab() if backend is None else backend.to_str()
-    settings = (rules, model.prompts, model.default_prompt_name, model.max_seq_length)
+    settings.append(tokenizer.get_vocab() if backend is None else backend.to_str())
     found.update(repr(settings).encode())
     return found.hexdigest()

@@ -7,8 +7,6 @@ is being fitted, `stage` here.
 
 import logging
 import time
-from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
@@ -37,38 +35,31 @@ _OF_A_REPLAY = (
 )  # fmt: skip
 
 
-@dataclass
-class FineTuned:
-    """What a fit comes to besides trajectories, see `LanguageModelDynamics`."""
-
-    precision: str
-    fingerprint: np.ndarray
-    projection: GaussianRandomProjection | None
-    n_features_out: int
-    snapshots: list = field(default_factory=list)
-    history: dict = field(default_factory=lambda: {"loss": [], "tokens_per_second": []})
-
-
+@_torch.usual_modes()
 def fit(stage, texts, targets, *, record):
-    """Fine-tune all branches; give `FineTuned` and, if asked for, `Trajectories`."""
+    """Fine-tune all branches; set the fitted attributes and give `Trajectories`.
+
+    They are None unless `record`.
+    """
     device = _torch.find_device(stage.device)
-    precision = _torch.choose_precision(stage.precision, device)
+    stage.precision_ = _torch.choose_precision(stage.precision, device)
+    stage.recorded_epochs_ = recorded_epochs(stage)
     model = _load_model(stage)
+
     rng = check_random_state(stage.random_state)
-    key = None
+    checkpoint = resumed = None
     if stage.checkpoint_dir is not None:
         is_seeded = stage.random_state is not None
         random_state = _torch.same_everywhere(rng.get_state() if is_seeded else None)
-        key = hash_fit(
-            stage, model, texts, targets, record, precision, str(device), random_state
-        )
-    checkpoint = Checkpoint(stage.checkpoint_dir, key)
-    resumed = _torch.same_everywhere(checkpoint.read())
+        key = hash_fit(stage, model, texts, targets, record, str(device), random_state)
+        checkpoint = Checkpoint(stage.checkpoint_dir, key)
+        resumed = _torch.same_everywhere(checkpoint.read())
     seed = _torch.same_everywhere(rng.randint(np.iinfo(np.int32).max))
     if resumed is not None:  # without a random state, the interrupted fit drew another
         seed = resumed["seed"]
+
     with _torch.seeded(seed, device):
-        backbone = Backbone(model, stage, device, precision)
+        backbone = Backbone(model, stage, device)
         branches = _make_branches(stage, backbone, len(targets.classes))
         return _train(
             stage, backbone, branches, texts, targets, record, seed, checkpoint, resumed
@@ -79,32 +70,32 @@ def _train(
     stage, backbone, branches, texts, targets, record, seed, checkpoint, resumed
 ):
     """Train the branches, and record and keep what is asked for after each epoch."""
-    device, precision = backbone.device, backbone.precision
+    device = backbone.device
     logger.info(
         "fine-tuning %d branches of %s on %s in %s: %d texts, %d without a label",
-        stage.n_branches, stage.model, device, precision, len(texts),
+        stage.n_branches, stage.model, device, stage.precision_, len(texts),
         len(texts) - len(targets.labelled),
     )  # fmt: skip
-    projection = _make_projection(stage, branches.n_features, seed)
-    result = FineTuned(
-        precision=precision,
-        fingerprint=backbone.fingerprint(),
-        projection=projection,
-        n_features_out=stage.n_components or branches.n_features,
-    )
-    index = _torch.processes().process_index
+    n_features_out = stage.n_components or branches.n_features
+    stage.n_features_out_ = n_features_out
+    stage.trajectory_shape_ = (
+        stage.n_branches, len(stage.recorded_epochs_), n_features_out
+    )  # fmt: skip
+    stage.projection_ = _make_projection(stage, branches.n_features, seed)
+    stage.fingerprint_ = backbone.fingerprint()
+    stage.snapshots_, stage.history_ = [], {"loss": [], "tokens_per_second": []}
+    index = _torch.process_index()
     if index:  # each process draws a dropout of its own
         _torch.seed_torch(seed + index, device)
 
     # The part of the model that is not trained is computed here, once per text.
     inputs = backbone.encode(texts)
-    epochs = recorded_epochs(stage)
-    in_training = _epochs_recorded_in_training(stage, epochs)
-    recorder = None
+    trajectories = recorder = None
     if record:
-        trajectories = _allocate(stage, backbone, result.n_features_out, len(texts))
+        trajectories = _allocate(stage, backbone, len(texts))
         backbone.embed(inputs, trajectories.initial)
-        recorder = Recorder(trajectories, epochs, projection)
+        recorder = Recorder(stage, trajectories)
+    in_training = _epochs_recorded_in_training(stage)
 
     order_of = _draw_batches(stage, inputs, targets.labelled, seed)
     n_steps = sum(map(len, order_of))
@@ -118,13 +109,12 @@ def _train(
     if resumed is not None:
         first_epoch = resumed["epoch"] + 1
         training.restore(resumed["training"])
-        result.snapshots = [array.numpy().tobytes() for array in resumed["snapshots"]]
-        result.history = resumed["history"]
+        stage.snapshots_ = [tensor.numpy().tobytes() for tensor in resumed["snapshots"]]
+        stage.history_ = resumed["history"]
         if record:
             recorder.restore(resumed["dynamics"])
 
     network = _torch.distribute(branches)
-    add_gradients = partial(_add_gradients, network, backbone, inputs, codes, weights)
     n_without_pull = _warmup_epochs(stage.coregularization_warmup, stage.n_epochs)
     n_rows = stage.batch_size  # whose gradients are computed at once
     progress = tqdm(
@@ -140,24 +130,27 @@ def _train(
             branches.train()
             for step, batch in enumerate(order):
                 rows, share = _torch.own_share(batch)
-                while True:
+                seen = None
+                while seen is None:
                     try:
-                        losses[step], seen = add_gradients(rows, share, pull, n_rows)
-                        break
+                        losses[step], seen = _add_gradients(
+                            network, backbone, inputs, codes, weights, rows, n_rows,
+                            share, pull,
+                        )  # fmt: skip
                     except RuntimeError as error:
                         if network is not branches:  # the other processes wait
                             raise
                         n_rows = _torch.fewer_rows(error, min(n_rows, len(rows)))
-                    optimizer.zero_grad(set_to_none=True)
+                        optimizer.zero_grad()
                 torch.nn.utils.clip_grad_norm_(
                     branches.parameters(), stage.max_grad_norm
                 )
                 optimizer.step()
                 schedule.step()
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.zero_grad()
                 if record and epoch in in_training and share:
-                    for one in seen:
-                        recorder.add(epoch, *one)
+                    for part in seen:
+                        recorder.add(epoch, *part)
                 n_tokens += int(inputs.lengths[batch].sum())
                 progress.update()
                 if (step + 1) % _STEPS_BETWEEN_CHECKS == 0 or step + 1 == len(order):
@@ -172,33 +165,36 @@ def _train(
             logger.info(
                 "epoch %d of %d: loss %.4f", epoch + 1, stage.n_epochs, mean_loss
             )
-            result.history["loss"].append(mean_loss)
-            result.history["tokens_per_second"].append(speed)
+            stage.history_["loss"].append(mean_loss)
+            stage.history_["tokens_per_second"].append(speed)
 
-            if epoch in epochs:
-                result.snapshots.append(branches.snapshot())
+            if epoch in stage.recorded_epochs_:
+                stage.snapshots_.append(branches.snapshot())
                 if record:
                     is_left = (targets.codes < 0) | (epoch not in in_training)
                     # With the weights as kept, so that a replay is the same.
-                    with branches.restored(result.snapshots[-1]):
+                    with branches.restored(stage.snapshots_[-1]):
                         recorder.finish(
                             epoch, np.flatnonzero(is_left), backbone, branches, inputs
                         )
-            if checkpoint.is_kept:
+            if checkpoint is not None:
                 checkpoint.write(
                     epoch=epoch,
                     seed=seed,
                     training=training.get(),
-                    history=result.history,
-                    snapshots=[_as_tensor(snapshot) for snapshot in result.snapshots],
-                    dynamics=recorder.get(len(result.snapshots)) if record else [],
+                    history=stage.history_,
+                    snapshots=[_as_tensor(snapshot) for snapshot in stage.snapshots_],
+                    dynamics=recorder.get(len(stage.snapshots_)) if record else [],
                 )
-    checkpoint.remove()
-    return result, trajectories if record else None
+    if checkpoint is not None:
+        checkpoint.remove()
+    if not stage.store_weights:
+        stage.snapshots_ = []
+    return trajectories
 
 
 def _add_gradients(
-    network, backbone, inputs, codes, weights, rows, share, pull, n_rows
+    network, backbone, inputs, codes, weights, rows, n_rows, share, pull
 ):
     """Add up the gradients of a batch, computed for `n_rows` texts at a time.
 
@@ -220,10 +216,9 @@ def _add_gradients(
 class Recorder:
     """Fills in the trajectories of a set of texts, epoch by epoch."""
 
-    def __init__(self, trajectories, epochs, projection=None):
+    def __init__(self, stage, trajectories):
         self.trajectories = trajectories
-        self.epochs = epochs
-        self.projection = projection
+        self.epochs, self.projection = stage.recorded_epochs_, stage.projection_
         self._own = []  # rows that this process has recorded in this epoch
 
     def add(self, epoch, rows, embeddings, logits):
@@ -292,7 +287,7 @@ class TrainingState:
             parameter.copy_(training["weights"][name])
         self.optimizer.load_state_dict(training["optimizer"])
         self.schedule.load_state_dict(training["schedule"])
-        random = training["random"][_torch.processes().process_index]
+        random = training["random"][_torch.process_index()]
         torch.set_rng_state(random[0])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(random[1], self.device)
@@ -306,7 +301,7 @@ class Networks:
         device = _torch.find_device(stage.device)
         model = _load_model(stage)
         with _torch.seeded(0):  # first weights are drawn, then replaced
-            self.backbone = Backbone(model, stage, device, stage.precision_)
+            self.backbone = Backbone(model, stage, device)
             self.branches = _make_branches(stage, self.backbone, len(stage.classes_))
             found = self.backbone.fingerprint()
         is_same = found.shape == stage.fingerprint_.shape
@@ -321,33 +316,32 @@ class Networks:
         """Whether they compute as the parameters of a stage say now."""
         return self.settings == _replay_settings(stage)
 
+    @_torch.usual_modes()
     def replay(self, stage, texts):
         """Trajectories of texts by the weights of every recorded epoch."""
         texts, rows = _distinct(texts)
-        with (
-            _torch.usual_modes(),
-            self._progress(len(texts) * len(stage.snapshots_), "replaying") as progress,
-        ):
+        n_passes = len(texts) * len(stage.snapshots_)
+        with self._progress(n_passes, "replaying") as progress:
             inputs = self.backbone.encode(texts)
-            trajectories = _allocate(
-                stage, self.backbone, stage.n_features_out_, len(texts)
-            )
+            trajectories = _allocate(stage, self.backbone, len(texts))
             self.backbone.embed(inputs, trajectories.initial)
-            epochs = stage.recorded_epochs_
-            recorder = Recorder(trajectories, epochs, stage.projection_)
+            recorder = Recorder(stage, trajectories)
             self.branches.eval()
-            for epoch, snapshot in zip(epochs, stage.snapshots_, strict=True):
+            for epoch, snapshot in zip(
+                stage.recorded_epochs_, stage.snapshots_, strict=True
+            ):
                 self.branches.load(snapshot)
                 for batch, seen in self.backbone.infer(self.branches, inputs):
                     recorder.add(epoch, batch, *seen)
                     progress.update(len(batch))
         return trajectories if len(rows) == len(texts) else trajectories[rows]
 
+    @_torch.usual_modes()
     def predict_proba(self, stage, texts):
         """Class probabilities after the last epoch, mean over the branches."""
         texts, rows = _distinct(texts)
         probabilities = np.empty((len(texts), len(stage.classes_)))
-        with _torch.usual_modes(), self._progress(len(texts), "predicting") as progress:
+        with self._progress(len(texts), "predicting") as progress:
             inputs = self.backbone.encode(texts)
             self.branches.eval()
             self.branches.load(stage.snapshots_[-1])
@@ -374,9 +368,9 @@ def recorded_epochs(stage):
     return [round(step * (i + 1)) - 1 for i in range(n_recorded)]
 
 
-def _epochs_recorded_in_training(stage, epochs):
+def _epochs_recorded_in_training(stage):
     """List those of the recorded epochs that need no pass over the texts."""
-    recording = stage.recording
+    epochs, recording = stage.recorded_epochs_, stage.recording
     if recording == "auto":
         recording = "evaluation" if stage.trainable_layers == 0 else "mixed"
     return {"evaluation": [], "training": epochs, "mixed": epochs[:-1]}[recording]
@@ -466,13 +460,12 @@ def _draw_batches(stage, inputs, labelled, seed):
     return epochs
 
 
-def _allocate(stage, backbone, n_features_out, n_samples):
+def _allocate(stage, backbone, n_samples):
     """Allocate trajectories; embeddings are in half precision."""
-    shape = (n_samples, stage.n_branches, len(recorded_epochs(stage)))
-    classes = stage.classes_
+    shape, classes = (n_samples, *stage.trajectory_shape_), stage.classes_
     return Trajectories(
-        allocate((*shape, n_features_out), np.float16, **backbone.storage),
-        allocate((*shape, len(classes)), np.float32, **backbone.storage),
+        allocate(shape, np.float16, **backbone.storage),
+        allocate((*shape[:3], len(classes)), np.float32, **backbone.storage),
         classes,
         initial=allocate(
             (n_samples, backbone.n_features), np.float16, **backbone.storage

@@ -131,10 +131,10 @@ class Backbone:
     A ValueError says that its layers are not found.
     """
 
-    def __init__(self, model, stage, device, precision):
+    def __init__(self, model, stage, device):
         self.model = model.to(device)
         self.trainable_layers = trainable_layers = stage.trainable_layers
-        self.device, self.precision = device, precision
+        self.device, self.precision = device, stage.precision_
         is_cpu = device.type == "cpu"
         self.multiple = 1 if is_cpu else _length_multiple(model)
         n_batches = 1 if is_cpu else _INFERENCE_BATCHES

@@ -91,12 +91,13 @@ def find_model(name):
     A ModelNotFoundError says that it is not to be had.
     """
     name = os.fspath(name)
-    if Path(name).expanduser().is_dir():
-        return Path(name).expanduser(), True
-    copy = _find_offline_copy(name)
-    if copy is not None:
-        logger.info("model %s: offline copy in %s", name, copy)
-        return copy, True
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder, True
+    folder = _find_offline_copy(name)
+    if folder is not None:
+        logger.info("model %s: offline copy in %s", name, folder)
+        return folder, True
     is_cached, is_whole = _look_into_cache(name)
     if is_whole:
         logger.info("model %s: local cache of the hub", name)

@@ -1,7 +1,7 @@
 """Training dynamics of a language model that is fine-tuned."""
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Integral, Real
 
 from sentence_transformers import SentenceTransformer
@@ -89,7 +89,8 @@ class LanguageModelDynamics(BaseDynamics):
         Precision of the matrix products. "auto" takes bfloat16 where torch says that
         the device has units for it.
     device : str, default="auto"
-        Where to compute, such as "cpu" or "cuda:1". "auto" leaves it to accelerate.
+        Where to compute, such as "cpu" or "cuda:1". "auto" takes the accelerator that
+        torch finds, or the CPU.
     n_components : int or None, default=None
         Width that the recorded embeddings are projected to, by a Gaussian random
         projection that nearly keeps distances; the same one for all branches and
@@ -261,17 +262,7 @@ prior=False)
 
     def _fit(self, X, targets, *, record):
         self._idle_networks = []  # those of the fit before
-        found, trajectories = _engine.fit(self, X, targets, record=record)
-        self.recorded_epochs_ = _engine.recorded_epochs(self)
-        self.snapshots_ = found.snapshots if self.store_weights else []
-        self.history_ = found.history
-        self.precision_ = found.precision
-        self.fingerprint_ = found.fingerprint
-        self.projection_ = found.projection
-        self.n_features_out_ = found.n_features_out
-        n_recorded = len(self.recorded_epochs_)
-        self.trajectory_shape_ = (self.n_branches, n_recorded, self.n_features_out_)
-        return trajectories
+        return _engine.fit(self, X, targets, record=record)
 
     def _n_recorded_epochs(self):
         return len(_engine.recorded_epochs(self))
@@ -295,11 +286,12 @@ prior=False)
                 "the weights are not kept: store_weights=False. Fit again with "
                 "store_weights=True, or pass DyGenClassifier a final_estimator."
             )
-        try:
+        networks = None
+        with suppress(IndexError):
             networks = self._idle_networks.pop()
-        except IndexError:
-            networks = None
-        if networks is None or not networks.are_for(self):
+        if networks is not None and not networks.are_for(self):
+            networks = None  # before others take its memory
+        if networks is None:
             networks = _engine.Networks(self)
         yield networks
         self._idle_networks.append(networks)

@@ -1,10 +1,10 @@
 """Pictures and a report: what is wrong with the labels, to see for oneself."""
 
-from ._dynamics import DynamicsDisplay
-from ._map import TrajectoryMapDisplay
-from ._quality import LabelQualityDisplay
-from ._report import write_report
-from ._transition import NoiseTransitionDisplay
+from ._dynamics_display import DynamicsDisplay
+from ._html_report import write_report
+from ._map_display import TrajectoryMapDisplay
+from ._quality_display import LabelQualityDisplay
+from ._transition_display import NoiseTransitionDisplay
 
 __all__ = [
     "DynamicsDisplay",

@@ -1,52 +1,90 @@
-"""How the pictures look: colours that differ in grey and for the colour-blind."""
+"""How the pictures look and are drawn: colours that differ in grey, too, and axes."""
 
-from itertools import cycle, islice
+from math import prod
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from .._trajectories import check_trajectories
+from ._labels import Labels, moment_names
 
 # Okabe and Ito (2008), without yellow, which is faint on white.
-GREY, BLUE, VERMILION = "#595959", "#0072b2", "#d55e00"
-_COLORS = (BLUE, "#e69f00", "#009e73", VERMILION, "#cc79a7", "#56b4e9", "#000000")
+GREY, BLUE, ORANGE, VERMILION = "#595959", "#0072b2", "#e69f00", "#d55e00"
+_COLORS = (BLUE, ORANGE, "#009e73", VERMILION, "#cc79a7", "#56b4e9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 
 
 def class_styles(n_classes):
     """Colour and marker of each class; colours and shapes repeat, pairs hardly do."""
-    styles = zip(cycle(_COLORS), cycle(_MARKERS), strict=False)
-    return list(islice(styles, n_classes))
+    n_colors, n_markers = len(_COLORS), len(_MARKERS)
+    return [(_COLORS[k % n_colors], _MARKERS[k % n_markers]) for k in range(n_classes)]
 
 
-def check_axes(ax, n_axes, figsize):
-    """Return figure and axes to draw on: new ones, or those that were given.
+class Display:
+    """A picture that can be drawn again: `_layout` and `_draw` say what is on it."""
 
-    Parameters
-    ----------
-    ax : Axes, array-like of Axes, or None
-        What the user has given.
-    n_axes : int
-        Number of axes that are needed.
-    figsize : tuple of (float, float)
-        Size of a new figure in inches.
+    def plot(self, ax=None):
+        """Draw the picture, a first time or again.
 
-    Returns
-    -------
-    figure : Figure
-        The figure of the first axes.
-    axes : ndarray of shape (n_axes,)
-        The axes.
+        Parameters
+        ----------
+        ax : Axes or array-like of Axes, default=None
+            Where to draw, on as many as `ax_` holds; None makes a figure.
 
-    Raises
-    ------
-    ValueError
-        If `ax` holds another number of axes.
-    """
-    import matplotlib.pyplot as plt
-    import numpy as np
+        Returns
+        -------
+        display : object
+            This display, drawn.
+        """
+        shape, figsize = self._layout()  # shape of `ax_`, inches
+        if ax is None:
+            n_rows, n_columns = (1, 1, *shape)[-2:]
+            _, ax = plt.subplots(
+                n_rows, n_columns, figsize=figsize, layout="constrained",
+                sharex="col", sharey="col",
+            )  # fmt: skip
+        axes = np.asarray(ax, dtype=object).ravel()
+        if len(axes) != prod(shape):
+            raise ValueError(f"ax must hold {prod(shape)} axes, but holds {len(axes)}.")
+        self.figure_ = axes[0].figure
+        self.ax_ = axes.reshape(shape)[()]  # of shape (), the axes themselves
+        self._draw()
+        return self
 
-    if ax is None:
-        figure, axes = plt.subplots(
-            1, n_axes, figsize=figsize, squeeze=False, layout="constrained"
-        )
-        return figure, axes.ravel()
-    axes = np.asarray(ax, dtype=object).ravel()
-    if len(axes) != n_axes:
-        raise ValueError(f"ax must hold {n_axes} axes, but holds {len(axes)}.")
-    return axes[0].figure, axes
+
+class TrajectoryDisplay(Display):
+    """A picture of trajectories; `_of` makes it of these, `Labels` and moments."""
+
+    @classmethod
+    def from_predictions(
+        cls, trajectories, y, label_distributions, *, missing_label=None, ax=None,
+        **params,
+    ):  # fmt: skip
+        """Draw trajectories beside any class probabilities.
+
+        Parameters
+        ----------
+        trajectories : Trajectories of n_samples texts
+            Recorded or replayed dynamics.
+        y : array-like of shape (n_samples,)
+            Given labels.
+        label_distributions : array-like of shape (n_samples, n_classes)
+            Probability of each class as the true one; columns in the order of
+            ``trajectories.classes``.
+        missing_label : object, default=None
+            The value in `y` that means "no label".
+        ax : array-like of Axes, default=None
+            Where to draw; None makes a figure.
+        **params : dict
+            What else `from_estimator` takes.
+
+        Returns
+        -------
+        display : object
+            The display, drawn.
+        """
+        check_trajectories(trajectories, name="trajectories")
+        classes = trajectories.classes
+        labels = Labels.of_predictions(y, label_distributions, classes, missing_label)
+        moments = moment_names(None, trajectories)
+        return cls._of(labels, trajectories, moments, **params).plot(ax)

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.base import clone
 
 from .._sklearn_compat import BaseComposition
-from ..base import BasePrior, _remember_trajectories
+from ..base import BasePrior
 from ._clean_set import BaseCleanSetPrior
 from ._knn import TrajectoryKNNPrior
 from ._linear import ClassifierPrior
@@ -100,33 +100,9 @@ class ConsensusPrior(BaseComposition, BasePrior):
         self.missing_label = missing_label
 
     def get_params(self, deep=True):
-        """Get the parameters, also those of the priors by their names.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            Whether to give the parameters of the priors too.
-
-        Returns
-        -------
-        params : dict
-            Names and values.
-        """
         return self._get_params("priors", deep=deep)
 
     def set_params(self, **params):
-        """Set parameters, also a prior or one of its parameters by its name.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values.
-
-        Returns
-        -------
-        self : object
-            This estimator.
-        """
         return self._set_params("priors", **params)
 
     def _validate_params(self):
@@ -152,7 +128,7 @@ class ConsensusPrior(BaseComposition, BasePrior):
         scores, every, untouched = {}, [], []
         for _, prior in named:
             fitted = clone(prior)
-            _remember_trajectories(fitted, trajectories)
+            fitted._remember(trajectories)
             shared = ()
             if isinstance(fitted, BaseCleanSetPrior):
                 criterion = fitted.criterion

@@ -9,8 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .._fit_weighted import fit_weighted
 from .._sklearn_compat import HasMethods
+from .._targets import fit_weighted
 from ._clean_set import BaseCleanSetPrior
 
 

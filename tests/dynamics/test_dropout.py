@@ -1,21 +1,24 @@
+"""Dropout on a CPU does what torch's does."""
+
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
 
-from skdygen.dynamics._dropout import draw_mask, fast_dropout
-from skdygen.utils._torch import torch_seed
+from skdygen._torch import seeded
+from skdygen.dynamics._networks import FastDropout, draw_mask
 
 
 @pytest.fixture(autouse=True)
-def seeded():
-    with torch_seed(0):
+def with_a_seed():
+    with seeded(0):
         yield
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("p", [0.01, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("p", [0.01, 0.5, 0.9])
 def test_share_and_mean(p, dtype):
     mask = draw_mask(torch.empty(300, 1001, dtype=dtype), p)
     assert mask.dtype == dtype
@@ -23,6 +26,7 @@ def test_share_and_mean(p, dtype):
     assert dropped == pytest.approx(p, abs=5 * np.sqrt(p * (1 - p) / mask.numel()))
     kept = mask[mask != 0].float()
     assert_allclose(kept, 1 / (1 - p), rtol=1e-2 if dtype == torch.bfloat16 else 1e-4)
+    assert draw_mask(torch.empty(1000), 1 - 1e-9).isfinite().all()
 
 
 def test_values_are_dropped_independently():
@@ -33,22 +37,9 @@ def test_values_are_dropped_independently():
     assert abs(lagged) < 5 / np.sqrt(len(mask))
 
 
-def test_the_same_seed_gives_the_same_mask():
-    masks = []
-    for _ in range(2):
-        torch.manual_seed(0)
-        masks.append(draw_mask(torch.empty(7, 5), 0.5))
-    assert torch.equal(*masks)
-
-
-@pytest.mark.parametrize("p", [1e-9, 1 - 1e-9])
-def test_extreme_shares_are_finite(p):
-    assert draw_mask(torch.empty(1000), p).isfinite().all()
-
-
 def test_modules_drop_while_they_are_trained_only():
     layer, ones = nn.Dropout(0.5), torch.ones(1000)
-    with fast_dropout("cpu"):
+    with FastDropout():
         assert set(layer(ones).tolist()) == {0.0, 2.0}
         assert torch.equal(layer.eval()(ones), ones)
         assert torch.equal(nn.functional.dropout(ones, 0.0), ones)
@@ -56,13 +47,6 @@ def test_modules_drop_while_they_are_trained_only():
         inplace = ones.clone()
         nn.functional.dropout(inplace, 0.5, inplace=True)
         assert set(inplace.tolist()) == {0.0, 2.0}
-    state = torch.get_rng_state()
-    layer.train()(ones)
-    torch.set_rng_state(state)
-    with fast_dropout("cuda"):  # not touched where it is fast anyway
-        found = layer(ones)
-    torch.set_rng_state(state)
-    assert torch.equal(found, layer(ones))
 
 
 @pytest.mark.parametrize("kind", ["none", "bool", "float"])
@@ -71,17 +55,12 @@ def test_attention_is_that_of_torch_when_almost_nothing_is_dropped(kind, scale):
     query, key, value = (torch.randn(2, 3, 5, 4, requires_grad=True) for _ in range(3))
     seen = torch.ones(2, 1, 1, 5, dtype=torch.bool)
     seen[1, ..., 3:] = False
-    masks = {
-        "none": None,
-        "bool": seen,
-        "float": torch.zeros(seen.shape).masked_fill(~seen, -torch.inf),
-    }
-    expected = nn.functional.scaled_dot_product_attention(
-        query, key, value, masks[kind], scale=scale
-    )
-    with fast_dropout("cpu"):
-        found = nn.functional.scaled_dot_product_attention(
-            query, key, value, masks[kind], dropout_p=1e-9, scale=scale
+    added = torch.zeros(seen.shape).masked_fill(~seen, -torch.inf)
+    mask = {"none": None, "bool": seen, "float": added}[kind]
+    expected = scaled_dot_product_attention(query, key, value, mask, scale=scale)
+    with FastDropout():
+        found = scaled_dot_product_attention(
+            query, key, value, mask, dropout_p=1e-9, scale=scale
         )
     assert_allclose(found.detach(), expected.detach(), rtol=1e-4, atol=1e-6)
     gradients = [
@@ -95,10 +74,8 @@ def test_attention_is_that_of_torch_when_almost_nothing_is_dropped(kind, scale):
 def test_attention_drops_weights():
     query, key = torch.zeros(2, 1, 1, 400, 8)
     value = torch.eye(400)[None, None]
-    with fast_dropout("cpu"):
-        weights = nn.functional.scaled_dot_product_attention(
-            query, key, value, dropout_p=0.25
-        )
+    with FastDropout():
+        weights = scaled_dot_product_attention(query, key, value, dropout_p=0.25)
     dropped = (weights == 0).double().mean().item()
     assert dropped == pytest.approx(0.25, abs=5 * np.sqrt(0.25 * 0.75 / 160_000))
     assert_allclose(weights[weights != 0], 1 / 400 / 0.75, rtol=1e-4)
@@ -108,12 +85,12 @@ def test_attention_drops_weights():
 def test_other_attention_is_left_to_torch(params):
     query = torch.randn(1, 2, 3, 4)
     torch.manual_seed(0)
-    expected = nn.functional.scaled_dot_product_attention(
+    expected = scaled_dot_product_attention(
         query, query, query, dropout_p=0.5, **params
     )
     torch.manual_seed(0)
-    with fast_dropout("cpu"):
-        found = nn.functional.scaled_dot_product_attention(
+    with FastDropout():
+        found = scaled_dot_product_attention(
             query, query, query, dropout_p=0.5, **params
         )
     assert torch.equal(found, expected)

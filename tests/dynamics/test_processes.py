@@ -1,144 +1,94 @@
 """Several processes fit what one fits."""
 
+import multiprocessing
 import os
+import pickle
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
-
-from tests.conftest import make_word_texts
-
-SCRIPT = """
-import atexit
-import os
-import sys
-from pathlib import Path
-
-import numpy as np
 import torch
+from accelerate import PartialState
+from numpy.testing import assert_allclose
 from sklearn.base import clone
 
-from skdygen import DyGenClassifier
-from skdygen.dynamics import LanguageModelDynamics
 from skdygen.dynamics._checkpoint import Checkpoint
-from tests.conftest import make_word_texts
+from tests.conftest import make_word_texts, save_tiny_model
+from tests.dynamics.conftest import LABELS, TEXTS, assert_same, make_dynamics
 
-model, out = sys.argv[1:]
-
-
-def note_what_is_left():  # runs after what is registered later
-    rank = os.environ.get("RANK", "0")
-    left = torch.distributed.is_initialized()
-    Path(f"{out}.{rank}").write_text(f"left: {left}")
+LAUNCHED = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
 
 
-atexit.register(note_what_is_left)
-texts, labels = make_word_texts(67)
-dynamics = LanguageModelDynamics(
-    model, trainable_layers=1, n_epochs=2, batch_size=11, dropout=0.0,
-    precision="fp32", random_state=0,
-)
-recorded = dynamics.fit_transform(texts, labels)
-partly = np.where(np.arange(67) % 4 == 0, "", labels)
-watched = clone(dynamics).set_params(
-    recording="training", trajectory_epochs=1, missing_label="", n_components=16
-).fit_transform(texts, partly)
-clf = DyGenClassifier(dynamics, random_state=0).fit(texts, labels)
-
-# Interrupted in all processes, and gone on with: dropout as if nothing had been.
-drawing = clone(dynamics).set_params(dropout=0.5)
-straight = drawing.fit_transform(texts, labels)
-drawing.set_params(checkpoint_dir=f"{out}.checkpoints")
-write = Checkpoint.write
-
-
-def write_and_stop(self, *args):
-    write(self, *args)
-    raise KeyboardInterrupt
-
-
-Checkpoint.write = write_and_stop
-try:
-    drawing.fit_transform(texts, labels)
-except KeyboardInterrupt:
-    Checkpoint.write = write
-n_kept = len(os.listdir(f"{out}.checkpoints"))
-resumed = drawing.fit_transform(texts, labels)
-from accelerate import PartialState
-
-state = PartialState()
-if state.is_main_process:  # prediction needs no other process
-    np.savez(
-        out,
-        embeddings=recorded.embeddings,
-        watched=watched.embeddings,
-        probabilities=clf.predict_proba(texts[:20]),
-        n_processes=state.num_processes,
-        resumes=n_kept == 1 and np.array_equal(resumed.embeddings, straight.embeddings),
+def fit(model, folder, rank=0, launched=None):
+    """Fit in several ways, as one of two processes if it has been launched as such."""
+    if launched is not None:
+        os.environ.update(launched | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        PartialState(cpu=True)
+    texts, labels = make_word_texts(67)
+    dynamics = make_dynamics(
+        model, n_epochs=2, batch_size=11, dropout=0.0, learning_rate=5e-3
     )
-"""
+    recorded = dynamics.fit_transform(texts, labels)
+    watching = clone(dynamics).set_params(
+        recording="training", n_recorded_epochs=1, missing_label="", n_components=16
+    )
+    watched = watching.fit_transform(texts, np.where(np.arange(67) % 4, labels, ""))
+
+    # Interrupted in all processes, and resumed: dropout as if nothing had been.
+    drawing = clone(dynamics).set_params(dropout=0.5)
+    straight = drawing.fit_transform(texts, labels)
+    drawing.set_params(checkpoint_dir=folder / "fits")
+    write = Checkpoint.write
+
+    def write_and_stop(self, **state):
+        write(self, **state)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoint, "write", write_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            drawing.fit_transform(texts, labels)
+    if rank == 0:  # which has written it
+        assert len(os.listdir(drawing.checkpoint_dir)) == 1
+    assert_same(drawing.fit_transform(texts, labels), straight)
+    if launched is not None:
+        torch.distributed.destroy_process_group()
+    if rank == 0:
+        outcome = recorded, watched, dynamics.history_["loss"]
+        (folder / "outcome").write_bytes(pickle.dumps(outcome))
 
 
-def fit(tmp_path, model, n_processes):
-    script, out = tmp_path / "train.py", tmp_path / f"{n_processes}.npz"
-    script.write_text(SCRIPT)
-    command = [sys.executable]
-    if n_processes > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command += ["-m", "accelerate.commands.launch", "--multi_gpu"]
-        command += ["--num_machines", "1"]
-        command += ["--num_processes", str(n_processes), "--mixed_precision", "no"]
-        command += ["--num_cpu_threads_per_process", "1", "--dynamo_backend", "no"]
-        command += ["--main_process_port", str(port)]
-    environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    done = subprocess.run(
-        [*command, script, model, out],
-        env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return np.load(out)
-
-
-def test_two_processes_fit_what_one_fits(tmp_path, model_without_dropout):
-    one = fit(tmp_path, model_without_dropout, 1)
-    two = fit(tmp_path, model_without_dropout, 2)
-    assert (one["n_processes"], two["n_processes"]) == (1, 2)
-    assert (one["resumes"], two["resumes"]) == (True, True)
+@pytest.mark.long
+def test_two_processes_fit_what_one_fits(tmp_path):
+    model = save_tiny_model(
+        tmp_path, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    fit(model, tmp_path)
+    *one, losses = pickle.loads((tmp_path / "outcome").read_bytes())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        launched = LAUNCHED | {"MASTER_PORT": str(free.getsockname()[1])}
+    context = multiprocessing.get_context("spawn")
+    group = [
+        context.Process(target=fit, args=(model, tmp_path, rank, launched))
+        for rank in range(2)
+    ]
+    for process in group:
+        process.start()
+    for process in group:
+        process.join()
+        assert process.exitcode == 0
+    *two, losses_of_two = pickle.loads((tmp_path / "outcome").read_bytes())
     # In half precision, and gradients are summed in another order.
-    for name in ("embeddings", "watched"):
-        assert_allclose(two[name].astype(float), one[name].astype(float), atol=0.02)
-    assert_allclose(two["probabilities"], one["probabilities"], atol=0.02)
-    _, labels = make_word_texts(67)
-    found = two["probabilities"].argmax(axis=1)
-    assert (found == (labels[:20] == "fruit")).mean() > 0.8
-    for rank in range(2):  # threads that talk to other processes could abort this one
-        assert (tmp_path / f"2.npz.{rank}").read_text() == "left: False"
+    assert_allclose(losses_of_two, losses, atol=0.01)
+    for alone, together in zip(one, two, strict=True):
+        assert_same(together, alone, atol=0.02)
+        assert not np.array_equal(together.probabilities, alone.probabilities)
 
 
-@pytest.fixture(scope="module")
-def model_without_dropout(tmp_path_factory):
-    from transformers import BertConfig
-
-    from tests.conftest import save_tiny_model
-
-    config = BertConfig(
-        vocab_size=40,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    return save_tiny_model(tmp_path_factory.mktemp("still"), config=config)
+def test_the_environment_of_a_launcher_alone_does_nothing(
+    tiny_model, fitted, monkeypatch
+):
+    for name, value in (LAUNCHED | {"RANK": "1", "LOCAL_RANK": "1"}).items():
+        monkeypatch.setenv(name, value)
+    assert_same(make_dynamics(tiny_model).fit_transform(TEXTS, LABELS), fitted[1])

@@ -2,17 +2,14 @@
 
 import numpy as np
 from sklearn.metrics import PrecisionRecallDisplay
-from sklearn.utils.validation import check_is_fitted
 
-from .._correction import correct_labels
-from ..utils._validation import encode_labels
-from ._data import Labels
-from ._style import BLUE, GREY, VERMILION, check_axes
-
-_N_BINS = 20
+from .._decisions import correct_labels
+from .._targets import encode_labels
+from ._labels import Labels
+from ._style import BLUE, GREY, ORANGE, VERMILION, Display
 
 
-class LabelQualityDisplay:
+class LabelQualityDisplay(Display):
     """Distribution of label quality: the probability of each given label.
 
     Three kinds of labels are told apart: those that are their text's most probable
@@ -24,17 +21,13 @@ class LabelQualityDisplay:
     ----------
     quality : ndarray of shape (n_labelled,)
         Probability of each given label.
-    is_issue : ndarray of shape (n_labelled,) of bool
-        Which labels look wrong.
-    is_replaced : ndarray of shape (n_labelled,) of bool
-        Which of these are replaced.
+    is_issue, is_replaced : ndarray of shape (n_labelled,) of bool
+        Which labels look wrong, and which of these are replaced.
     is_wrong : ndarray of shape (n_labelled,) of bool, default=None
         Which are wrong, where that is known.
 
     Attributes
     ----------
-    threshold : float
-        Quality above which no label is replaced; 0 if none is.
     figure_ : Figure
         The figure.
     ax_ : Axes, or ndarray of shape (2,) if right labels are known
@@ -42,22 +35,13 @@ class LabelQualityDisplay:
     precision_recall_ : sklearn.metrics.PrecisionRecallDisplay
         The second picture, if there is one.
 
-    See Also
-    --------
-    sklearn.metrics.PrecisionRecallDisplay : Draws the second picture.
-
     Examples
     --------
-    >>> from skdygen import DyGenClassifier
-    >>> from skdygen.datasets import make_label_noise, make_texts
-    >>> from skdygen.dynamics import IncrementalDynamics
     >>> from skdygen.inspection import LabelQualityDisplay
-    >>> texts, labels = make_texts(200, random_state=0)
-    >>> noisy = make_label_noise(labels, kind="symmetric", rate=0.3, random_state=0)
-    >>> clf = DyGenClassifier(IncrementalDynamics(), random_state=0).fit(texts, noisy)
-    >>> display = LabelQualityDisplay.from_estimator(clf, y_true=labels)
-    >>> display.precision_recall_.average_precision > 0.6
-    True
+    >>> given = ["ham", "ham", "ham", "spam"]
+    >>> posterior = [[0.9, 0.1], [0.2, 0.8], [0.8, 0.2], [0.4, 0.6]]
+    >>> LabelQualityDisplay.from_predictions(given, posterior).quality
+    array([0.9, 0.2, 0.8, 0.6])
     """
 
     def __init__(self, quality, is_issue, is_replaced, is_wrong=None):
@@ -89,23 +73,15 @@ class LabelQualityDisplay:
         display : LabelQualityDisplay
             Drawn.
         """
-        check_is_fitted(estimator, "label_distributions_")
         labels = Labels.of_estimator(estimator)
         corrected = np.searchsorted(labels.classes, estimator.transduction_)
         return cls._from_labels(labels, corrected, y_true, ax)
 
     @classmethod
     def from_predictions(
-        cls,
-        y,
-        label_distributions,
-        *,
-        classes=None,
-        correction_threshold="auto",
-        y_true=None,
-        missing_label=None,
-        ax=None,
-    ):
+        cls, y, label_distributions, *, classes=None, correction_threshold="auto",
+        y_true=None, missing_label=None, ax=None,
+    ):  # fmt: skip
         """Draw any labels and class probabilities.
 
         Parameters
@@ -118,12 +94,10 @@ class LabelQualityDisplay:
             What the columns stand for; None takes the classes in `y`.
         correction_threshold : "auto" or float in [0, 1], default="auto"
             When a label is replaced, see `DyGenClassifier`.
-        y_true : array-like of shape (n_samples,), default=None
-            Right labels, if they are known.
         missing_label : object, default=None
             The value in `y` that means "no label"; such texts are not drawn.
-        ax : Axes, or array-like of two Axes with `y_true`, default=None
-            Where to draw; None makes a figure.
+        y_true, ax : optional
+            As in `from_estimator`.
 
         Returns
         -------
@@ -131,14 +105,10 @@ class LabelQualityDisplay:
             Drawn.
         """
         classes = None if classes is None else np.asarray(classes)
-        labels = Labels.of_predictions(y, label_distributions, classes, missing_label)
         found = np.asarray(label_distributions, dtype=float)
+        labels = Labels.of_predictions(y, found, classes, missing_label)
         corrected = correct_labels(
-            found,
-            found,
-            labels.given,
-            np.ones(len(found)),
-            correction_threshold,
+            found, found, labels.given, np.ones(len(found)), correction_threshold
         )
         return cls._from_labels(labels, corrected, y_true, ax)
 
@@ -152,60 +122,41 @@ class LabelQualityDisplay:
                 y_true, n_samples=len(labels.given), min_classes=1, name="y_true"
             )
             is_wrong = classes[true[rows]] != labels.classes[labels.given[rows]]
-        return cls(
-            labels.quality[rows],
-            labels.is_issue[rows],
-            (corrected != labels.given)[rows],
-            is_wrong,
-        ).plot(ax=ax)
+        is_replaced = labels.is_issue & (corrected != labels.given)
+        known = labels.quality[rows], labels.is_issue[rows], is_replaced[rows]
+        return cls(*known, is_wrong).plot(ax)
 
-    def plot(self, ax=None):
-        """Draw the distribution and, if right labels are known, precision and recall.
+    def _layout(self):
+        return ((), (5.2, 3.8)) if self.is_wrong is None else ((2,), (10, 3.8))
 
-        Parameters
-        ----------
-        ax : Axes, or array-like of two Axes, default=None
-            Where to draw; None makes a figure.
+    def _draw(self):
+        self._draw_distribution(np.ravel(self.ax_)[0])
+        if self.is_wrong is None:
+            return
+        self.precision_recall_ = PrecisionRecallDisplay.from_predictions(
+            self.is_wrong, 1 - self.quality, ax=self.ax_[1], name="low quality first",
+            plot_chance_level=True,
+            chance_level_kw={"color": GREY, "label": "any order"},
+        )  # fmt: skip
+        self.ax_[1].set(
+            title="finding the wrong labels",
+            xlabel="share of the wrong labels found",
+            ylabel="share of the found that are wrong",
+        )
 
-        Returns
-        -------
-        display : LabelQualityDisplay
-            Drawn.
-        """
-        n_axes = 1 if self.is_wrong is None else 2
-        self.figure_, axes = check_axes(ax, n_axes, (4.8 * n_axes + 0.4, 3.8))
-        self.ax_ = axes[0] if n_axes == 1 else axes
-        self._plot_distribution(axes[0])
-        if self.is_wrong is not None:
-            self.precision_recall_ = PrecisionRecallDisplay.from_predictions(
-                self.is_wrong, 1 - self.quality, ax=axes[1], name="low quality first",
-                plot_chance_level=True,
-                chance_level_kw={"color": GREY, "label": "any order"},
-            )  # fmt: skip
-            axes[1].set(
-                title="finding the wrong labels",
-                xlabel="share of the wrong labels found",
-                ylabel="share of the found that are wrong",
-            )
-        return self
-
-    def _plot_distribution(self, ax):
-        kept = self.is_issue & ~self.is_replaced
+    def _draw_distribution(self, ax):
         groups = (
-            (~self.is_issue & ~self.is_replaced, "looks right", BLUE, None),
-            (kept, "looks wrong, kept", "#e69f00", "///"),
-            (self.is_replaced, "looks wrong, replaced", VERMILION, "xxx"),
+            ("looks right", ~self.is_issue, BLUE, None),
+            ("looks wrong, kept", self.is_issue & ~self.is_replaced, ORANGE, "///"),
+            ("looks wrong, replaced", self.is_replaced, VERMILION, "xxx"),
         )
         ax.hist(
-            [self.quality[rows] for rows, *_ in groups],
-            bins=np.linspace(0, 1, _N_BINS + 1),
-            stacked=True,
+            [self.quality[rows] for _, rows, _, _ in groups],
+            bins=np.linspace(0, 1, 21), stacked=True,
+            label=[f"{name} ({rows.sum():,})" for name, rows, _, _ in groups],
             color=[color for _, _, color, _ in groups],
-            label=[f"{name} ({rows.sum():,})" for rows, name, _, _ in groups],
-            hatch=[hatch for *_, hatch in groups],
-            edgecolor="white",
-            linewidth=0.5,
-        )
+            hatch=[hatch for _, _, _, hatch in groups], edgecolor="white", lw=0.5,
+        )  # fmt: skip
         if self.is_replaced.any():
             ax.axvline(self.threshold, color="black", ls=":", lw=1.2)
             ax.annotate(
@@ -214,7 +165,7 @@ class LabelQualityDisplay:
                 textcoords="offset points", va="top", size="small",
             )  # fmt: skip
         ax.set(
-            xlim=(0, 1), xlabel="quality: probability of the given label",
-            ylabel="labels", title="how good the labels look",
+            title="how good the labels look", xlim=(0, 1), ylabel="labels",
+            xlabel="quality: probability of the given label",
         )  # fmt: skip
         ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 0.92))

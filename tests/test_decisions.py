@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skdygen._correction import (
+from skdygen._decisions import (
     correct_labels,
     estimate_transition_matrix,
     is_more_likely_right,
@@ -29,28 +29,31 @@ def make_model(n_samples, noise, error, seed=0):
     return distributions / distributions.sum(axis=1, keepdims=True), true, given
 
 
+def correct(p, given, threshold="auto"):
+    """Correct labels of equal weight by one array of probabilities."""
+    return correct_labels(p, p, given, np.ones(len(p)), threshold)
+
+
 @pytest.mark.parametrize(
     ("noise", "error", "gain"),
     [(0.1, 0.05, 0.05), (0.1, 0.5, 0), (0.3, 0.05, 0.2), (0.3, 0.5, 0.05)],
 )
 def test_wrong_labels_are_corrected(noise, error, gain):
     p, true, given = make_model(4000, noise, error)
-    corrected = correct_labels(p, p, given, np.ones(len(p)), "auto")
-    assert (corrected == true).mean() > (given == true).mean() + gain
+    assert (correct(p, given) == true).mean() > (given == true).mean() + gain
 
 
 @pytest.mark.parametrize("error", [0.05, 0.2, 0.35])
 def test_right_labels_are_left_alone(error):
     p, true, _ = make_model(4000, 0.0, error)
-    corrected = correct_labels(p, p, true, np.ones(len(p)), "auto")
-    assert (corrected == true).mean() == 1
+    assert_array_equal(correct(p, true), true)
 
 
 def test_a_model_as_good_as_chance_is_not_believed():
     rng = np.random.RandomState(0)
     p = rng.dirichlet(np.full(6, 0.3), size=600)
     given = rng.randint(6, size=600)
-    assert_array_equal(correct_labels(p, p, given, np.ones(len(p)), "auto"), given)
+    assert_array_equal(correct(p, given), given)
 
 
 def test_the_most_confident_are_corrected():
@@ -74,20 +77,34 @@ def test_the_less_confident_are_left_alone():
 def test_float_threshold():
     p = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]])
     given = np.array([1, 1, 0, -1])
-    assert_array_equal(correct_labels(p, p, given, np.ones(len(p)), 0.85), [0, 1, 0, 1])
-    assert_array_equal(correct_labels(p, p, given, np.ones(len(p)), 0.75), [0, 1, 1, 1])
-    assert_array_equal(correct_labels(p, p, given, np.ones(len(p)), 0.0), [0, 0, 1, 1])
-    assert_array_equal(correct_labels(p, p, given, np.ones(len(p)), 1.0), [1, 1, 0, 1])
+    assert_array_equal(correct(p, given, 0.85), [0, 1, 0, 1])
+    assert_array_equal(correct(p, given, 0.75), [0, 1, 1, 1])
+    assert_array_equal(correct(p, given, 0.0), [0, 0, 1, 1])
+    assert_array_equal(correct(p, given, 1.0), [1, 1, 0, 1])
+
+
+@pytest.mark.parametrize("threshold", ["auto", 0.5])
+def test_what_the_evidence_decides_and_what_the_posterior(threshold):
+    """Where "auto" is sure is judged by the one, what is right is said by the other."""
+    evidence, true, given = make_model(4000, 0.1, 1.0)
+    given[:50] = -1
+    weights = np.where(given < 0, 0.0, 1.0)
+    posterior = np.roll(0.1 + 0.6 * np.eye(4)[true], 1, axis=1)  # one class too high
+    corrected = correct_labels(posterior, evidence, given, weights, threshold)
+    is_sure = np.ones(4000, dtype=bool)  # by a threshold, of the posterior
+    if threshold == "auto":
+        is_sure[50:] = is_more_likely_right(evidence[50:], given[50:], weights[50:])
+        assert 0.1 < is_sure[50:].mean() < 0.9
+    assert_array_equal(corrected, np.where(is_sure, (true + 1) % 4, given))
 
 
 def test_transition_matrix():
-    rng = np.random.RandomState(0)
-    matrix = np.array([[0.7, 0.3], [0.1, 0.9]])
-    true = rng.randint(2, size=20000)
-    given = np.array([rng.choice(2, p=matrix[k]) for k in true])
-    given[:100] = -1
-    found = estimate_transition_matrix(np.eye(2)[true], given, np.ones(20000))
-    assert_allclose(found, matrix, atol=0.02)
+    true = np.repeat([0, 0, 1, 1], 100)
+    given = np.repeat([0, 1, 0, 1], 100)
+    given[:20] = -1
+    weights = np.repeat([1.0, 0.5, 2.0, 1.0], 100)
+    found = estimate_transition_matrix(np.eye(2)[true], given, weights)
+    assert_allclose(found, [[80 / 130, 50 / 130], [2 / 3, 1 / 3]])
     assert_allclose(found.sum(axis=1), 1)
 
 

@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from .._correction import estimate_transition_matrix
-from ..utils._validation import encode_labels
-from ._data import Labels
-from ._style import check_axes
+from .._decisions import estimate_transition_matrix
+from .._targets import encode_labels
+from ._labels import Labels
+from ._style import Display
 
 _MOST_NUMBERED = 15  # classes with numbers in the cells
 _MOST_NAMED = 60
 
 
-class NoiseTransitionDisplay:
+class NoiseTransitionDisplay(Display):
     """The estimated noise transition matrix, with counts.
 
     Parameters
@@ -25,18 +25,12 @@ class NoiseTransitionDisplay:
 
     Attributes
     ----------
-    figure_ : Figure
-        The figure.
-    ax_ : Axes
-        The axes.
+    figure_, ax_ : Figure and Axes
+        Where it is drawn.
     image_ : AxesImage
         The matrix.
     text_ : ndarray of Text of shape (n_classes, n_classes) or None
         What stands in the cells; None if there are more than 15 classes.
-
-    See Also
-    --------
-    sklearn.metrics.ConfusionMatrixDisplay : The same where right labels are known.
 
     Examples
     --------
@@ -71,9 +65,8 @@ class NoiseTransitionDisplay:
             Drawn.
         """
         labels = Labels.of_estimator(estimator)
-        counts = _count(labels.given, labels.suggested, len(labels.classes))
-        display = cls(estimator.noise_transition_matrix_, counts, labels.classes)
-        return display.plot(ax=ax)
+        matrix = estimator.noise_transition_matrix_
+        return cls(matrix, labels.pairs, labels.classes).plot(ax)
 
     @classmethod
     def from_predictions(cls, y, y_suggested, *, missing_label=None, ax=None):
@@ -100,37 +93,24 @@ class NoiseTransitionDisplay:
             y_suggested, n_samples=len(codes), min_classes=1, name="y_suggested"
         )
         classes = np.union1d(given, believed)
-        codes[codes >= 0] = np.searchsorted(classes, given)[codes[codes >= 0]]
-        suggested = np.searchsorted(classes, believed)[suggested]
-        weights = np.ones(len(codes))
-        certain = np.eye(len(classes))[suggested]
-        matrix = estimate_transition_matrix(certain, codes, weights)
-        counts = _count(codes, suggested, len(classes))
-        return cls(matrix, counts, classes).plot(ax=ax)
+        certain = np.eye(len(classes))[np.searchsorted(classes, believed)[suggested]]
+        labels = Labels.of_predictions(y, certain, classes, missing_label)
+        matrix = estimate_transition_matrix(certain, labels.given, np.ones(len(codes)))
+        return cls(matrix, labels.pairs, classes).plot(ax)
 
-    def plot(self, ax=None):
-        """Draw the matrix.
-
-        Parameters
-        ----------
-        ax : Axes, default=None
-            Where to draw; None makes a figure.
-
-        Returns
-        -------
-        display : NoiseTransitionDisplay
-            Drawn.
-        """
+    def _layout(self):
         n_classes = len(self.classes)
-        is_numbered = n_classes <= _MOST_NUMBERED
-        size = min(2.5 + (0.75 if is_numbered else 0.2) * n_classes, 12)
-        self.figure_, (self.ax_,) = check_axes(ax, 1, (size + 1, size))
+        scale = 0.75 if n_classes <= _MOST_NUMBERED else 0.2
+        size = min(2.5 + scale * n_classes, 12)
+        return (), (size + 1, size)
+
+    def _draw(self):
         self.image_ = self.ax_.imshow(self.matrix, cmap="Blues", vmin=0, vmax=1)
         self.figure_.colorbar(
             self.image_, ax=self.ax_, label="share of the suggested class", shrink=0.8
         )
         self.text_ = None
-        if is_numbered:
+        if len(self.classes) <= _MOST_NUMBERED:
             self.text_ = np.empty(self.counts.shape, dtype=object)
             for row, column in np.ndindex(self.counts.shape):
                 share = self.matrix[row, column]
@@ -139,21 +119,12 @@ class NoiseTransitionDisplay:
                     ha="center", va="center", size="small",
                     color="white" if share > 0.65 else "black",
                 )  # fmt: skip
-        if n_classes <= _MOST_NAMED:
-            at = np.arange(n_classes)
-            rotation = 0 if max(map(len, map(str, self.classes))) <= 4 else 45
+        if len(self.classes) <= _MOST_NAMED:
+            at = np.arange(len(self.classes))
+            is_long = max(map(len, map(str, self.classes))) > 4
+            slant = {"rotation": 45, "ha": "right"} if is_long else {}
             self.ax_.set_xticks(
-                at, self.classes, rotation=rotation, rotation_mode="anchor",
-                ha="right" if rotation else "center", parse_math=False,
-            )  # fmt: skip
+                at, self.classes, rotation_mode="anchor", parse_math=False, **slant
+            )
             self.ax_.set_yticks(at, self.classes, parse_math=False)
         self.ax_.set(xlabel="given label", ylabel="suggested label")
-        return self
-
-
-def _count(given, suggested, n_classes):
-    """Count pairs of classes, the suggested along the rows."""
-    counts = np.zeros((n_classes, n_classes), dtype=int)
-    labelled = given >= 0
-    np.add.at(counts, (suggested[labelled], given[labelled]), 1)
-    return counts

@@ -4,7 +4,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import DataConversionWarning
 
-from skdygen.utils._validation import check_texts, encode_labels
+from skdygen._targets import check_texts, encode_labels, make_targets
 
 TEXTS = ["one", "", "three"]
 
@@ -129,3 +129,29 @@ def test_labels_against_known_classes():
         encode_labels(["b", "d"], classes=known)
     with pytest.raises(ValueError, match="one class only, 'b'"):
         encode_labels(["b", "b"], classes=known)
+
+
+def test_targets():
+    targets = make_targets(["b", "a", "", "b"], missing_label="")
+    assert targets.classes.tolist() == ["a", "b"]
+    assert targets.codes.tolist() == [1, 0, -1, 1]
+    assert targets.weights.tolist() == [1, 1, 0, 1]
+    assert targets.labelled.tolist() == [0, 1, 3]
+    # A label that does not count is as if it were missing.
+    targets = make_targets(["b", "a", "", "b"], [0, 2, 3, 0.5], missing_label="")
+    assert targets.codes.tolist() == [-1, 0, -1, 1]
+    assert targets.weights.tolist() == [0, 2, 0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("sample_weight", "message"),
+    [
+        ([1, 1], "inconsistent numbers of samples|sample_weight.shape"),
+        ([1, -1, 1], "[Nn]egative"),
+        ([1, np.nan, 1], "NaN"),
+        ([1, 0, 1], r"labels of 1 class\(es\) only"),
+    ],
+)
+def test_bad_weights(sample_weight, message):
+    with pytest.raises(ValueError, match=message):
+        make_targets(["a", "b", "a"], sample_weight)

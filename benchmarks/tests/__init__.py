@@ -1,0 +1,1 @@
+"""Tests of the benchmarks, which are no part of the package."""

@@ -1,0 +1,112 @@
+"""What measures speed and growth, on a handful of texts, and the pages of docs/."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.neighbors import KNeighborsTransformer
+
+from benchmarks import embeddings, paired, performance, report, scaling, speed
+from benchmarks.published import fit_published
+from benchmarks.run import read_rows
+from skdygen._torch import seeded
+from skdygen.datasets import make_texts
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_ratios_are_medians_of_rounds():
+    ours, theirs = "DyGenClassifier, all layers", "Trainer, once per branch"
+    names = [ours, "the same in float32", theirs]
+    seconds = [(1.0, 4.0, 4.0), (3.0, 4.0, 5.0), (9.0, 5.0, 10.0)]
+    rounds = [dict(zip(names, of_round, strict=True)) for of_round in seconds]
+    row, without_target = performance.ratios({"trainer": {"rounds": rounds}})
+    assert list(row.values()) == [
+        ours, "3.0", theirs, "5.0", "0.60", "at most 0.5", "missed",
+    ]  # fmt: skip
+    assert (without_target["ratio"], without_target["target"]) == ("0.80", "")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", [report, performance])
+def test_pages_are_what_the_commands_write(command, tmp_path):
+    command.main(["--docs", str(tmp_path)])
+    (page,) = tmp_path.glob("*.md")
+    assert page.read_text() == (ROOT / "docs" / page.name).read_text()
+    assert list((tmp_path / "images").glob("*.svg"))
+
+
+def test_the_published_procedure_learns(tiny_model, word_texts):
+    texts, labels, _ = word_texts
+    with seeded(0):
+        posterior = fit_published(
+            tiny_model, texts[:40], labels[:40], texts[40:], n_branches=2, n_epochs=4,
+            batch_size=8, max_length=12, seed=0, learning_rate=1e-2,
+        )  # fmt: skip
+    found = np.unique(labels)[posterior.argmax(axis=1)]
+    assert (found == labels[40:]).mean() > 0.9
+
+
+def test_neighbors_are_compared(tmp_path, monkeypatch):
+    texts, names = make_texts(400, random_state=0)
+    codes = np.unique(names, return_inverse=True)[1]
+    points = np.random.RandomState(0).randn(400, 8) + 2 * np.eye(8)[codes]
+    monkeypatch.setattr(scaling, "pooled_texts", lambda _: (texts, codes))
+    monkeypatch.setattr(embeddings, "encode", lambda _: points.astype(np.float16))
+    monkeypatch.setattr(  # compiling would take most of the time
+        scaling, "PyNNDescentTransformer",
+        lambda n_neighbors, **_: KNeighborsTransformer(n_neighbors=n_neighbors - 1),
+    )  # fmt: skip
+    row = scaling.neighbors(300, Namespace(data=None, cache=tmp_path))
+    # At this size the default asks all clean texts, and looks at all of them.
+    assert row["accuracy, some"] == row["accuracy, exact"] > 0.6
+    assert row["accuracy, approximate"] == pytest.approx(row["accuracy, exact"])
+    found = performance.neighbors([row | {"part": "neighbors", "n_texts": 300}])
+    assert found[1]["neighbours among"] == "all 150"
+    assert [row["recall"] for row in found] == ["", "", "1.000"]
+
+
+def test_checkouts_are_compared_in_turn(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def measure(task, checkout):
+        asked.append(checkout.name)
+        return {"fit, seconds": len(asked) * (3.0 if checkout.name == "b" else 1.0)}
+
+    monkeypatch.setattr(paired, "measure", measure)
+    command = [str(tmp_path / "a"), str(tmp_path / "b"), "--rounds", "3"]
+    command += ["--n-texts", "20", "--tasks", "frozen"]
+    paired.main([*command, "--output", str(tmp_path / "rows")])
+    assert asked == list("abbaab")
+    assert "fit, seconds  4.0  9.0       2.25" in capsys.readouterr().out
+    (row,) = read_rows(tmp_path / "rows")
+    assert row["rounds"][0] == {"old": {"fit, seconds": 1}, "new": {"fit, seconds": 6}}
+
+
+@pytest.mark.long
+def test_a_checkout_is_measured(tmp_path):
+    command = [str(ROOT), str(ROOT), "--rounds", "1", "--tasks", "frozen", "search"]
+    command += ["--n-texts", "60", "--n-epochs", "1"]
+    paired.main([*command, "--output", str(tmp_path / "rows")])
+    fit, search = (row["rounds"][0]["new"] for row in read_rows(tmp_path / "rows"))
+    assert 0 < fit["predictions right"] <= 1
+    assert search["search, CPU seconds"] > 0
+
+
+@pytest.mark.long
+def test_speed_and_growth_are_measured(tmp_path):
+    command = ["--n-texts", "12", "--n-epochs", "1", "--rounds", "1"]
+    command += ["--parts", "shares", "dropout", "arithmetic", "prediction"]
+    speed.main([*command, "--output", str(tmp_path / "speed")])
+    found = {row["part"]: row for row in read_rows(tmp_path / "speed")}
+    shares = [float(row["ratio"]) for row in performance.shares(found)]
+    assert len(shares) == 3
+    assert all(0 < share < 1 for share in shares)
+    assert len(list(performance.ratios(found))) == 7
+    command = ["--sizes", "400", "--parts", "stages 2 and 3"]
+    scaling.main([*command, "--output", str(tmp_path / "scaling")])
+    (row,) = read_rows(tmp_path / "scaling")
+    assert (row["n_texts"], row["given_accuracy"]) == (400, pytest.approx(0.7))
+    assert row["accuracy"] > 0.7
+    assert row["peak_private_megabytes"] > 0

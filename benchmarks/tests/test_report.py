@@ -1,0 +1,144 @@
+"""Methods, scores, tables, and a whole run on a real data set cut short."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from benchmarks import embeddings, methods, report, rivals, run, task
+from benchmarks.data import Split, draw_setting, load_splits
+from benchmarks.scores import score_outcome
+from skdygen._torch import seeded
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(), reason="the real data sets are not beside this checkout"
+)
+
+
+@needs_data
+@pytest.mark.long
+def test_run_stops_and_resumes_and_report(tmp_path, monkeypatch, capsys):
+    regime = {"n_train": 150, "n_valid": 20, "n_development": 20, "n_test": 60}
+    regime["dynamics"] = {"trainable_layers": 0, "n_epochs": 3}
+    monkeypatch.setitem(task.REGIMES, "frozen", regime)
+    output, cache = tmp_path / "results" / "cells.jsonl", tmp_path / "cache"
+    command = ["--data", str(DATA), "--settings", "youtube_wrench", "--seeds", "0"]
+    command += ["--output", str(output), "--cache", str(cache)]
+    with monkeypatch.context() as context:
+        context.setitem(methods.METHODS, "NPC", lambda task: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run.main(command)
+    before = output.read_text()
+    assert 0 < len(before.splitlines()) < len(methods.METHODS)
+    run.main(command)
+    rows = run.read_rows(output)
+    assert output.read_text().startswith(before)
+    assert [row["method"] for row in rows] == list(methods.METHODS)
+    monkeypatch.setattr(task, "fit_dynamics", None)  # no fit is made again
+    capsys.readouterr()
+    run.main(command)
+    assert capsys.readouterr().out == ""
+    some = ["ablation: first epoch only", "ablation: approximate Dirichlet sample"]
+    run.main([*command, "--methods", *some, "every epoch"])
+
+    report.main(["--results", str(output.parent), "--docs", str(tmp_path)])
+    page = (tmp_path / "benchmarks.md").read_text()
+    accuracy = {row["method"]: row["scores"]["test_accuracy"] for row in rows}
+    assert f"| **default** | {accuracy['default']:.3f} |" in page
+
+
+def test_a_cell_with_two_rows_is_no_mean_of_both(tmp_path):
+    row = {"setting": "a", "regime": "frozen", "seed": 0, "method": "plain"}
+    for name in ("first", "second"):
+        (tmp_path / f"{name}.jsonl").write_text(
+            json.dumps(row | {"scores": {"x": 0.5}})
+        )
+    with pytest.raises(ValueError, match=r"two rows of the cell .*'plain'"):
+        report.load_cells(tmp_path)
+
+
+@needs_data
+def test_splits_share_no_text_and_noise_is_as_asked():
+    sizes = {"train": 300, "valid": 50, "development": 80, "test": 90}
+    splits = load_splits(DATA, "mr_chatgpt")
+    drawn = draw_setting(splits, ("symmetric", 0.4), sizes=sizes, seed=1, embed=None)
+    assert {name: len(split) for name, split in drawn.items()} == sizes
+    assert 0.3 < (drawn["train"].given != drawn["train"].gold).mean() < 0.5
+    others = {*drawn["development"].texts, *drawn["test"].texts}
+    assert not others.intersection(drawn["train"].texts)
+    as_given = draw_setting(splits, None, sizes=sizes, seed=1, embed=None)["train"]
+    assert (as_given.given == as_given.gold).mean() > 0.8
+
+
+def test_scores_of_a_known_outcome():
+    gold, given = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 1, 2, 0])
+    splits = {"train": Split([], gold, given), "test": Split([], gold, None)}
+    distributions = np.eye(3)[gold] * 0.7 + 0.1
+    outcome = methods.Outcome(
+        np.arange(3), {"test": np.eye(3)[[0, 0, 1, 1, 2, 0]]}, seconds=1.0,
+        suspicion=1 - distributions[np.arange(6), given], labels=given,
+        distributions=distributions, noise_rate=0.25, transition=np.eye(3),
+    )  # fmt: skip
+    expected = {
+        "test_accuracy": 5 / 6,
+        "given_labels_accuracy": 4 / 6,
+        "labels_accuracy": 4 / 6,
+        "most_probable_accuracy": 1,
+        "auroc": roc_auc_score([0, 1, 0, 0, 0, 1], [0, 1, 0, 0, 0, 1]),
+        "noise_rate_error": 1 / 3 - 0.25,
+        # One of two labels of classes 0 and 2 is wrong: half off in a third of texts.
+        "transition_error": (0.5 + 0 + 0.5) / 3,
+        "brier": 0.2**2 + 2 * 0.1**2,
+        "calibration_error": 0.2,
+    }
+    found = score_outcome(outcome, splits)
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+def test_differences_are_paired_and_interval_holds_the_mean():
+    means = pd.DataFrame({"plain": [0.3, 0.6], "ours": [0.4, 0.7]})
+    differences, intervals = report.difference_to(means, "plain")
+    np.testing.assert_allclose(differences["ours"], 10)
+    np.testing.assert_allclose(intervals["ours"], 10)
+
+
+def test_co_teaching_learns_from_what_the_other_finds_easy():
+    logits = torch.tensor([[[0.0, 0.0], [3.0, 0.0]], [[0.0, 0.0], [-3.0, 0.0]]])
+    loss = rivals.co_teaching_loss(logits, torch.tensor([0, 0]), torch.ones(2), 0.5)
+    # The first network finds the second text easier, the second network the first.
+    assert loss.item() == pytest.approx((np.log(2) + np.log1p(np.exp(3))) / 2)
+
+
+def test_co_teaching_forgets_ever_more_and_reads_stored_embeddings(
+    tiny_model, word_texts, tmp_path, monkeypatch
+):
+    texts, _, noisy = word_texts
+    points = np.random.RandomState(0).randn(len(texts), 32).astype(np.float16)
+    monkeypatch.setattr(embeddings, "encode", lambda texts: points)
+    store = embeddings.FrozenStore(tmp_path)
+    store.add([*texts])
+    monkeypatch.setattr(embeddings.StoredDynamics, "store", store)
+    rates = []
+    monkeypatch.setattr(
+        rivals, "co_teaching_loss", lambda x, *rest: rates.append(rest[-1]) or x.sum()
+    )
+    params = {"trainable_layers": 0, "n_epochs": 4, "batch_size": 50}
+    model = rivals.CoTeaching(tiny_model, **params, random_state=0)
+    model.forget_rate = 0.4
+    fitted = model.fit_transform(texts, noisy)
+    assert rates == pytest.approx(np.repeat([0, 0.2, 0.4, 0.4], 3))
+    np.testing.assert_array_equal(fitted.initial, store(texts))
+    np.testing.assert_array_equal(model.transform(texts[:5]).initial, store(texts[:5]))
+
+
+def test_approximate_sample_is_close_for_small_concentrations():
+    alpha = torch.tensor([0.2, 0.3, 0.5]).repeat(20_000, 1)
+    with seeded(0):
+        y = rivals.ApproximateVAE._network(1, 2, 3).draw(alpha)
+    assert torch.allclose(y.sum(-1), torch.ones(20_000))
+    assert torch.allclose(y.mean(0), alpha[0], atol=0.03)

@@ -1,0 +1,278 @@
+"""What the commands do, with their options as attributes of one object.
+
+All that can be wrong is checked before the training, when there is nothing to lose yet.
+The public names of skdygen are looked up when they are used, so that an error in a
+table need not wait for torch.
+"""
+
+import os
+import sys
+import time
+from datetime import timedelta
+from textwrap import shorten
+
+import numpy as np
+import pandas as pd
+import typer
+
+import skdygen
+from skdygen import datasets, dynamics
+
+from .._decisions import judge_labels
+from .._storage import is_saved_model, load_estimator, save_estimator
+from .._targets import encode_labels
+from ..inspection import write_report
+from ._columns import choose_label, choose_text, read_labels, read_texts
+from ._tables import check_writable, read_table, split_suffix, write_table
+
+_OF_CLEAN = ("label_suggested", "label_quality", "is_issue", "label_corrected")
+_OF_PREDICT = ("label_predicted", "confidence")
+
+
+def clean(options):
+    """Find and correct the wrong labels of a table."""
+    start = time.perf_counter()
+    path, out = options.table, _name_out(options, "cleaned")
+    table = read_table(path)
+    outputs = {"table": out, "report": options.report, "model": options.model_out}
+    outputs = {name: path for name, path in outputs.items() if path is not None}
+    _check_outputs(options, **outputs)
+    label = choose_label(table, path, options.label)
+    text = choose_text(table, path, options.text, label)
+    check_writable(table, out, _OF_CLEAN)
+    texts = read_texts(table, text)
+    labels = read_labels(table, label, options.missing_label)
+    name = f"column {label!r}"
+    classes, codes = encode_labels(labels, missing_label=np.nan, name=name)
+    clf = _make_classifier(options)
+    if not options.quiet or options.dry_run:
+        _show({"texts": f"column {text!r} of {path}", "labels": name})
+        _show(_describe(texts, classes, codes))
+    if options.dry_run:
+        stage, layers = clf.dynamics, clf.dynamics.trainable_layers
+        trained = f"{layers} layers trained" if layers else "frozen"
+        _show({"language model": f"{stage.model}, {trained}"})
+        _show({"training": f"{stage.n_epochs} epochs on {stage.device}"})
+        _show(outputs | {"dry run": "nothing was done"})
+        return
+    clf.fit(texts, labels)
+    force, columns = options.force, {"text": text, "label": label}
+    write = {
+        "table": lambda path: write_table(_clean_table(table, clf, codes), path),
+        "report": lambda path: write_report(clf, path, texts, overwrite=force),
+        "model": lambda path: _save(clf, path, force, columns),
+    }
+    errors = {}
+    for name, path in list(outputs.items()):
+        try:
+            write[name](path)
+        except Exception as error:  # the others are written nevertheless
+            errors[outputs.pop(name)] = error
+    if not options.quiet:
+        took = {"time": timedelta(seconds=round(time.perf_counter() - start))}
+        _show(_summarize(clf, codes) | outputs | took)
+    if errors:
+        each = [f"{path} was not written: {error}" for path, error in errors.items()]
+        raise OSError("; ".join(each)) from next(iter(errors.values()))
+
+
+def predict(options):
+    """Classify the texts of a table with a saved model."""
+    out = _name_out(options, "predicted")
+    clf, table, _, text = _read(options, table=out)
+    if not hasattr(clf, "predict_proba"):
+        raise ValueError(f"{options.model}: its final estimator has no predict_proba.")
+    check_writable(table, out, _OF_PREDICT)
+    texts = read_texts(table, text)
+    found = clf.predict_proba(texts)
+    predicted, confidence = clf.classes_[found.argmax(axis=1)], found.max(axis=1)
+    write_table(table.assign(label_predicted=predicted, confidence=confidence), out)
+    if not options.quiet:
+        typer.echo(f"{len(texts):,} texts of column {text!r} classified: {out}")
+
+
+def report(options):
+    """Write a report on the labels of a table that was cleaned before."""
+    out = options.out
+    clf, table, label, text = _read(options, report=out)
+    texts, codes = read_texts(table, text), clf._given_codes
+    its = f"but the table that {options.model} was fitted on has"
+    if len(texts) != len(codes):
+        raise ValueError(f"{options.table} has {len(texts)} rows, {its} {len(codes)}.")
+    labels = [] if label is None else read_labels(table, label)
+    for row, (cell, code) in enumerate(zip(labels, codes, strict=False), start=1):
+        given = str(clf.classes_[code])
+        if code >= 0 and str(cell) != given:
+            raise ValueError(
+                f"{options.table} has the label {cell!r} in row {row}, {its} {given!r}."
+            )
+    write_report(clf, out, texts, overwrite=options.force)
+    if not options.quiet:
+        typer.echo(f"report on {len(texts):,} texts of column {text!r}: {out}")
+
+
+def demo(options, **params):
+    """Compare plain fine-tuning with DyGen, and show the most suspicious labels."""
+    seed, train, test = options.seed, slice(0, 500), slice(500, None)
+    _check_outputs(options, report=options.report)
+    texts, right = datasets.make_texts(700, random_state=seed)
+    given = datasets.make_label_noise(
+        right[train], "symmetric", options.noise, random_state=seed
+    )
+    typer.echo(
+        f"500 messages in 6 classes, {(given != right[train]).mean():.0%} of them "
+        f"labelled wrongly; 200 more to test on. Fine-tuning MiniLM ..."
+    )
+    clf = skdygen.DyGenClassifier(random_state=seed, verbose=int(sys.stderr.isatty()))
+    clf.set_params(**params).fit(texts[train], given)
+    plain, dygen = clf.dynamics_.predict(texts[test]), clf.predict(texts[test])
+    shares = {
+        "accuracy, plain training": (plain == right[test]).mean(),
+        "accuracy, DyGen": (dygen == right[test]).mean(),
+        "right labels, given": (given == right[train]).mean(),
+        "right labels, corrected": (clf.transduction_ == right[train]).mean(),
+        "wrong labels, estimated": clf.noise_rate_,
+    }
+    _show({name: f"{share:.3f}" for name, share in shares.items()})
+    worst = clf.label_issues().head(10)
+    worst.insert(3, "true", right[worst["index"]])
+    worst["text"] = [shorten(texts[i], 60, placeholder=" ...") for i in worst["index"]]
+    typer.echo("\nThe ten most suspicious labels ('true' is known here only):\n")
+    typer.echo(worst.round(3).to_string(index=False))
+    if options.report is not None:
+        title, force = "500 messages", options.force
+        write_report(clf, options.report, texts[train], title=title, overwrite=force)
+        typer.echo(f"\nA report to look at: {options.report}")
+
+
+def _name_out(options, word):
+    """Name a table after the one it comes from: tickets.csv, tickets.cleaned.csv."""
+    stem, suffix = split_suffix(options.table)
+    return options.out or options.table.with_name(f"{stem}.{word}{suffix}")
+
+
+def _check_outputs(options, *, table=None, report=None, model=None):
+    """Raise an error about the first file that cannot be written or replaced."""
+    source = getattr(options, "table", None)
+    taken = [source and source.resolve()]
+    for path in filter(None, (table, report, model)):
+        folder, is_taken = path.parent, path.resolve() in taken
+        is_other = path == model and path.is_file() and not is_saved_model(path)
+        exists = path.exists() and not options.force
+        for is_so, problem in (
+            (not folder.is_dir(), f"there is no folder {folder}; make it first"),
+            (not os.access(folder, os.W_OK), f"{folder} cannot be written to"),
+            (is_taken, "it is read or written already; choose another name"),
+            (path.is_dir(), "it is a folder; choose another name"),
+            (is_other, "it is no saved model; choose another name"),
+            (exists, "it exists; pass --force to replace it, or choose another name"),
+        ):
+            if is_so:
+                raise OSError(f"{path}: {problem}.")
+        taken.append(path.resolve())
+    if table is not None:
+        split_suffix(table)
+    if report is not None and report.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{report}: the report is HTML; use a name in .html.")
+
+
+def _check_device(device):
+    """Raise an error if torch cannot compute there; "auto" always can."""
+    if device == "auto":
+        return
+    from .._torch import what_is_wrong_with  # torch takes seconds
+
+    reason = what_is_wrong_with(device)
+    if reason is not None:
+        raise ValueError(f"--device {device} cannot be used: {reason}; use cpu.")
+
+
+def _make_classifier(options):
+    """Make the classifier, once it is known that it can be fitted here."""
+    _check_device(options.device)
+    params = {"model": options.model, "n_epochs": options.epochs}
+    params["trainable_layers"] = 0 if options.fast else None
+    params = {name: value for name, value in params.items() if value is not None}
+    stage = dynamics.LanguageModelDynamics(device=options.device, **params)
+    from ..dynamics._hub import find_model  # torch takes seconds
+
+    find_model(stage.model)
+    clf = skdygen.DyGenClassifier(stage, missing_label=np.nan)
+    return clf.set_params(random_state=options.seed, verbose=int(not options.quiet))
+
+
+def _save(clf, path, force, columns):
+    """Save a model that shows no progress, as it is by default."""
+    for stage in (clf, *clf.pipeline_.named_steps.values()):
+        if hasattr(stage, "verbose"):
+            stage.verbose = 0
+    save_estimator(clf, path, overwrite=force, metadata=columns)
+
+
+def _read(options, **outputs):
+    """Read a table and a fitted classifier, and choose the columns."""
+    path, model = options.table, options.model
+    device, wanted = getattr(options, "device", "auto"), getattr(options, "label", None)
+    table = read_table(path)
+    _check_outputs(options, **outputs)
+    _check_device(device)
+    if not model.is_file():
+        raise OSError(f"{model} is no file; pass what clean --model-out has written.")
+    clf, fitted = load_estimator(model, with_metadata=True)
+    if not isinstance(clf, skdygen.DyGenClassifier):
+        raise ValueError(f"{model} holds a {type(clf).__name__}, no DyGenClassifier.")
+    if not hasattr(clf, "classes_"):
+        raise ValueError(f"{model} holds a classifier that is not fitted.")
+    if isinstance(getattr(clf, "dynamics_", None), dynamics.LanguageModelDynamics):
+        clf.dynamics_.set_params(device=device, verbose=int(not options.quiet))
+    label = choose_label(table, path, wanted, fitted.get("label"), required=False)
+    # Texts that are asked for may be in what seems to be the column of the labels.
+    other = label if options.text is None else wanted
+    text = choose_text(table, path, options.text, other, fitted.get("text"))
+    return clf, table, label, text
+
+
+def _clean_table(table, clf, codes):
+    """Add what the classifier says of the labels."""
+    suggested, _, _, is_issue = judge_labels(clf.label_distributions_, codes)
+    return table.assign(
+        label_suggested=clf.classes_[suggested],
+        label_quality=pd.array(clf.label_quality_, dtype="Float64"),
+        is_issue=is_issue,
+        label_corrected=clf.transduction_,
+    )
+
+
+def _show(found):
+    """Print names and what belongs to them."""
+    for name, value in found.items():
+        typer.echo(typer.style(f"{name:<26}", fg="cyan") + str(value))
+
+
+def _describe(texts, classes, codes):
+    """Say what is in the columns."""
+    counts = pd.Series(classes[codes[codes >= 0]]).value_counts()
+    largest = [f"{name} {n:,}" for name, n in counts.items()]
+    largest[8:] = ["..."] if len(largest) > 8 else []
+    return {
+        "rows": f"{len(texts):,} ({(codes < 0).sum():,} without a label, "
+        f"{texts.count(''):,} with an empty text)",
+        "classes": f"{len(classes)}: {', '.join(largest)}",
+    }
+
+
+def _summarize(clf, codes):
+    """Say what the classifier has found."""
+    issues, given, labelled = clf.label_issues(), clf.classes_[codes], codes >= 0
+    n_changed = (clf.transduction_ != given)[labelled].sum()
+    shares = issues["given"].value_counts() / pd.Series(given[labelled]).value_counts()
+    doubted = [f"{k} {share:.0%}" for k, share in shares.dropna().nlargest(3).items()]
+    pairs = issues[["given", "suggested"]].value_counts().items()
+    mistakes = [f"labelled {a}, looks like {b}: {n:,} texts" for (a, b), n in pairs]
+    return {
+        "labels estimated wrong": f"{clf.noise_rate_:.1%}",
+        "labels that look wrong": f"{len(issues):,} of {labelled.sum():,}",
+        "labels corrected": f"{n_changed:,}",
+        "most doubtful classes": ", ".join(doubted) or "none",
+        "most frequent mistake": "".join(mistakes[:1]) or "none",
+    }

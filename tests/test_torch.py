@@ -1,0 +1,176 @@
+import multiprocessing
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+from skdygen import _torch
+from skdygen._torch import (
+    autocast,
+    choose_precision,
+    fewer_rows,
+    find_device,
+    one_thread,
+    seeded,
+    usual_modes,
+)
+
+CPU = torch.device("cpu")
+
+
+@contextmanager
+def other_defaults():
+    """Have tensors made in float64, on a device that stands for a GPU."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            yield
+            assert torch.empty(1).device.type == "meta"
+            assert torch.empty(1).dtype == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def cast_unasked():
+    return torch.autocast("cpu", torch.bfloat16)
+
+
+MODES = [other_defaults, cast_unasked, torch.inference_mode, torch.no_grad]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_usual_modes(mode):
+    with mode():
+        with usual_modes():
+            ones = torch.ones(2, 2, requires_grad=True)
+            product = ones @ ones
+            assert (product.dtype, product.device) == (torch.float32, CPU)
+            product.sum().backward()
+        assert ones.grad.tolist() == [[4, 4], [4, 4]]
+
+
+def test_precision_that_is_asked_for():
+    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        assert choose_precision(precision, CPU) == precision
+        left = torch.ones(4, 4)
+        with autocast(precision, CPU):
+            assert (left @ left).dtype == dtype
+
+
+def test_no_cast_weight_outlives_a_step_in_the_autocast_of_a_caller():
+    weights, products = torch.ones(4, 4, requires_grad=True), []
+    with cast_unasked():
+        for _ in range(2):
+            with autocast("bf16", CPU):
+                products.append((torch.ones(4, 4) @ weights)[0, 0].item())
+            with torch.no_grad():
+                weights.mul_(2)
+    assert products == [4, 8]
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "has_mkldnn", "expected"),
+    [
+        ({"avx2": True, "amx_bf16": True}, True, "bf16"),
+        ({"avx2": True, "avx512_bf16": True}, True, "bf16"),
+        ({"bf16": True}, True, "bf16"),
+        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, True, "fp32"),
+        ({}, True, "fp32"),
+        ({"amx_bf16": True}, False, "fp32"),
+    ],
+)
+def test_automatic_precision(capabilities, has_mkldnn, expected, monkeypatch):
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: capabilities, raising=False
+    )
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: has_mkldnn)
+    assert choose_precision("auto", CPU) == expected
+
+
+def test_a_torch_that_does_not_say_what_the_cpu_can_do(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert choose_precision("auto", CPU) == "fp32"
+
+
+def test_seed_is_local():
+    before = torch.get_rng_state()
+    with seeded(3):
+        one = torch.rand(3)
+    with seeded(3):
+        assert torch.equal(torch.rand(3), one)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_one_thread():
+    """For as long as it lasts, also if it ends in an error."""
+    torch.set_num_threads(2)
+
+    def fail():
+        with one_thread():
+            assert torch.get_num_threads() == 1
+            raise RuntimeError
+
+    try:
+        with pytest.raises(RuntimeError):
+            fail()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)  # as the other tests have it
+
+
+def test_fewer_rows():
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+    assert fewer_rows(error, 5) == 3
+    with pytest.raises(torch.OutOfMemoryError):
+        fewer_rows(error, 1)
+    with pytest.raises(RuntimeError, match="another"):
+        fewer_rows(RuntimeError("another"), 5)
+
+
+def test_devices(monkeypatch):
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: gpu)
+    assert find_device("auto") == gpu
+    assert find_device("cpu") == CPU
+    monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: 1)
+    monkeypatch.setattr(_torch, "n_processes", lambda: 2)
+    assert find_device("auto") == torch.device("cuda:1")
+    with pytest.raises(ValueError, match="device='cpu' cannot be that of 2 processes"):
+        find_device("cpu")
+    for name in ("gpu", "cuda:99"):
+        with pytest.raises(ValueError, match=f"device='{name}' cannot be used here"):
+            find_device(name)
+
+
+def share_out(folder, rank):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2
+    )
+    assert (_torch.n_processes(), _torch.process_index()) == (2, rank)
+    assert find_device("auto") == find_device("cpu") == CPU
+    assert _torch.same_everywhere({"rank": rank}) == {"rank": 0}
+    assert _torch.from_all(rank) == [0, 1]
+    mine = torch.tensor([float(rank)])
+    assert _torch.mean_everywhere(mine).tolist() == [0.5]
+    assert mine.tolist() == [rank]
+    rows = np.arange(5)
+    assert _torch.own_rows(rows).tolist() == [[0, 2, 4], [1, 3]][rank]
+    assert _torch.own_share(rows)[1] == [1.2, 0.8][rank]
+    assert _torch.own_share(rows[:1])[1] == [2.0, 0.0][rank]
+    found = np.where(rows % 2 == rank, rows, -1)
+    _torch.merge_rows(found, _torch.own_rows(rows))
+    assert found.tolist() == rows.tolist()
+    torch.distributed.destroy_process_group()
+    assert (_torch.n_processes(), _torch.process_index()) == (1, 0)
+
+
+@pytest.mark.long
+def test_processes_that_are_a_group(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    group = [context.Process(target=share_out, args=(tmp_path, r)) for r in range(2)]
+    for process in group:
+        process.start()
+    for process in group:
+        process.join()
+        assert process.exitcode == 0
