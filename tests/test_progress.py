@@ -4,7 +4,6 @@ import logging
 import re
 
 import pytest
-from sklearn.model_selection import GridSearchCV
 
 from skdygen import DyGenClassifier
 from skdygen.denoisers import DirichletVAE
@@ -14,13 +13,10 @@ from tests.conftest import make_word_texts
 
 def make_tiny(tiny_model, *, trainable_layers=1, **params):
     dynamics = LanguageModelDynamics(
-        tiny_model,
-        trainable_layers=trainable_layers,
-        n_epochs=2,
-        precision="fp32",
+        tiny_model, trainable_layers=trainable_layers, n_epochs=2, precision="fp32",
         device="cpu",
-    )
-    denoiser = DirichletVAE(n_epochs=5)
+    )  # fmt: skip
+    denoiser = DirichletVAE(n_epochs=3)
     return DyGenClassifier(dynamics, denoiser=denoiser, random_state=0, **params)
 
 
@@ -41,20 +37,15 @@ def test_bars_of_a_fit(tiny_model, capfd):
     assert "1100/1100" in found["tokenising"]
     state = found["fine-tuning"]
     assert re.search(r"70/70 \[\d\d:\d\d<00:00", state)  # time left
-    assert "epoch=2/2" in state
-    assert re.search(r"loss=\d\.\d{4}", state)
-    assert re.search(r"tokens/s=[1-9][\d,]*", state)
+    assert re.search(r"loss=\d\.\d{4}, tokens/s=[1-9][\d,]*", state)
 
 
-def test_loss_and_speed_are_shown_within_an_epoch(tiny_model, capfd):
-    texts, labels = make_word_texts(120)
-    clf = make_tiny(tiny_model, verbose=1).set_params(dynamics__batch_size=2)
-    clf.fit(texts, labels)
-    states = capfd.readouterr().err.replace("\r", "\n").splitlines()
-    first = next(state for state in states if "epoch=1/2" in state)
-    assert "/120 [" in first
+def test_loss_and_speed_are_shown_within_an_epoch(tiny_model, word_texts, capfd):
+    texts, labels, _ = word_texts
+    clf = make_tiny(tiny_model, verbose=1).set_params(dynamics__batch_size=1)
+    clf.fit(texts[:60], labels[:60])
+    first = capfd.readouterr().err.partition("loss=")[0].rpartition("fine-tuning")[2]
     assert int(re.search(r"(\d+)/120 \[", first)[1]) < 60  # batches of an epoch
-    assert re.search(r"loss=\d\.\d{4}, tokens/s=", first)
 
 
 def test_frozen_texts_are_counted_as_texts(tiny_model, word_texts, capfd):
@@ -81,44 +72,39 @@ def test_bars_of_predictions(tiny_model, word_texts, capfd):
 def test_silence(tiny_model, trainable_layers, capfd):
     texts, labels = make_word_texts(1100)  # enough for every bar
     clf = make_tiny(tiny_model, trainable_layers=trainable_layers)
-    search = GridSearchCV(
-        clf, {"denoiser__prior_strength": [1.0, 5.0]}, cv=2, error_score="raise"
-    )
-    search.fit(texts, labels).predict(texts)
-    search.best_estimator_.dynamics_.predict(texts)
+    clf.set_params(dynamics__n_epochs=1).fit(texts, labels).predict(texts)
+    clf.dynamics_.predict(texts)
     assert capfd.readouterr() == ("", "")
 
 
 def test_log(tiny_model, word_texts, tmp_path, caplog):
     texts, _, noisy = word_texts
     clf = make_tiny(tiny_model, memory=tmp_path)
-    with caplog.at_level(logging.INFO, logger="skdygen"):
-        clf.fit(texts, noisy).predict(texts)
+
+    def hits():
+        found = r"taken from the cache: (.*), which took \d+\.\d s"
+        return re.findall(found, caplog.text)
+
+    caplog.set_level(logging.INFO, logger="skdygen")
+    clf.fit(texts, noisy).predict(texts)
     said = caplog.text
     assert f"2 branches of {tiny_model} on cpu in fp32: 120 texts" in said
     assert "epoch 2 of 2: loss" in said
     assert f"estimated share of wrong labels: {clf.noise_rate_:.3f}" in said
     n_changed = (clf.transduction_ != noisy).sum()
     assert f"changed {n_changed} of 120 given labels" in said
-    assert "from the cache" not in said
+    assert not hits()
     assert all(name.startswith("skdygen.") for name, *_ in caplog.record_tuples)
 
     caplog.clear()
-    with caplog.at_level(logging.INFO, logger="skdygen"):
-        clf.fit(texts, noisy).predict(texts)
-    hits = re.findall(r"taken from the cache: (.*), which took \d+\.\d s", caplog.text)
-    assert hits == [
-        "fit of LanguageModelDynamics",
-        "fit of ConsensusPrior",
-        "replay of LanguageModelDynamics",
-    ]
+    clf.fit(texts, noisy).predict(texts)
+    of_prior, of_model = "fit of ConsensusPrior", "fit of LanguageModelDynamics"
+    assert hits() == [of_model, of_prior, "replay of LanguageModelDynamics"]
     assert "epoch 2 of 2" not in caplog.text
 
     caplog.clear()
-    with caplog.at_level(logging.INFO, logger="skdygen"):
-        clf.set_params(prior__contamination=0.4).fit(texts, noisy)
-    hits = re.findall(r"from the cache: (.*), which", caplog.text)
-    assert hits == ["fit of LanguageModelDynamics"]
+    clf.set_params(prior__contamination=0.4).fit(texts, noisy)
+    assert hits() == [of_model]
 
 
 def test_caches_that_are_not_of_joblib(tiny_model, word_texts):
@@ -133,5 +119,4 @@ def test_caches_that_are_not_of_joblib(tiny_model, word_texts):
     memory = Memory()
     clf = make_tiny(tiny_model, trainable_layers=0, memory=memory).fit(texts, noisy)
     assert clf.predict(texts).shape == (120,)
-    assert "_transform" in memory.functions
-    assert clf.pipeline_.memory is memory
+    assert memory.functions == ("_fit_stage", "_fit_stage", "_replay")
