@@ -62,9 +62,11 @@ def test_learns_and_records(tiny_model, trainable_layers):
 )
 def test_replay_gives_what_was_recorded(tiny_model, trainable_layers, precision):
     dynamics = make_dynamics(
-        tiny_model, trainable_layers=trainable_layers, precision=precision, n_epochs=2
-    )
+        tiny_model, trainable_layers=trainable_layers, precision=precision,
+        n_epochs=2, n_branches=3,
+    )  # fmt: skip
     recorded = dynamics.fit_transform(TEXTS, LABELS)
+    assert recorded.n_branches == 3
     assert dynamics.precision_ == precision
     again = pickle.loads(pickle.dumps(dynamics))
     assert_same(again.transform(TEXTS), recorded)
