@@ -124,6 +124,5 @@ def coregularized_loss(logits, targets, weights, coregularization):
 
 
 def is_head(name):
-    """Tell whether a parameter of `Branches` is of a class head or hidden layer."""
-    _, _, part, *rest = name.split(".")  # such as branches.0.head.weight
-    return part == "head" or rest[0] == "layers"
+    """Tell whether a parameter is of a class head or hidden layer, by its name."""
+    return ".head." in name or ".body.layers." in name
