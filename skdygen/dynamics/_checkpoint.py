@@ -1,6 +1,7 @@
 """What a fit has come to, in one file after every epoch, so that another can resume."""
 
 import hashlib
+import json
 import logging
 import tempfile
 import warnings
@@ -127,7 +128,10 @@ def _hash_model(model):
         config = getattr(module, "get_config_dict", dict)()
         settings.append((type(module).__name__, config))
     tokenizer = model.tokenizer
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    settings.append(tokenizer.get_vocab() if backend is None else backend.to_str())
+    rules = tokenizer.get_vocab()
+    if hasattr(tokenizer, "backend_tokenizer"):
+        rules = json.loads(tokenizer.backend_tokenizer.to_str())
+        rules |= {"padding": None, "truncation": None}  # those of the last texts
+    settings += [rules, tokenizer.truncation_side]
     found.update(repr(settings).encode())
     return found.hexdigest()

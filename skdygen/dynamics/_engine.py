@@ -148,7 +148,7 @@ def _train(
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad()
-                if record and epoch in in_training and share:
+                if record and epoch in in_training and share:  # 0: others have them
                     for part in seen:
                         recorder.add(epoch, *part)
                 n_tokens += int(inputs.lengths[batch].sum())

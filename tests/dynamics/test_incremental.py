@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression, Perceptron, SGDClassifier
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.neural_network import MLPClassifier
 
+from skdygen._trajectories import folder_of_mapped
 from skdygen.dynamics import IncrementalDynamics
 from tests.conftest import make_word_texts
 
@@ -41,9 +42,13 @@ def test_any_classifier_with_partial_fit(estimator, classes):
 
 
 @pytest.mark.parametrize("bootstrap", [False, True])
-def test_branches_differ(bootstrap):
-    dynamics = IncrementalDynamics(bootstrap=bootstrap, n_branches=3, random_state=0)
+def test_branches_differ(bootstrap, tmp_path):
+    dynamics = IncrementalDynamics(
+        bootstrap=bootstrap, n_branches=3, max_nbytes=0, temp_folder=str(tmp_path),
+        random_state=0,
+    )  # fmt: skip
     embeddings = dynamics.fit_transform(*make_word_texts(60)).embeddings
+    assert folder_of_mapped(embeddings) == tmp_path
     assert not np.allclose(embeddings[:, 0], embeddings[:, 1])
     assert not np.allclose(embeddings[:, 1], embeddings[:, 2])
 

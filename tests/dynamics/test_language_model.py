@@ -62,9 +62,11 @@ def test_learns_and_records(tiny_model, trainable_layers):
 )
 def test_replay_gives_what_was_recorded(tiny_model, trainable_layers, precision):
     dynamics = make_dynamics(
-        tiny_model, trainable_layers=trainable_layers, precision=precision, n_epochs=2
-    )
+        tiny_model, trainable_layers=trainable_layers, precision=precision,
+        n_epochs=2, n_branches=3,
+    )  # fmt: skip
     recorded = dynamics.fit_transform(TEXTS, LABELS)
+    assert recorded.n_branches == 3
     assert dynamics.precision_ == precision
     again = pickle.loads(pickle.dumps(dynamics))
     assert_same(again.transform(TEXTS), recorded)
@@ -88,14 +90,19 @@ def test_heads_are_linear_on_the_embedding(fitted):
     assert_array_equal(dynamics.predict(TEXTS), dynamics.classes_[last.argmax(axis=1)])
 
 
-def test_seeds(tiny_model, fitted):
+def test_equal_fits_are_equal_and_others_differ(tiny_model, fitted):
     dynamics, expected = fitted
     assert_same(clone(dynamics).fit_transform(TEXTS, LABELS), expected)
     unrecorded = clone(dynamics).fit(TEXTS, LABELS)
     assert unrecorded.snapshots_ == dynamics.snapshots_
-    for params in ({"random_state": 1}, {"weight_decay": 1.0}, {"max_grad_norm": 0.1}):
-        other = make_dynamics(tiny_model, **params).fit_transform(TEXTS, LABELS)
-        assert not np.array_equal(other.embeddings, expected.embeddings)
+    plain = make_dynamics(tiny_model, n_epochs=1).fit_transform(TEXTS, LABELS)
+    for name, value in (
+        ("random_state", 1), ("weight_decay", 1.0), ("max_grad_norm", 0.1),
+        ("head_learning_rate", 1e-3), ("learning_rate", 1e-3),
+    ):  # fmt: skip
+        changed = make_dynamics(tiny_model, n_epochs=1, **{name: value})
+        other = changed.fit_transform(TEXTS, LABELS)
+        assert not np.array_equal(other.embeddings, plain.embeddings), name
 
 
 def test_texts_without_label_have_dynamics_but_no_influence(tiny_model):
