@@ -114,7 +114,8 @@ def load(path, trusted=()):
 @contextmanager
 def replacing(path):
     """Yield the path of a temporary file in the same folder that becomes `path`."""
-    temporary = Path(path).with_name(f".{secrets.token_hex(8)}.part")
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     temporary.open("xb").close()
     mode = temporary.stat().st_mode  # that of any new file
     try:
