@@ -206,7 +206,8 @@ class PredictsMixin(ClassifierMixin):
         y : ndarray of shape (n_samples,)
             The class of each text, as it stands in `y`.
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        likely = self.predict_proba(X).argmax(axis=1)  # an error if it is not fitted
+        return self.classes_[likely]
 
 
 class BaseDynamics(

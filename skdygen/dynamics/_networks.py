@@ -130,8 +130,9 @@ def coregularized_loss(logits, targets, weights, coregularization):
 
 
 def is_head(name):
-    """Tell whether a parameter is of a class head or hidden layer, by its name."""
-    return ".head." in name or ".body.layers." in name
+    """Tell whether a parameter of `Branches` is of a class head or hidden layer."""
+    _, _, part, *rest = name.split(".")  # branches.0.head.weight
+    return part == "head" or rest[0] == "layers"
 
 
 class FastDropout(TorchFunctionMode):
