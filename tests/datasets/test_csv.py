@@ -3,7 +3,6 @@ import pandas as pd
 import pytest
 
 from skdygen.datasets import load_noisy_csv
-from skdygen.dynamics import IncrementalDynamics
 
 
 def test_numbers_and_missing_labels(tmp_path):
@@ -29,18 +28,6 @@ def test_strings(tmp_path):
     data = load_noisy_csv(path, text="body", given="tag")
     assert data.target[:2].tolist() == ["greeting", "NA"]
     assert pd.isna(data.target[2])
-
-
-def test_a_stage_takes_what_is_loaded(tmp_path, word_texts):
-    texts, _, noisy = word_texts
-    given = noisy.astype(object)
-    given[::10] = ""
-    path = tmp_path / "data.csv"
-    pd.DataFrame({"text": texts, "label_noisy": given}).to_csv(path, index=False)
-    data = load_noisy_csv(path)
-    stage = IncrementalDynamics(missing_label=np.nan, random_state=0)
-    stage.fit(data.data, data.target)
-    assert stage.classes_.tolist() == ["animal", "fruit"]
 
 
 def test_errors(tmp_path):

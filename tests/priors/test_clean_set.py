@@ -130,17 +130,3 @@ def test_very_few_texts():
     assert_array_equal(prior.argmax(axis=1), [0, 1, 0, 1])
     with pytest.raises(ValueError, match=r"leaves 1 of 4 .*at least 2"):
         TrajectoryKNNPrior(contamination=0.9).fit(few, [0, 1, 0, 1])
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"contamination": 1.0}, "'contamination' parameter"),
-        ({"max_samples": 1}, "'max_samples' parameter"),
-        ({"epoch": 3}, "epoch=3 of a prior is not among the 3 epochs"),
-    ],
-)
-def test_bad_parameters(clusters, params, message):
-    trajectories, _, given = clusters
-    with pytest.raises(ValueError, match=message):
-        TrajectoryKNNPrior(**params).fit(trajectories, given)
