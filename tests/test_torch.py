@@ -1,7 +1,5 @@
-import multiprocessing
 from contextlib import contextmanager
 
-import numpy as np
 import pytest
 import torch
 
@@ -128,36 +126,3 @@ def test_devices(monkeypatch):
     for name in ("gpu", "cuda:99"):
         with pytest.raises(ValueError, match=f"device='{name}' cannot be used here"):
             find_device(name)
-
-
-def share_out(folder, rank):
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2
-    )
-    assert (_torch.n_processes(), _torch.process_index()) == (2, rank)
-    assert find_device("auto") == find_device("cpu") == CPU
-    assert _torch.same_everywhere({"rank": rank}) == {"rank": 0}
-    assert _torch.from_all(rank) == [0, 1]
-    mine = torch.tensor([float(rank)])
-    assert _torch.mean_everywhere(mine).tolist() == [0.5]
-    assert mine.tolist() == [rank]
-    rows = np.arange(5)
-    assert _torch.own_rows(rows).tolist() == [[0, 2, 4], [1, 3]][rank]
-    assert _torch.own_share(rows)[1] == [1.2, 0.8][rank]
-    assert _torch.own_share(rows[:1])[1] == [2.0, 0.0][rank]
-    found = np.where(rows % 2 == rank, rows, -1)
-    _torch.merge_rows(found, _torch.own_rows(rows))
-    assert found.tolist() == rows.tolist()
-    torch.distributed.destroy_process_group()
-    assert (_torch.n_processes(), _torch.process_index()) == (1, 0)
-
-
-@pytest.mark.long
-def test_processes_that_are_a_group(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    group = [context.Process(target=share_out, args=(tmp_path, r)) for r in range(2)]
-    for process in group:
-        process.start()
-    for process in group:
-        process.join()
-        assert process.exitcode == 0

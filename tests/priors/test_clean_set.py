@@ -112,16 +112,6 @@ def test_rows_are_judged_in_batches(clusters, monkeypatch):
     assert_allclose(found, expected, atol=1e-5)
 
 
-def test_texts_without_label_are_never_clean_but_have_a_prior(clusters):
-    trajectories, true, given = clusters
-    partly = np.where(np.arange(150) < 30, -1, given)
-    stage = TrajectoryKNNPrior(missing_label=-1)
-    prior = stage.fit_transform(trajectories, partly).prior
-    assert stage.clean_indices_.min() >= 30
-    assert np.isnan(stage.noise_scores_[:30]).all()
-    assert (prior[:30].argmax(axis=1) == true[:30]).mean() > 0.8
-
-
 def test_very_few_texts():
     few = Trajectories(
         np.random.RandomState(0).rand(4, 1, 1, 2), np.full((4, 1, 1, 2), 0.5)
