@@ -211,8 +211,6 @@ def test_columns_in_another_order_are_refused():
     assert clf.score(frame, y) > 0.9
     with pytest.raises(ValueError, match="same order"):
         clf.predict(frame[["b", "a"]])
-    clf.set_params(final_estimator=LogisticRegression()).fit(frame, y)
-    assert clf.score(frame, y) > 0.9
     # A column by the name of something that trajectories have.
     with_classes = frame.rename(columns={"b": "classes"})
     inner = make_pipeline(

@@ -10,7 +10,6 @@ from skdygen._torch import (
     fewer_rows,
     find_device,
     one_thread,
-    usual_modes,
 )
 
 CPU = torch.device("cpu")
@@ -34,17 +33,6 @@ def cast_unasked():
 
 
 MODES = [other_defaults, cast_unasked, torch.inference_mode, torch.no_grad]
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_usual_modes(mode):
-    with mode():
-        with usual_modes():
-            ones = torch.ones(2, 2, requires_grad=True)
-            product = ones @ ones
-            assert (product.dtype, product.device) == (torch.float32, CPU)
-            product.sum().backward()
-        assert ones.grad.tolist() == [[4, 4], [4, 4]]
 
 
 def test_precision_that_is_asked_for():

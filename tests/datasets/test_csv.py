@@ -38,5 +38,3 @@ def test_errors(tmp_path):
     path.write_text("text,label_noisy\n")
     with pytest.raises(ValueError, match="no rows"):
         load_noisy_csv(path)
-    with pytest.raises(FileNotFoundError):
-        load_noisy_csv(tmp_path / "none.csv")

@@ -304,7 +304,6 @@ def test_recorded_embeddings_can_be_projected(tiny_model, fitted):
     [
         ({"model": 3}, "'model' parameter"),
         ({"n_components": 32}, "the embeddings are no wider than 32"),
-        ({"max_nbytes": "much"}, "max_nbytes='much' is not a size"),
     ],
 )
 def test_bad_parameters(tiny_model, params, message):
