@@ -107,9 +107,12 @@ def test_planted_truth(make, n_samples, tiny_model, capfd):
 
 
 @pytest.mark.parametrize("with_memory", [False, True])
-def test_labels_are_encoded_and_texts_scanned_once(with_memory, tmp_path, monkeypatch):
-    memory = tmp_path if with_memory else None
-    clf = make_fast(final_estimator=FINAL, memory=memory)
+@pytest.mark.parametrize("is_tuned", [False, True])
+def test_labels_are_encoded_and_texts_scanned_once(
+    is_tuned, with_memory, tiny_model, tmp_path, monkeypatch
+):
+    clf = make_tiny(tiny_model) if is_tuned else make_fast()
+    clf.set_params(final_estimator=FINAL, memory=tmp_path if with_memory else None)
     encode = count_calls(monkeypatch, _targets, "encode_labels")
     check = count_calls(monkeypatch, base, "check_texts")
     clf.fit(TEXTS, NOISY)
