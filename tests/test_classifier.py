@@ -1,5 +1,4 @@
 import os
-import pickle
 import re
 import sys
 from contextlib import ExitStack
@@ -19,10 +18,10 @@ from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline, make_pipeline, make_union
+from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.validation import check_is_fitted
@@ -88,86 +87,36 @@ def count_calls(monkeypatch, owner, name):
     return mock
 
 
-def test_fitted_on_wrong_labels(tiny_model, capfd):
-    clf = make_tiny(tiny_model, correction_threshold=0.5).fit(TEXTS, NOISY)
-    assert (NOISY == LABELS).mean() == pytest.approx(0.7)
-    assert (clf.transduction_ == LABELS).mean() > 0.95
-    new_texts, new_labels = make_word_texts(60, seed=1)
-    probabilities, predicted = clf.predict_proba(new_texts), clf.predict(new_texts)
-    assert (predicted == new_labels).mean() > 0.9
-    assert predicted.dtype == NOISY.dtype
-    assert_allclose(probabilities.sum(axis=1), 1)
-    assert_array_equal(predicted, clf.classes_[probabilities.argmax(axis=1)])
-    clf.set_params(correction_threshold="auto").fit(TEXTS, LABELS)
-    assert_array_equal(clf.transduction_, LABELS)  # what is right stays
-    assert capfd.readouterr() == ("", "")  # silent by default
-
-
-def test_planted_truth_without_torch():
-    texts, labels = make_word_texts(400)
+@pytest.mark.parametrize(("make", "n_samples"), [(make_fast, 400), (make_tiny, 120)])
+def test_planted_truth(make, n_samples, tiny_model, capfd):
+    texts, labels = make_word_texts(n_samples)
     noisy = make_label_noise(labels, "symmetric", 0.3, random_state=0)
-    clf = make_fast(correction_threshold=0.5).fit(texts, noisy)
+    clf = make(tiny_model) if make is make_tiny else make()
+    clf.set_params(correction_threshold=0.5).fit(texts, noisy)
     assert (clf.transduction_ == labels).mean() > 0.95
+    assert clf.score(*make_word_texts(60, seed=1)) > 0.9
     expected = np.array([[0.7, 0.3], [0.3, 0.7]])
     assert_allclose(clf.noise_transition_matrix_, expected, atol=0.1)
-    assert_allclose(clf.noise_transition_matrix_.sum(axis=1), 1)
     assert clf.noise_rate_ == pytest.approx(0.3, abs=0.05)
     careful = clf.set_params(correction_threshold="auto").fit(texts, noisy)
     changed = careful.transduction_ != noisy
     assert (careful.transduction_ == labels).mean() > 0.75
     assert (careful.transduction_[changed] == labels[changed]).mean() > 0.95
     assert_array_equal(careful.fit(texts, labels).transduction_, labels)
-
-
-def hash_of(clf):
-    """Hash all that a fitted classifier says."""
-    learnt = {
-        (type(stage).__name__, name): value
-        for stage in (clf, clf.prior_, clf.denoiser_)
-        for name, value in vars(stage).items()
-        if isinstance(value, (np.ndarray, float))
-    }
-    assert ("DyGenClassifier", "noise_rate_") in learnt
-    few = TEXTS[:20]
-    return joblib.hash((learnt, clf.predict_proba(few), clf.dynamics_.transform(few)))
-
-
-def test_equal_seeds_give_equal_arrays(tiny_model):
-    clf = make_tiny(tiny_model).fit(TEXTS, NOISY)
-    expected = hash_of(clf)
-    assert hash_of(pickle.loads(pickle.dumps(clf))) == expected
-    assert hash_of(clone(clf).fit(TEXTS, NOISY)) == expected
-    assert hash_of(clf.fit(TEXTS, NOISY)) == expected
-    assert hash_of(clf.set_params(random_state=1).fit(TEXTS, NOISY)) != expected
+    assert capfd.readouterr() == ("", "")  # silent by default
 
 
 @pytest.mark.parametrize("with_memory", [False, True])
-@pytest.mark.parametrize("make", [make_fast, make_tiny])
+@pytest.mark.parametrize("is_tuned", [False, True])
 def test_labels_are_encoded_and_texts_scanned_once(
-    make, with_memory, tiny_model, tmp_path, monkeypatch
+    is_tuned, with_memory, tiny_model, tmp_path, monkeypatch
 ):
-    clf = make(tiny_model) if make is make_tiny else make()
+    clf = make_tiny(tiny_model) if is_tuned else make_fast()
     clf.set_params(final_estimator=FINAL, memory=tmp_path if with_memory else None)
     encode = count_calls(monkeypatch, _targets, "encode_labels")
     check = count_calls(monkeypatch, base, "check_texts")
     clf.fit(TEXTS, NOISY)
     assert (encode.call_count, check.call_count) == (1, 1)
-
-
-def test_is_the_pipeline_written_by_hand():
-    stages = {
-        "dynamics": IncrementalDynamics(random_state=1),
-        "prior": TrajectoryKNNPrior(),
-        "denoiser": DirichletVAE(n_epochs=5, random_state=2),
-    }
-    pipeline = Pipeline([(name, clone(stage)) for name, stage in stages.items()])
-    pipeline.fit(TEXTS, NOISY)
-    clf = DyGenClassifier(**stages).fit(TEXTS, NOISY)
-    assert_array_equal(clf.predict_proba(TEXTS), pipeline.predict_proba(TEXTS))
-    assert_array_equal(
-        clf.label_distributions_, pipeline["denoiser"].label_distributions_
-    )
-    assert clf.dynamics_ is clf.pipeline_["dynamics"]
 
 
 def test_precomputed_dynamics():
@@ -183,53 +132,21 @@ def test_precomputed_dynamics():
     assert_array_equal(whole.trajectories_.prior, prior)
     assert not hasattr(clf, "dynamics_")
     assert cross_val_score(clf, recorded, LABELS, cv=3).min() > 0.9
-    with pytest.raises(TypeError, match="X must be Trajectories"):
-        clf.predict(TEXTS)
-    with pytest.raises(TypeError, match="X must be Trajectories"):
-        clf.fit(TEXTS, NOISY)
-
-
-def test_precomputed_dynamics_with_a_class_that_a_fold_lacks():
-    three = np.where(np.arange(120) < 3, "tool", NOISY)
-    recorded = IncrementalDynamics(random_state=0).fit_transform(TEXTS, three)
-    clf = make_fast("precomputed").fit(recorded[3:], three[3:])
-    assert clf.classes_.tolist() == ["animal", "fruit", "tool"]
-    assert clf.predict_proba(recorded).shape == (120, 3)
-    assert clf.label_distributions_.shape == (117, 3)
-
-
-def test_other_trajectories_than_those_fitted_on_are_refused():
-    stage = IncrementalDynamics(n_epochs=3, random_state=0)
-    recorded = stage.fit_transform(TEXTS, NOISY)
-    clf = make_fast("precomputed").fit(recorded, NOISY)
+    for method, *y in ((clf.predict,), (clf.fit, NOISY)):
+        with pytest.raises(TypeError, match="X must be Trajectories"):
+            method(TEXTS, *y)
     shorter = clone(stage).set_params(n_epochs=2).fit_transform(TEXTS, NOISY)
-    with pytest.raises(ValueError, match=r"\(2, 2, 2\), but those .*\(2, 3, 2\)"):
+    with pytest.raises(ValueError, match=r"\(2, 2, 2\), but those .*\(2, 5, 2\)"):
         clf.predict(shorter)
     renamed = clone(stage).fit_transform(TEXTS, np.char.upper(NOISY))
     with pytest.raises(ValueError, match="'ANIMAL'"):
         clf.predict(renamed)
-    with pytest.raises(ValueError, match="one class only, 'fruit'"):
-        clf.fit(recorded, np.full(120, "fruit"))
-
-
-@pytest.mark.parametrize(
-    ("texts_as", "labels_as"),
-    [
-        (tuple, list),
-        (np.array, np.array),
-        (lambda x: np.array(x, object)[:, None], lambda y: np.array(y, object)),
-        (pd.Series, pd.Series),
-        (pd.DataFrame, lambda y: pd.Series(y, range(5, 125), dtype="category")),
-    ],
-)
-@pytest.mark.parametrize("names", [("animal", "fruit"), (-1, 3), (False, True)])
-def test_texts_and_labels_of_any_kind(fast, texts_as, labels_as, names):
-    y = labels_as([names[0] if label == "animal" else names[1] for label in NOISY])
-    clf = clone(fast).fit(texts_as(TEXTS), y)
-    assert_array_equal(clf.predict_proba(texts_as(TEXTS)), fast.predict_proba(TEXTS))
-    assert clf.classes_.tolist() == list(names)
-    for labels in (clf.predict(TEXTS), clf.transduction_):
-        assert {type(label) for label in labels.tolist()} == {type(names[0])}
+    # A class that a fold lacks keeps its column.
+    three = clone(stage).fit_transform(TEXTS, ["tool"] * 3 + NOISY.tolist()[3:])
+    assert clf.fit(three[3:], NOISY[3:]).classes_.tolist() == [
+        "animal", "fruit", "tool",
+    ]  # fmt: skip
+    assert clf.predict_proba(three).shape == (120, 3)
 
 
 class Noting(IncrementalDynamics):
@@ -274,16 +191,12 @@ def test_a_first_stage_that_reads_something_else_is_refused(stages):
         clf.fit(TEXTS, y)
 
 
-@pytest.mark.parametrize(
-    "vectorizer",
-    [
-        TfidfVectorizer(),
-        make_union(TfidfVectorizer(), TfidfVectorizer(analyzer="char")),
-        make_pipeline(TfidfVectorizer(), TruncatedSVD(10, random_state=0)),
-    ],
-    ids=["vectorizer", "union", "frames"],
-)
-def test_parts_with_and_without_set_output(vectorizer):
+@pytest.mark.parametrize("is_union", [True, False])
+def test_vectorizers_that_give_frames(is_union):
+    parts = TfidfVectorizer(), TfidfVectorizer(analyzer="char")
+    vectorizer = make_union(*parts)
+    if not is_union:
+        vectorizer = make_pipeline(parts[0], TruncatedSVD(10, random_state=0))
     inside = IncrementalDynamics(vectorizer=vectorizer, random_state=0)
     before = make_pipeline(
         clone(vectorizer), IncrementalDynamics(vectorizer="passthrough", random_state=0)
@@ -291,9 +204,6 @@ def test_parts_with_and_without_set_output(vectorizer):
     with config_context(transform_output="pandas"):
         for dynamics in (inside, before):
             assert make_fast(dynamics).fit(TEXTS, NOISY).score(TEXTS, LABELS) > 0.8
-        if isinstance(vectorizer, Pipeline):
-            # A stage of its own, whose vectorizer gives frames.
-            assert len(inside.fit(TEXTS, NOISY).transform(TEXTS[:7])) == 7
 
 
 def test_columns_in_another_order_are_refused():
@@ -304,8 +214,6 @@ def test_columns_in_another_order_are_refused():
     assert clf.score(frame, y) > 0.9
     with pytest.raises(ValueError, match="same order"):
         clf.predict(frame[["b", "a"]])
-    clf.set_params(final_estimator=LogisticRegression()).fit(frame, y)
-    assert clf.score(frame, y) > 0.9
     # A column by the name of something that trajectories have.
     with_classes = frame.rename(columns={"b": "classes"})
     inner = make_pipeline(
@@ -314,24 +222,20 @@ def test_columns_in_another_order_are_refused():
     assert make_fast(inner).fit(with_classes, y).classes_.tolist() == [0, 1]
 
 
-def test_a_failed_fit_leaves_nothing(monkeypatch):
-    clf = make_fast().fit(TEXTS, NOISY)
-    interrupt = Mock(side_effect=KeyboardInterrupt)
-    monkeypatch.setattr(IncrementalDynamics, "_train_branch", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        clf.fit(TEXTS, NOISY)
-    with pytest.raises(NotFittedError):
-        clf.predict(TEXTS)
-
-
-def test_a_second_fit_forgets_the_first():
+def test_a_second_fit_forgets_the_first(monkeypatch):
     clf = make_fast(final_estimator=FINAL, store_trajectories=True).fit(TEXTS, NOISY)
-    clf.set_params(dynamics="precomputed", final_estimator=None)
     recorded = clf.trajectories_
+    clf.set_params(dynamics="precomputed", final_estimator=None)
     clf.set_params(store_trajectories=False).fit(recorded, NOISY)
     for name in ("dynamics_", "final_estimator_", "trajectories_"):
         assert not hasattr(clf, name)
     assert clf.predict(recorded).shape == (120,)
+    interrupt = Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr(IncrementalDynamics, "_train_branch", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        clf.set_params(dynamics=IncrementalDynamics()).fit(TEXTS, NOISY)
+    with pytest.raises(NotFittedError):
+        clf.predict(TEXTS)
 
 
 def test_stage_of_the_guide(monkeypatch):
@@ -347,24 +251,13 @@ def test_stage_of_the_guide(monkeypatch):
     assert clf.fit(TEXTS, NOISY).score(TEXTS, LABELS) > 0.8
 
 
-@pytest.mark.parametrize("missing", [-1, np.nan, None])
-def test_missing_labels(missing, tiny_model):
-    y = NOISY.astype(object)
-    y[:30] = missing
-    missing_label = np.nan if missing is None else missing
-    labels, classifiers = LABELS, [make_fast()]
-    if missing == -1:
-        y = np.where(y == "animal", 0, np.where(y == "fruit", 1, y)).astype(int)
-        labels = (LABELS == "fruit").astype(int)
-        classifiers.append(make_tiny(tiny_model))
-    for clf in classifiers:
-        clf.set_params(missing_label=missing_label).fit(TEXTS, y)
-        assert len(clf.classes_) == 2
-        assert clf.label_distributions_.shape == (120, 2)
-        assert (clf.transduction_[:30] == labels[:30]).mean() > 0.85
-        assert_array_equal(np.isnan(clf.label_quality_), np.arange(120) < 30)
-        assert clf.label_issues()["index"].min() >= 30
-        assert_allclose(clf.noise_transition_matrix_.sum(axis=1), 1)
+def test_missing_labels():
+    y = np.where(np.arange(120) < 30, None, NOISY)
+    clf = make_fast(missing_label=np.nan).fit(TEXTS, y)
+    assert (clf.transduction_[:30] == LABELS[:30]).mean() > 0.85
+    assert_array_equal(np.isnan(clf.label_quality_), np.arange(120) < 30)
+    assert clf.label_issues()["index"].min() >= 30
+    assert_allclose(clf.noise_transition_matrix_.sum(axis=1), 1)
 
 
 def test_label_issues_and_quality(fast):
@@ -405,25 +298,18 @@ def test_final_estimator(last, monkeypatch):
     assert clf.score(TEXTS, LABELS) > 0.9
 
 
-def test_final_estimator_under_metadata_routing():
-    last = LogisticRegression()
-    with config_context(enable_metadata_routing=True):
-        last.set_fit_request(sample_weight=True)
-        asking = make_pipeline(TfidfVectorizer(), last)
-        fitted = [
-            make_fast(final_estimator=final).fit(TEXTS, NOISY)
-            for final in (FINAL, asking)
-        ]
-    expected = make_fast(final_estimator=FINAL).fit(TEXTS, NOISY).predict_proba(TEXTS)
-    assert not np.allclose(fitted[0].predict_proba(TEXTS), expected)
-    assert_allclose(fitted[1].predict_proba(TEXTS), expected)
-
-
 def test_final_estimator_without_probabilities():
     final = make_pipeline(TfidfVectorizer(), LinearSVC(random_state=0))
     clf = make_fast(final_estimator=final).fit(TEXTS, NOISY)
     assert not hasattr(clf, "predict_proba")
     assert clf.score(TEXTS, LABELS) > 0.8
+
+
+def test_final_estimator_that_requests_no_weights():
+    clf = make_fast(final_estimator=FINAL)
+    expected = clf.fit(TEXTS, NOISY).predict_proba(TEXTS)
+    with config_context(enable_metadata_routing=True):
+        assert not np.allclose(clf.fit(TEXTS, NOISY).predict_proba(TEXTS), expected)
 
 
 def test_final_estimator_when_classes_lost_all_their_labels(monkeypatch):
@@ -477,12 +363,12 @@ def test_grid_search_trains_and_replays_once_per_fold(tmp_path, monkeypatch):
     grid = {
         "prior__criterion": ["paper", "relative"],
         "prior__contamination": [0.3, 0.5],
-        "denoiser__prior_strength": [1.0, 5.0, 10.0],
+        "denoiser__prior_strength": [1.0, 5.0],
     }
     search = GridSearchCV(make_fast(memory=str(tmp_path)), grid, cv=3, refit=False)
     search.fit(TEXTS, NOISY)
     assert (fit.call_count, replay.call_count) == (3, 3)
-    assert len(search.cv_results_["params"]) == 12
+    assert len(search.cv_results_["params"]) == 8
     assert search.cv_results_["mean_test_score"].min() > 0.5
 
 
@@ -571,23 +457,6 @@ def test_paper_recipe():
     assert_array_equal(clf.transduction_, clf.classes_[posterior.argmax(axis=1)])
 
 
-@pytest.mark.parametrize(
-    ("X", "y", "message"),
-    [
-        ("a bare string", ["a"], "single string"),
-        (["a", None, "b"], [0, 1, 0], "row 1 is None"),
-        (["a", "b"], [0, 1, 0], "X has 2 texts but y has 3 labels"),
-        (["a", "b"], [1, 1], "one class only"),
-        (["a", "b", "c"], ["x", None, "y"], "y has no label in row 1"),
-        ([], [], "X is empty"),
-    ],
-)
-def test_bad_data_is_refused_before_training(X, y, message, no_training):
-    for clf in (DyGenClassifier(), make_fast()):
-        with pytest.raises((ValueError, TypeError), match=message):
-            clf.fit(X, y)
-
-
 FROZEN = FrozenEstimator(IncrementalDynamics())
 
 
@@ -595,12 +464,12 @@ FROZEN = FrozenEstimator(IncrementalDynamics())
     ("params", "message"),
     [
         ({"dynamics__n_epochs": 0}, "'n_epochs' parameter"),
+        ({"dynamics__estimator": LinearRegression()}, "'estimator' parameter"),
         ({"prior__contamination": 1.5}, "'contamination' parameter"),
-        ({"denoiser__n_epochs": 0}, "'n_epochs' parameter"),
         ({"correction_threshold": 2}, "'correction_threshold' parameter"),
         ({"dynamics": "other"}, "'dynamics' parameter"),
         ({"prior": LogisticRegression()}, "'prior' parameter"),
-        ({"denoiser": LogisticRegression()}, "'denoiser' parameter"),
+        ({"prior": ConsensusPrior([])}, "priors is empty"),
         ({"dynamics__max_nbytes": "much"}, "max_nbytes='much'"),
         ({"dynamics": FROZEN}, "pass dynamics='precomputed'"),
         ({"dynamics": make_pipeline(FROZEN)}, "pass dynamics='precomputed'"),
@@ -617,7 +486,6 @@ FROZEN = FrozenEstimator(IncrementalDynamics())
         ),
         ({"class_weight": {"pear": 1.0}}, "class_weight has the label 'pear'"),
         ({"class_weight": {1: -1.0}}, "class_weight has -1.0 for the class 1"),
-        ({"class_weight": {1: "much"}}, "a positive number is needed"),
         ({"class_weight": {1: np.nan}}, "a positive number is needed"),
     ],
 )
@@ -639,6 +507,8 @@ def test_class_weights_multiply_probabilities(fast):
     n_fruit = [(one.predict(TEXTS) == "fruit").sum() for one in (clf, fast)]
     assert n_fruit[0] > n_fruit[1]
     assert_array_equal(clf.label_distributions_, fast.label_distributions_)
+    clf.set_params(final_estimator=FINAL, class_weight={"fruit": 1000.0})
+    assert (clf.fit(TEXTS, NOISY).predict(TEXTS) == "fruit").mean() > 0.9
 
 
 def test_balanced_classes_have_equal_sums():
@@ -663,8 +533,3 @@ def test_balanced_weights_where_a_class_is_nobodys():
     assert np.isfinite(clf.class_weight_).all()
     assert_allclose(clf.predict_proba(X).sum(axis=1), 1)
     assert clf.predict(X).tolist() == [*"aabba"]
-
-
-def test_class_weights_reach_the_final_estimator():
-    clf = make_fast(final_estimator=FINAL, class_weight={"fruit": 1000.0})
-    assert (clf.fit(TEXTS, NOISY).predict(TEXTS) == "fruit").mean() > 0.9

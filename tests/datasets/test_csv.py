@@ -3,7 +3,6 @@ import pandas as pd
 import pytest
 
 from skdygen.datasets import load_noisy_csv
-from skdygen.dynamics import IncrementalDynamics
 
 
 def test_numbers_and_missing_labels(tmp_path):
@@ -31,18 +30,6 @@ def test_strings(tmp_path):
     assert pd.isna(data.target[2])
 
 
-def test_a_stage_takes_what_is_loaded(tmp_path, word_texts):
-    texts, _, noisy = word_texts
-    given = noisy.astype(object)
-    given[::10] = ""
-    path = tmp_path / "data.csv"
-    pd.DataFrame({"text": texts, "label_noisy": given}).to_csv(path, index=False)
-    data = load_noisy_csv(path)
-    stage = IncrementalDynamics(missing_label=np.nan, random_state=0)
-    stage.fit(data.data, data.target)
-    assert stage.classes_.tolist() == ["animal", "fruit"]
-
-
 def test_errors(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("text,label\na,b\n")
@@ -51,5 +38,3 @@ def test_errors(tmp_path):
     path.write_text("text,label_noisy\n")
     with pytest.raises(ValueError, match="no rows"):
         load_noisy_csv(path)
-    with pytest.raises(FileNotFoundError):
-        load_noisy_csv(tmp_path / "none.csv")

@@ -81,7 +81,3 @@ def test_errors():
         make_label_noise(TRUE, "instance", 0.2)
     with pytest.raises(ValueError, match="inconsistent numbers"):
         make_label_noise(TRUE, "instance", 0.2, X=np.zeros((3, 2)))
-    with pytest.raises(ValueError, match="'rate' parameter"):
-        make_label_noise(TRUE, "symmetric", 1.2)
-    with pytest.raises(ValueError, match="'kind' parameter"):
-        make_label_noise(TRUE, "other", 0.2)

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
@@ -13,23 +12,13 @@ def test_corpus():
     assert len(texts) == len(labels) == 600
     assert np.unique(labels, return_counts=True)[1].tolist() == [100] * 6
     assert len(set(texts)) > 590
+    again, same = make_texts(random_state=0)
+    assert (texts, labels.tolist()) == (again, same.tolist())
+    assert texts != make_texts(random_state=1)[0]
     assert not any("{" in text or "  " in text for text in texts)
-
-
-def test_random_state():
-    texts, labels = make_texts(50, random_state=0)
-    again, same = make_texts(50, random_state=0)
-    assert texts == again
-    assert labels.tolist() == same.tolist()
-    assert texts != make_texts(50, random_state=1)[0]
 
 
 def test_words_alone_tell_much_but_not_all():
     texts, labels = make_texts(900, random_state=0)
     model = make_pipeline(TfidfVectorizer(), LogisticRegression(C=10, max_iter=1000))
     assert 0.7 < cross_val_score(model, texts, labels).mean() < 0.97
-
-
-def test_errors():
-    with pytest.raises(ValueError, match="'n_samples' parameter"):
-        make_texts(0)

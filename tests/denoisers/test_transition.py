@@ -20,15 +20,14 @@ def make(n_samples=3000, seed=0):
 
 def test_matrix_is_recovered_and_labels_are_corrected():
     trajectories, true, given = make()
-    denoiser = TransitionMatrixDenoiser().fit(trajectories, given)
+    partly = np.where(np.arange(len(given)) < 300, -1, given)
+    denoiser = TransitionMatrixDenoiser(missing_label=-1).fit(trajectories, partly)
     assert_allclose(denoiser.transition_matrix_, MATRIX, atol=0.05)
     share = np.bincount(true) / len(true)
     assert_allclose(denoiser.class_prior_, share, atol=0.05)
-    assert_allclose(denoiser.transition_matrix_.sum(axis=1), 1)
-    found = denoiser.label_distributions_
-    assert_allclose(found.sum(axis=1), 1)
-    assert (found.argmax(axis=1) == true).mean() > (given == true).mean() + 0.05
-    assert_allclose(denoiser.predict_proba(trajectories).sum(axis=1), 1)
+    is_right = denoiser.label_distributions_.argmax(axis=1) == true
+    assert is_right.mean() > (given == true).mean() + 0.05
+    assert is_right[:300].mean() > 0.95
     assert denoiser.score(trajectories, true) > 0.95
 
 
@@ -46,20 +45,3 @@ def test_confident_joint_against_loops():
         if above:
             expected[max(above, key=lambda k: p[i, k]), given[i]] += weights[i]
     assert_allclose(confident_joint(p, given, weights, 3), expected)
-
-
-def test_a_class_that_nobody_was_given():
-    trajectories, _, given = make(300)
-    rows = np.flatnonzero(given != 1)
-    denoiser = TransitionMatrixDenoiser().fit(trajectories[rows], given[rows])
-    found = denoiser.label_distributions_
-    assert np.isfinite(found).all()
-    assert_allclose(found.sum(axis=1), 1)
-
-
-def test_texts_without_label():
-    trajectories, true, given = make()
-    partly = np.where(np.arange(len(given)) < 500, -1, given)
-    denoiser = TransitionMatrixDenoiser(missing_label=-1).fit(trajectories, partly)
-    found = denoiser.label_distributions_[:500].argmax(axis=1)
-    assert (found == true[:500]).mean() > 0.95

@@ -1,5 +1,3 @@
-import logging
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -51,12 +49,10 @@ def test_a_score_of_weight_two_counts_as_two():
     assert weighted == pytest.approx(repeated, abs=0.01)
 
 
-def test_contamination_is_estimated_or_given(clusters, caplog):
+def test_contamination_is_estimated_or_given(clusters):
     trajectories, true, given = clusters
-    with caplog.at_level(logging.INFO, logger="skdygen"):
-        stage = TrajectoryKNNPrior().fit(trajectories, given)
+    stage = TrajectoryKNNPrior().fit(trajectories, given)
     assert stage.contamination_ == pytest.approx((true != given).mean(), abs=0.1)
-    assert "estimated share of wrong labels" in caplog.text
     stage.set_params(contamination=0.1).fit(trajectories, given)
     assert stage.contamination_ == 0.1
 
@@ -112,16 +108,6 @@ def test_rows_are_judged_in_batches(clusters, monkeypatch):
     assert_allclose(found, expected, atol=1e-5)
 
 
-def test_texts_without_label_are_never_clean_but_have_a_prior(clusters):
-    trajectories, true, given = clusters
-    partly = np.where(np.arange(150) < 30, -1, given)
-    stage = TrajectoryKNNPrior(missing_label=-1)
-    prior = stage.fit_transform(trajectories, partly).prior
-    assert stage.clean_indices_.min() >= 30
-    assert np.isnan(stage.noise_scores_[:30]).all()
-    assert (prior[:30].argmax(axis=1) == true[:30]).mean() > 0.8
-
-
 def test_very_few_texts():
     few = Trajectories(
         np.random.RandomState(0).rand(4, 1, 1, 2), np.full((4, 1, 1, 2), 0.5)
@@ -130,17 +116,3 @@ def test_very_few_texts():
     assert_array_equal(prior.argmax(axis=1), [0, 1, 0, 1])
     with pytest.raises(ValueError, match=r"leaves 1 of 4 .*at least 2"):
         TrajectoryKNNPrior(contamination=0.9).fit(few, [0, 1, 0, 1])
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"contamination": 1.0}, "'contamination' parameter"),
-        ({"max_samples": 1}, "'max_samples' parameter"),
-        ({"epoch": 3}, "epoch=3 of a prior is not among the 3 epochs"),
-    ],
-)
-def test_bad_parameters(clusters, params, message):
-    trajectories, _, given = clusters
-    with pytest.raises(ValueError, match=message):
-        TrajectoryKNNPrior(**params).fit(trajectories, given)
