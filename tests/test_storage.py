@@ -29,7 +29,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 import skdygen
 from skdygen import DyGenClassifier, Trajectories, _storage
-from skdygen._storage import load_estimator, save_estimator
+from skdygen._storage import load_with_metadata, save_estimator
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
 from skdygen.priors import TrajectoryKNNPrior, UniformPrior
@@ -157,7 +157,7 @@ def test_containers_and_what_comes_with_them(path, random_trajectories):
     held = Holder(random_trajectories, keys, nested, mapped)
     save_estimator(held, path, metadata={"text": "body"})
     trusted = [f"{__name__}.Holder"]
-    loaded, metadata = load_estimator(path, trusted=trusted, with_metadata=True)
+    loaded, metadata = load_with_metadata(path, trusted)
     assert metadata == {"text": "body"}
     trajectories, found, array, plain = loaded.held
     assert type(trajectories) is Trajectories

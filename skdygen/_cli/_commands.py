@@ -1,8 +1,7 @@
 """What the commands do, with their options as attributes of one object.
 
-All that can be wrong is checked before the training, when there is nothing to lose yet.
-The public names of skdygen are looked up when they are used, so that an error in a
-table need not wait for torch.
+All that can be wrong is checked before the training, when there is nothing to lose yet,
+and torch is imported after the table has been read.
 """
 
 import os
@@ -19,7 +18,7 @@ import skdygen
 from skdygen import datasets, dynamics
 
 from .._decisions import judge_labels
-from .._storage import is_saved_model, load_estimator, save_estimator
+from .._storage import is_saved_model, load_with_metadata, save_estimator
 from .._targets import encode_labels
 from ..inspection import write_report
 from ._columns import choose_label, choose_text, read_labels, read_texts
@@ -49,11 +48,7 @@ def clean(options):
         _show({"texts": f"column {text!r} of {path}", "labels": name})
         _show(_describe(texts, classes, codes))
     if options.dry_run:
-        stage, layers = clf.dynamics, clf.dynamics.trainable_layers
-        trained = f"{layers} layers trained" if layers else "frozen"
-        _show({"language model": f"{stage.model}, {trained}"})
-        _show({"training": f"{stage.n_epochs} epochs on {stage.device}"})
-        _show(outputs | {"dry run": "nothing was done"})
+        _show({"training": clf.dynamics} | outputs | {"dry run": "nothing was done"})
         return
     clf.fit(texts, labels)
     force, columns = options.force, {"text": text, "label": label}
@@ -79,7 +74,7 @@ def clean(options):
 def predict(options):
     """Classify the texts of a table with a saved model."""
     out = _name_out(options, "predicted")
-    clf, table, _, text = _read(options, table=out)
+    clf, table, text = _read(options, table=out)
     if not hasattr(clf, "predict_proba"):
         raise ValueError(f"{options.model}: its final estimator has no predict_proba.")
     check_writable(table, out, _OF_PREDICT)
@@ -94,18 +89,11 @@ def predict(options):
 def report(options):
     """Write a report on the labels of a table that was cleaned before."""
     out = options.out
-    clf, table, label, text = _read(options, report=out)
-    texts, codes = read_texts(table, text), clf._given_codes
-    its = f"but the table that {options.model} was fitted on has"
-    if len(texts) != len(codes):
-        raise ValueError(f"{options.table} has {len(texts)} rows, {its} {len(codes)}.")
-    labels = [] if label is None else read_labels(table, label)
-    for row, (cell, code) in enumerate(zip(labels, codes, strict=False), start=1):
-        given = str(clf.classes_[code])
-        if code >= 0 and str(cell) != given:
-            raise ValueError(
-                f"{options.table} has the label {cell!r} in row {row}, {its} {given!r}."
-            )
+    clf, table, text = _read(options, report=out)
+    texts, n_fitted = read_texts(table, text), len(clf.label_distributions_)
+    if len(texts) != n_fitted:
+        its = f"but the table that {options.model} was fitted on has {n_fitted}"
+        raise ValueError(f"{options.table} has {len(texts)} rows, {its}.")
     write_report(clf, out, texts, overwrite=options.force)
     if not options.quiet:
         typer.echo(f"report on {len(texts):,} texts of column {text!r}: {out}")
@@ -170,19 +158,15 @@ def _check_outputs(options, *, table=None, report=None, model=None):
             if is_so:
                 raise OSError(f"{path}: {problem}.")
         taken.append(path.resolve())
-    if table is not None:
-        split_suffix(table)
     if report is not None and report.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{report}: the report is HTML; use a name in .html.")
 
 
 def _check_device(device):
     """Raise an error if torch cannot compute there; "auto" always can."""
-    if device == "auto":
-        return
     from .._torch import what_is_wrong_with  # torch takes seconds
 
-    reason = what_is_wrong_with(device)
+    reason = None if device == "auto" else what_is_wrong_with(device)
     if reason is not None:
         raise ValueError(f"--device {device} cannot be used: {reason}; use cpu.")
 
@@ -212,24 +196,19 @@ def _save(clf, path, force, columns):
 def _read(options, **outputs):
     """Read a table and a fitted classifier, and choose the columns."""
     path, model = options.table, options.model
-    device, wanted = getattr(options, "device", "auto"), getattr(options, "label", None)
     table = read_table(path)
     _check_outputs(options, **outputs)
-    _check_device(device)
     if not model.is_file():
         raise OSError(f"{model} is no file; pass what clean --model-out has written.")
-    clf, fitted = load_estimator(model, with_metadata=True)
-    if not isinstance(clf, skdygen.DyGenClassifier):
-        raise ValueError(f"{model} holds a {type(clf).__name__}, no DyGenClassifier.")
-    if not hasattr(clf, "classes_"):
-        raise ValueError(f"{model} holds a classifier that is not fitted.")
+    device = getattr(options, "device", "auto")
+    _check_device(device)
+    clf, fitted = load_with_metadata(model)
+    if not (isinstance(clf, skdygen.DyGenClassifier) and hasattr(clf, "classes_")):
+        raise ValueError(f"{model} holds no DyGenClassifier that is fitted.")
     if isinstance(getattr(clf, "dynamics_", None), dynamics.LanguageModelDynamics):
         clf.dynamics_.set_params(device=device, verbose=int(not options.quiet))
-    label = choose_label(table, path, wanted, fitted.get("label"), required=False)
-    # Texts that are asked for may be in what seems to be the column of the labels.
-    other = label if options.text is None else wanted
-    text = choose_text(table, path, options.text, other, fitted.get("text"))
-    return clf, table, label, text
+    text = choose_text(table, path, options.text, fitted=fitted.get("text"))
+    return clf, table, text
 
 
 def _clean_table(table, clf, codes):
@@ -251,12 +230,11 @@ def _show(found):
 
 def _describe(texts, classes, codes):
     """Say what is in the columns."""
-    counts = pd.Series(classes[codes[codes >= 0]]).value_counts()
+    counts = pd.Series(classes[codes[codes >= 0]]).value_counts().head(8)
     largest = [f"{name} {n:,}" for name, n in counts.items()]
-    largest[8:] = ["..."] if len(largest) > 8 else []
+    missing = f"{(codes < 0).sum():,} without a label, {texts.count(''):,} without text"
     return {
-        "rows": f"{len(texts):,} ({(codes < 0).sum():,} without a label, "
-        f"{texts.count(''):,} with an empty text)",
+        "rows": f"{len(texts):,} ({missing})",
         "classes": f"{len(classes)}: {', '.join(largest)}",
     }
 
@@ -265,14 +243,11 @@ def _summarize(clf, codes):
     """Say what the classifier has found."""
     issues, given, labelled = clf.label_issues(), clf.classes_[codes], codes >= 0
     n_changed = (clf.transduction_ != given)[labelled].sum()
-    shares = issues["given"].value_counts() / pd.Series(given[labelled]).value_counts()
-    doubted = [f"{k} {share:.0%}" for k, share in shares.dropna().nlargest(3).items()]
     pairs = issues[["given", "suggested"]].value_counts().items()
     mistakes = [f"labelled {a}, looks like {b}: {n:,} texts" for (a, b), n in pairs]
     return {
         "labels estimated wrong": f"{clf.noise_rate_:.1%}",
         "labels that look wrong": f"{len(issues):,} of {labelled.sum():,}",
         "labels corrected": f"{n_changed:,}",
-        "most doubtful classes": ", ".join(doubted) or "none",
         "most frequent mistake": "".join(mistakes[:1]) or "none",
     }
