@@ -9,9 +9,6 @@ import typer
 
 from .. import __version__
 
-# What is raised when data, parameters or files are at fault; the rest are bugs.
-EXPLAINED = (FloatingPointError, OSError, TypeError, ValueError)
-
 app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -35,11 +32,11 @@ def _run(name, options):
         from . import _commands  # needs torch and pandas, for which --help cannot wait
 
         getattr(_commands, name)(SimpleNamespace(**options))
-    except EXPLAINED as error:
+    except (FloatingPointError, OSError, TypeError, ValueError) as error:  # not bugs
         if options["debug"]:
             raise
-        typer.secho("skdygen: error: ", fg="red", bold=True, nl=False, err=True)
-        typer.echo(" ".join(str(error).split()), err=True)
+        line = " ".join(str(error).split())
+        typer.echo(typer.style("skdygen: error: ", fg="red") + line, err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         typer.echo("\nskdygen: interrupted", err=True)
@@ -110,8 +107,7 @@ def _skdygen(version: Version = False):
 
         skdygen demo
         skdygen clean tickets.csv --dry-run
-        skdygen clean tickets.csv --text body --label tag --report report.html
-        skdygen clean tickets.csv --model-out model.skops
+        skdygen clean tickets.csv --report report.html --model-out model.skops
         skdygen predict model.skops new.csv
         skdygen report model.skops tickets.csv --out report.html
 

@@ -1,12 +1,11 @@
 """Which columns of a table hold texts and labels, and what is in them."""
 
-import re
-
 import pandas as pd
+
+from .._targets import check_texts
 
 _TEXT_NAMES = ("text", "body", "message", "content", "title", "sentence", "document")
 _LABEL_NAMES = ("label", "labels", "class", "category", "target", "tag", "y")
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def choose_label(table, path, wanted):
@@ -41,12 +40,7 @@ def choose_text(table, path, wanted, label=None, fitted=None):
 def read_texts(table, column):
     """Give the texts of a column, with an empty string where there is none."""
     texts = ["" if _is_null(cell) else cell for cell in table[column].tolist()]
-    for row, text in enumerate(texts, start=1):
-        if not isinstance(text, str) or _LONE_SURROGATE.search(text):
-            kind = "no valid Unicode" if isinstance(text, str) else "no text"
-            where = f"column {column!r} in row {row}, {text!r:.40}"
-            raise ValueError(f"There is {kind} in {where}; repair it.")
-    return texts
+    return check_texts(texts, name=f"column {column!r}")
 
 
 def read_labels(table, column, missing_label=None):

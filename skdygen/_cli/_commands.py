@@ -45,8 +45,14 @@ def clean(options):
     classes, codes = encode_labels(labels, missing_label=np.nan, name=name)
     clf = _make_classifier(options)
     if not options.quiet or options.dry_run:
+        counts = pd.Series(classes[codes[codes >= 0]]).value_counts().head(8)
+        largest = ", ".join(f"{name} {n:,}" for name, n in counts.items())
+        missing = (
+            f"{sum(codes < 0):,} without a label, {texts.count(''):,} without text"
+        )
         _show({"texts": f"column {text!r} of {path}", "labels": name})
-        _show(_describe(texts, classes, codes))
+        _show({"rows": f"{len(texts):,} ({missing})"})
+        _show({"classes": f"{len(classes)}: {largest}"})
     if options.dry_run:
         _show({"training": clf.dynamics} | outputs | {"dry run": "nothing was done"})
         return
@@ -64,8 +70,8 @@ def clean(options):
         except Exception as error:  # the others are written nevertheless
             errors[outputs.pop(name)] = error
     if not options.quiet:
-        took = {"time": timedelta(seconds=round(time.perf_counter() - start))}
-        _show(_summarize(clf, codes) | outputs | took)
+        took = timedelta(seconds=round(time.perf_counter() - start))
+        _show(_summarize(clf, codes) | outputs | {"time": took})
     if errors:
         each = [f"{path} was not written: {error}" for path, error in errors.items()]
         raise OSError("; ".join(each)) from next(iter(errors.values()))
@@ -90,10 +96,7 @@ def report(options):
     """Write a report on the labels of a table that was cleaned before."""
     out = options.out
     clf, table, text = _read(options, report=out)
-    texts, n_fitted = read_texts(table, text), len(clf.label_distributions_)
-    if len(texts) != n_fitted:
-        its = f"but the table that {options.model} was fitted on has {n_fitted}"
-        raise ValueError(f"{options.table} has {len(texts)} rows, {its}.")
+    texts = read_texts(table, text)
     write_report(clf, out, texts, overwrite=options.force)
     if not options.quiet:
         typer.echo(f"report on {len(texts):,} texts of column {text!r}: {out}")
@@ -101,7 +104,7 @@ def report(options):
 
 def demo(options, **params):
     """Compare plain fine-tuning with DyGen, and show the most suspicious labels."""
-    seed, train, test = options.seed, slice(0, 500), slice(500, None)
+    seed, train, test = options.seed, slice(500), slice(500, None)
     _check_outputs(options, report=options.report)
     texts, right = datasets.make_texts(700, random_state=seed)
     given = datasets.make_label_noise(
@@ -128,8 +131,7 @@ def demo(options, **params):
     typer.echo("\nThe ten most suspicious labels ('true' is known here only):\n")
     typer.echo(worst.round(3).to_string(index=False))
     if options.report is not None:
-        title, force = "500 messages", options.force
-        write_report(clf, options.report, texts[train], title=title, overwrite=force)
+        write_report(clf, options.report, texts[train], overwrite=options.force)
         typer.echo(f"\nA report to look at: {options.report}")
 
 
@@ -163,7 +165,7 @@ def _check_outputs(options, *, table=None, report=None, model=None):
 
 
 def _check_device(device):
-    """Raise an error if torch cannot compute there; "auto" always can."""
+    """Raise an error if torch cannot compute there."""
     from .._torch import what_is_wrong_with  # torch takes seconds
 
     reason = None if device == "auto" else what_is_wrong_with(device)
@@ -226,17 +228,6 @@ def _show(found):
     """Print names and what belongs to them."""
     for name, value in found.items():
         typer.echo(typer.style(f"{name:<26}", fg="cyan") + str(value))
-
-
-def _describe(texts, classes, codes):
-    """Say what is in the columns."""
-    counts = pd.Series(classes[codes[codes >= 0]]).value_counts().head(8)
-    largest = [f"{name} {n:,}" for name, n in counts.items()]
-    missing = f"{(codes < 0).sum():,} without a label, {texts.count(''):,} without text"
-    return {
-        "rows": f"{len(texts):,} ({missing})",
-        "classes": f"{len(classes)}: {', '.join(largest)}",
-    }
 
 
 def _summarize(clf, codes):

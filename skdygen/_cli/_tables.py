@@ -26,9 +26,7 @@ def split_suffix(path):
     found = [s for s in SUFFIXES if lower.endswith(s) and len(lower) > len(s)]
     if not found:
         ends = ", ".join(SUFFIXES)
-        raise ValueError(
-            f"{path} is no table by its name; use one that ends in {ends}."
-        )
+        raise ValueError(f"{path} is no table by its name, which ends in {ends}.")
     return path.name[: -len(found[0])], path.name[-len(found[0]) :]
 
 
@@ -106,7 +104,7 @@ def _read_csv(text, separator):
     if not text.strip():
         return pd.DataFrame()
     # As spreadsheets write it where the comma is the decimal sign.
-    header = text.partition("\n")[0]
+    header = re.split("[\r\n]", text, maxsplit=1)[0]
     if ";" in header and separator not in header:
         separator = ";"
     # A blank line is a row only where it can be an empty cell.
