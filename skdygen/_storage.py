@@ -68,7 +68,19 @@ class StorageMixin:
             If something at `path` is not to be replaced, or an attribute, which is
             named, cannot be stored without pickle.
         """
-        save_estimator(self, path, overwrite=overwrite)
+        path = Path(path)
+        if path.exists() and not is_saved_model(path):
+            raise FileExistsError(f"{path} is no saved model; choose another path.")
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
+        portable = _portable(self, type(self).__name__, {})
+        skops = importlib.import_module("skops.io")  # takes seconds
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            skops.dump(portable, temporary, compression=ZIP_DEFLATED, compresslevel=1)
+            with ZipFile(temporary, "a") as file:
+                header = {"format": _FORMAT, "versions": versions()}
+                file.writestr(_HEADER, json.dumps(header))
 
     @classmethod
     def load(cls, path, *, trusted=()):
@@ -106,7 +118,21 @@ def load(path, trusted=()):
     --------
     >>> clf = skdygen.load("model.skops")  # doctest: +SKIP
     """
-    return load_with_metadata(path, trusted)[0]
+    header = _read_header(path)
+    if header["format"] > _FORMAT:
+        newer = header["versions"]["skdygen"]
+        raise ValueError(f"{path} is of a newer skdygen, {newer}: update to read it.")
+    skops = importlib.import_module("skops.io")  # takes seconds
+    known = [*_own_types(), *_TRUSTED, *trusted]
+    try:
+        unknown = sorted(set(skops.get_untrusted_types(file=path)) - set(known))
+        if not unknown:
+            return _portable(skops.load(path, trusted=known), "it", {})
+    except Exception as error:  # of many kinds, by what the damage has hit
+        others = f"other versions of packages ({error!r}), {header['versions']}"
+        raise ValueError(f"{path} is damaged, or needs {others}.") from error
+    hint = f"if you know what that does and who wrote it, pass trusted={unknown}"
+    raise ValueError(f"{path} names what is not trusted by default: {hint}.")
 
 
 @contextmanager
@@ -123,46 +149,6 @@ def replacing(path):
         temporary.unlink(missing_ok=True)
 
 
-def save_estimator(estimator, path, *, overwrite=False, metadata=None):
-    """Write an estimator, and `metadata` that JSON can hold, to one file."""
-    path = Path(path)
-    if path.exists() and not is_saved_model(path):
-        raise FileExistsError(f"{path} is no saved model; choose another path.")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
-    portable = _portable(estimator, type(estimator).__name__, {})
-    header = {"format": _FORMAT, "versions": versions(), "metadata": metadata or {}}
-    skops = importlib.import_module("skops.io")  # takes seconds
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        skops.dump(portable, temporary, compression=ZIP_DEFLATED, compresslevel=1)
-        with ZipFile(temporary, "a") as file:
-            file.writestr(_HEADER, json.dumps(header))
-
-
-def load_with_metadata(path, trusted=()):
-    """Read an estimator, and the metadata that were saved with it."""
-    header = _read_header(path)
-    if header["format"] > _FORMAT:
-        newer = header["versions"]["skdygen"]
-        raise ValueError(f"{path} is of a newer skdygen, {newer}: update to read it.")
-    known = [*_own_types(), *_TRUSTED, *trusted]
-    try:
-        skops = importlib.import_module("skops.io")
-        unknown = sorted(set(skops.get_untrusted_types(file=path)) - set(known))
-        if not unknown:
-            estimator = _portable(skops.load(path, trusted=known), "it", {})
-    except Exception as error:  # of many kinds, by what the damage has hit
-        others = f"other versions of packages ({error!r}), {header['versions']}"
-        raise ValueError(f"{path} is damaged, or needs {others}.") from error
-    if unknown:
-        raise ValueError(
-            f"{path} names what is not trusted by default: if you know what that does "
-            f"and who wrote the file, pass trusted={unknown}."
-        )
-    return estimator, header["metadata"]
-
-
 def versions():
     """Versions of what computes."""
     found = {name: version(name) for name in _PACKAGES.split()}
@@ -170,7 +156,7 @@ def versions():
 
 
 def is_saved_model(path):
-    """Whether a file is one that `save_estimator` has written."""
+    """Whether a file is one that `StorageMixin.save` has written."""
     try:
         return bool(_read_header(path))
     except (OSError, ValueError):
@@ -178,15 +164,13 @@ def is_saved_model(path):
 
 
 def _read_header(path):
-    """Return format, versions and metadata of a file."""
+    """Return format and versions of a file."""
     with open(path, "rb") as file:
         try:
             header = json.loads(ZipFile(file).read(_HEADER))
-            return {name: header[name] for name in ("format", "versions", "metadata")}
+            return {name: header[name] for name in ("format", "versions")}
         except Exception as error:
-            raise ValueError(
-                f"{path} is damaged or no saved model: {error!r}"
-            ) from error
+            raise ValueError(f"{path} is damaged or no saved model.") from error
 
 
 def _own_types():

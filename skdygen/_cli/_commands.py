@@ -18,7 +18,7 @@ import skdygen
 from skdygen import datasets, dynamics
 
 from .._decisions import judge_labels
-from .._storage import is_saved_model, load_with_metadata, save_estimator
+from .._storage import is_saved_model
 from .._targets import encode_labels
 from ..inspection import write_report
 from ._columns import choose_label, choose_text, read_labels, read_texts
@@ -57,11 +57,12 @@ def clean(options):
         _show({"training": clf.dynamics} | outputs | {"dry run": "nothing was done"})
         return
     clf.fit(texts, labels)
-    force, columns = options.force, {"text": text, "label": label}
+    clf._text_column = text  # which `predict` and `report` read
+    force = options.force
     write = {
         "table": lambda path: write_table(_clean_table(table, clf, codes), path),
         "report": lambda path: write_report(clf, path, texts, overwrite=force),
-        "model": lambda path: _save(clf, path, force, columns),
+        "model": lambda path: _save(clf, path, force),
     }
     errors = {}
     for name, path in list(outputs.items()):
@@ -187,12 +188,12 @@ def _make_classifier(options):
     return clf.set_params(random_state=options.seed, verbose=int(not options.quiet))
 
 
-def _save(clf, path, force, columns):
+def _save(clf, path, force):
     """Save a model that shows no progress, as it is by default."""
     for stage in (clf, *clf.pipeline_.named_steps.values()):
         if hasattr(stage, "verbose"):
             stage.verbose = 0
-    save_estimator(clf, path, overwrite=force, metadata=columns)
+    clf.save(path, overwrite=force)
 
 
 def _read(options, **outputs):
@@ -204,13 +205,13 @@ def _read(options, **outputs):
         raise OSError(f"{model} is no file; pass what clean --model-out has written.")
     device = getattr(options, "device", "auto")
     _check_device(device)
-    clf, fitted = load_with_metadata(model)
+    clf = skdygen.load(model)
     if not (isinstance(clf, skdygen.DyGenClassifier) and hasattr(clf, "classes_")):
         raise ValueError(f"{model} holds no DyGenClassifier that is fitted.")
     if isinstance(getattr(clf, "dynamics_", None), dynamics.LanguageModelDynamics):
         clf.dynamics_.set_params(device=device, verbose=int(not options.quiet))
-    text = choose_text(table, path, options.text, fitted=fitted.get("text"))
-    return clf, table, text
+    fitted = getattr(clf, "_text_column", None)
+    return clf, table, choose_text(table, path, options.text, fitted=fitted)
 
 
 def _clean_table(table, clf, codes):

@@ -26,7 +26,7 @@ def split_suffix(path):
     found = [s for s in SUFFIXES if lower.endswith(s) and len(lower) > len(s)]
     if not found:
         ends = ", ".join(SUFFIXES)
-        raise ValueError(f"{path} is no table by its name, which ends in {ends}.")
+        raise ValueError(f"{path} is no table by its name; use one in {ends}.")
     return path.name[: -len(found[0])], path.name[-len(found[0]) :]
 
 

@@ -86,16 +86,11 @@ def write_report(
     issues = estimator.label_issues()
     issues["replaced"] = estimator.transduction_[issues["index"]] != issues["given"]
     rows = issues["index"].to_numpy()[:_MOST_ISSUES]
-    table = (
-        issues.head(_MOST_ISSUES)
-        .round(3)
-        .assign(
-            given=issues["given"].astype(str),
-            suggested=issues["suggested"].astype(str),
-            near_given=nearest_clean(found, labels, rows, labels.given[rows]),
-            near_suggested=nearest_clean(found, labels, rows, labels.suggested[rows]),
-        )
-    )
+    table = issues.head(_MOST_ISSUES).round(3)
+    for name in ("given", "suggested"):
+        codes = getattr(labels, name)[rows]
+        table[f"near_{name}"] = nearest_clean(found, labels, rows, codes)
+        table[name] = table[name].astype(str)
     page = _render(
         title=title,
         date=datetime.date.today().isoformat(),
