@@ -2,7 +2,6 @@
 
 import csv
 import datetime
-import functools
 import gzip
 import json
 import re
@@ -175,20 +174,16 @@ def test_excel_keeps_its_types(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "name", "message"),
+    ("frame", "name", "message"),
     [
-        ("text,y,n,n\na,b,1,2\nc,d,3,4\n", "b.jsonl", "it has two columns 'n'; rename"),
-        (f"text,y\n{'long ' * 7000},b\nc,d\n", "b.xlsx", "Cell contents too long"),
-        ("text,y,n\na,b,\x01\nc,d,e\n", "b.xlsx", "cannot be used in worksheets"),
-        ("text,y,n,n\na,b,1,2\nc,d,3,4\n", "b.parquet", "Duplicate column names"),
+        (pd.DataFrame([[1, 2]], columns=["n", "n"]), "b.jsonl", "has two columns 'n'"),
+        (pd.DataFrame([[1, 2]], columns=["n", "n"]), "b.parquet", "Duplicate column"),
+        (pd.DataFrame({"text": ["long " * 7000]}), "b.xlsx", "Cell contents too long"),
     ],
 )
-def test_what_a_file_cannot_hold(tmp_path, content, name, message, capsys):
-    path, out = tmp_path / "a.csv", tmp_path / name
-    path.write_text(content)
-    said = fail(capsys, "clean", path, "--out", out, "--dry-run")
-    assert f"{out} cannot hold the table: " in said
-    assert message in said
+def test_what_a_file_cannot_hold(tmp_path, frame, name, message):
+    with pytest.raises(ValueError, match=rf"{name} cannot hold the table: .*{message}"):
+        _tables.check_writable(frame, tmp_path / name, ())
 
 
 def test_clean(tickets, quick, tmp_path, capsys):
@@ -219,18 +214,15 @@ def test_clean(tickets, quick, tmp_path, capsys):
     n_mistakes = issues.groupby(["given", "suggested"]).size().max()
     assert said.pop("most frequent mistake").endswith(f": {n_mistakes} texts")
     n_changed = (found["label_corrected"] != found["TAG"])[labelled].sum()
-    assert (
-        said.items()
-        >= {
-            "texts": f"column 'Body' of {tickets}",
-            "rows": "120 (3 without a label, 1 without text)",
-            "classes": "2: " + ", ".join(f"{k} {n}" for k, n in counts.items()),
-            "labels estimated wrong": f"{clf.noise_rate_:.1%}",
-            "labels that look wrong": f"{len(issues)} of 117",
-            "labels corrected": str(n_changed),
-            "model": str(model),
-        }.items()
-    )
+    expected = {
+        "rows": "120 (3 without a label, 1 without text)",
+        "classes": "2: " + ", ".join(f"{k} {n}" for k, n in counts.items()),
+        "labels estimated wrong": f"{clf.noise_rate_:.1%}",
+        "labels that look wrong": f"{len(issues)} of 117",
+        "labels corrected": str(n_changed),
+        "model": str(model),
+    }
+    assert said.items() >= expected.items()
 
 
 def test_numbers_and_gaps_of_parquet(word_texts, quick, tmp_path):
@@ -255,16 +247,14 @@ def test_options_of_the_classifier_and_ctrl_c(tickets, tiny_model, monkeypatch, 
         raise KeyboardInterrupt
 
     monkeypatch.setattr(DyGenClassifier, "fit", fit)
-    command = ["clean", tickets, "--model", tiny_model]
-    assert run(*command, "--epochs", "7", "--device", "cpu", "--seed", "5") == 130
-    assert run(*command, "--fast") == 130
-    assert capsys.readouterr().err == "\nskdygen: interrupted\n" * 2
+    options = "--fast --epochs 7 --device cpu --seed 5".split()
+    assert run("clean", tickets, "--model", tiny_model, *options) == 130
+    assert capsys.readouterr().err == "\nskdygen: interrupted\n"
     assert names_in(tickets.parent) == ["tickets.csv"]
-    stages, epochs = [clf.dynamics for clf in fitted], LanguageModelDynamics().n_epochs
-    assert [(s.trainable_layers, s.n_epochs) for s in stages] == [(3, 7), (0, epochs)]
-    assert [s.device for s in stages] == ["cpu", "auto"]
-    assert {s.model for s in stages} == {tiny_model}
-    assert [clf.random_state for clf in fitted] == [5, 0]
+    stage, params = fitted[0].dynamics, {"n_epochs": 7, "device": "cpu"}
+    expected = {"model": tiny_model, "trainable_layers": 0, **params}
+    assert stage.get_params().items() >= expected.items()
+    assert fitted[0].random_state == 5
 
 
 @pytest.mark.parametrize(
@@ -347,9 +337,6 @@ def test_all_is_checked_before_the_training(
     assert names_in(tmp_path) == ["tickets.csv"]
 
 
-GZ = functools.partial(gzip.compress, mtime=0)  # names of tests must not hold the time
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -358,7 +345,7 @@ GZ = functools.partial(gzip.compress, mtime=0)  # names of tests must not hold t
         ("a.csv", b"", "a.csv has no rows"),
         ("a.csv", b"text,label\na,b\n\xe9t\xe9,b\n", "is not in UTF-8: 'utf-8'"),
         ("a.csv", b"text,label\na,b\na,b,c\n", "Expected 2 fields in line 3, saw 3"),
-        ("a.csv.gz", GZ(b"text,label\n" * 9)[:-9], "gz cannot be read"),
+        ("a.csv.gz", b"text,label\n", "gz cannot be read"),
         ("a.parquet", b"text,label\n", "a.parquet cannot be read"),
         ("a.xlsx", b"text,label\n", "a.xlsx cannot be read"),
         ("a.jsonl", b'{"text": "a"}\n{"text"', "a.jsonl cannot be read: line 2: "),
@@ -370,12 +357,7 @@ GZ = functools.partial(gzip.compress, mtime=0)  # names of tests must not hold t
         ("a.csv", b"text,y,is_issue\na,b,c\n", "already has a column 'is_issue'"),
         ("a.csv", b"text,y\na,b\nc,b\n", "column 'y' has one class only, 'b'"),
         ("a.csv", b"text,y\na,\nc,\n", "column 'y' has no label at all"),
-        (
-            "a.jsonl",
-            b'{"text": "", "y": 1}\n{"text": 2, "y": 0}',
-            "'text' must hold strings, but row 1 is 2",
-        ),
-        ("a.jsonl", b'{"text": "\\ud800", "y": 1}', "no valid Unicode in row 0"),
+        ("a.jsonl", b'{"text": 2, "y": 0}\n{"text": "a"}', "'text' must hold strings"),
         ("a.jsonl", b'{"text": "", "y": 1}\n{"text": "", "y": "0"}', "mixes types"),
     ],
 )
