@@ -111,10 +111,7 @@ def demo(options, **params):
     given = datasets.make_label_noise(
         right[train], "symmetric", options.noise, random_state=seed
     )
-    typer.echo(
-        f"500 messages in 6 classes, {(given != right[train]).mean():.0%} of them "
-        f"labelled wrongly; 200 more to test on. Fine-tuning MiniLM ..."
-    )
+    typer.echo("Fine-tuning MiniLM on 500 messages; 200 more are to test on ...")
     clf = skdygen.DyGenClassifier(random_state=seed, verbose=int(sys.stderr.isatty()))
     clf.set_params(**params).fit(texts[train], given)
     plain, dygen = clf.dynamics_.predict(texts[test]), clf.predict(texts[test])
