@@ -329,7 +329,6 @@ def test_all_is_checked_before_the_training(
         ("a.txt", b"text,label\n", "a.txt is no table by its name"),
         ("a.csv", b"", "a.csv has no rows"),
         ("a.csv", b"text,label\na,b\n\xe9t\xe9,b\n", "is not in UTF-8: 'utf-8'"),
-        ("a.csv", b"text,label\na,b\na,b,c\n", "Expected 2 fields in line 3, saw 3"),
         ("a.csv.gz", b"text,label\n", "gz cannot be read"),
         ("a.parquet", b"text,label\n", "a.parquet cannot be read"),
         ("a.xlsx", b"text,label\n", "a.xlsx cannot be read"),
@@ -341,7 +340,6 @@ def test_all_is_checked_before_the_training(
         ("a.csv", b"text,text,y\na,b,c\n", "'text' stands 2 times in"),
         ("a.csv", b"text,y,is_issue\na,b,c\n", "already has a column 'is_issue'"),
         ("a.csv", b"text,y\na,b\nc,b\n", "column 'y' has one class only, 'b'"),
-        ("a.csv", b"text,y\na,\nc,\n", "column 'y' has no label at all"),
         ("a.jsonl", b'{"text": 2, "y": 0}\n{"text": "a"}', "'text' must hold strings"),
         ("a.jsonl", b'{"text": "", "y": 1}\n{"text": "", "y": "0"}', "mixes types"),
     ],
@@ -428,7 +426,7 @@ def test_columns_and_rows_are_those_of_the_fit(
 
 def test_demo(write_report, tmp_path, capsys):
     report = tmp_path / "report.html"
-    options = SimpleNamespace(seed=0, noise=0.3, report=report, force=False)
+    options = SimpleNamespace(seed=0, report=report, force=False)
     stages = {"dynamics": IncrementalDynamics(n_epochs=5), "denoiser": DirichletVAE(1)}
     _commands.demo(options, **stages)
     out = capsys.readouterr().out
@@ -452,13 +450,11 @@ def test_all_commands_with_a_language_model(tickets, tiny_model, tmp_path, capfd
     assert "fine-tuning" in capfd.readouterr().err
     again = tmp_path / "again.html"
     assert run("report", model, tickets, "--out", again, "--quiet") == 0
-    assert "<html" in report.read_text(encoding="utf-8")
     assert again.stat().st_size == pytest.approx(report.stat().st_size, rel=0.01)
     assert run("predict", model, tickets, "--device", "cpu", "--quiet") == 0
     assert capfd.readouterr() == ("", "")
     found = read(tmp_path / "tickets.predicted.csv")
-    expected = load(model).predict(found["Body"])
-    assert_array_equal(found["label_predicted"], expected)
+    assert_array_equal(found["label_predicted"], load(model).predict(found["Body"]))
 
 
 @pytest.mark.parametrize(

@@ -161,14 +161,15 @@ def test_no_folder_goes_along(path, write):
     """A cache holds pickles."""
     hidden = np.empty(1, dtype=object)
     hidden[0] = ({"deep": make_pipeline(LogisticRegression(), memory="evil")},)
-    dynamics = IncrementalDynamics(hidden, temp_folder="evil")
-    clf = make_fast(memory="evil", dynamics=dynamics, **with_final(memory="evil"))
+    stage = IncrementalDynamics(hidden, temp_folder="evil")
+    clf = make_fast(memory="evil", dynamics=stage, **with_final(memory="evil"))
     write(clf, path)
     loaded = skdygen.load(path)
-    assert loaded.memory is loaded.final_estimator.memory is None
+    deep = loaded.dynamics.estimator[0][0]["deep"]
+    for pipeline in (loaded, loaded.final_estimator, deep):
+        assert pipeline.memory is None
     assert loaded.dynamics.temp_folder is None
-    assert loaded.dynamics.estimator[0][0]["deep"].memory is None
-    assert clf.memory == dynamics.temp_folder == hidden[0][0]["deep"].memory == "evil"
+    assert clf.memory == stage.temp_folder == hidden[0][0]["deep"].memory == "evil"
     write(LanguageModelDynamics(checkpoint_dir="evil"), path.with_name("stage"))
     assert skdygen.load(path.with_name("stage")).checkpoint_dir is None
 

@@ -84,7 +84,6 @@ Fast = _flag("--fast", "Leave the language model frozen: faster, often less accu
 Epochs = _option(int | None, "N", "Passes over the texts. Without it: 5.", min=1)
 Seed = _option(int, "N", "Random seed: the same seed, the same result.", min=0)
 Device = _option(str, "NAME", "Say, cpu or cuda:1; auto takes a GPU if there is one.")
-Noise = _option(float, "SHARE", "Share of wrong labels.", min=0, max=1)
 DryRun = _flag("--dry-run", "Check everything, say what would be done, do nothing.")
 Force = _flag("--force", "Replace files that exist.")
 Quiet = _flag("--quiet", "No progress bars and no summary.")
@@ -95,9 +94,6 @@ Version = _flag("--version", "Show the version.", callback=_show_version, is_eag
 @app.callback()
 def _skdygen(version: Version = False):
     """Find and correct wrong labels of texts, and classify new texts.
-
-    A language model is fine-tuned on the labels as they are; how the texts move while
-    it learns tells which labels are wrong.
 
     Tables are CSV, TSV, JSON lines (.jsonl, .ndjson), each also with .gz, parquet and
     Excel (.xlsx, the first sheet); the name says which. Text files are UTF-8; a CSV
@@ -164,8 +160,7 @@ def report(
 
 @app.command()
 def demo(
-    seed: Seed = 0, noise: Noise = 0.3, report: Report = None, force: Force = False,
-    debug: Debug = False,
-):  # fmt: skip
+    seed: Seed = 0, report: Report = None, force: Force = False, debug: Debug = False
+):
     """Try it on 500 made messages, and list the most suspicious labels."""
     _run("demo", locals())

@@ -108,10 +108,8 @@ def demo(options, **params):
     seed, train, test = options.seed, slice(500), slice(500, None)
     _check_outputs(options, report=options.report)
     texts, right = datasets.make_texts(700, random_state=seed)
-    given = datasets.make_label_noise(
-        right[train], "symmetric", options.noise, random_state=seed
-    )
-    typer.echo("Fine-tuning MiniLM on 500 messages; 200 more are to test on ...")
+    given = datasets.make_label_noise(right[train], "symmetric", 0.3, random_state=seed)
+    typer.echo("Fine-tuning MiniLM on 500 messages, 30% of them labelled wrongly ...")
     clf = skdygen.DyGenClassifier(random_state=seed, verbose=int(sys.stderr.isatty()))
     clf.set_params(**params).fit(texts[train], given)
     plain, dygen = clf.dynamics_.predict(texts[test]), clf.predict(texts[test])

@@ -52,11 +52,9 @@ def write_report(
 
     Raises
     ------
-    FileExistsError, FileNotFoundError
-        If there is a file and `overwrite` is False, or there is no such folder.
-    ValueError
-        If `X` is not as long as the training texts were, or their dynamics are
-        missing: they are neither passed nor stored, and cannot be replayed.
+    OSError, ValueError
+        If there is a file and `overwrite` is False, or no such folder; if `X` is not as
+        long as the training texts were, or their dynamics are missing.
 
     Examples
     --------
