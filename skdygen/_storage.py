@@ -5,6 +5,7 @@ import copyreg
 import importlib
 import json
 import os
+import platform
 import secrets
 import sys
 from contextlib import contextmanager
@@ -16,9 +17,11 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import numpy as np
 from scipy import sparse
 
+from . import __version__
+
 _FORMAT = 1  # raised when an older skdygen could not read the file
 _HEADER = "skdygen.json"  # a member of the file besides those of skops
-_PACKAGES = ["scikit-learn", "skops", "numpy", "torch", "sentence-transformers"]
+_PACKAGES = "scikit-learn skops numpy scipy torch transformers sentence-transformers"
 # Trusted besides what skdygen exports and what skops trusts. Trees are not: compiled
 # code follows the positions in them unchecked.
 _TRUSTED = [
@@ -40,7 +43,7 @@ _ATOMS = (
     type(None), bool, int, float, str, type, slice, np.generic, np.dtype, np.ufunc,
     np.random.RandomState, np.random.Generator, sparse.sparray, sparse.spmatrix,
 )  # fmt: skip
-_KIND = "__skdygen__"  # key in a dict that stands for what skops stores badly
+_ENCODED = "__skdygen__"  # key in a dict that stands for what skops stores badly
 
 
 class StorageMixin:
@@ -61,22 +64,32 @@ class StorageMixin:
 
         Raises
         ------
-        FileExistsError
-            If there is something at `path` that is not to be replaced.
-        TypeError
-            If an attribute, which is named, cannot be stored without pickle.
+        FileExistsError, TypeError
+            If something at `path` is not to be replaced, or an attribute, which is
+            named, cannot be stored without pickle.
         """
-        save_estimator(self, path, overwrite=overwrite)
+        path = Path(path)
+        if path.exists() and not is_saved_model(path):
+            raise FileExistsError(f"{path} is no saved model; choose another path.")
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
+        portable = _portable(self, type(self).__name__, {})
+        skops = importlib.import_module("skops.io")  # takes seconds
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            skops.dump(portable, temporary, compression=ZIP_DEFLATED, compresslevel=1)
+            with ZipFile(temporary, "a") as file:
+                header = {"format": _FORMAT, "versions": versions()}
+                file.writestr(_HEADER, json.dumps(header))
 
     @classmethod
     def load(cls, path, *, trusted=()):
         """Read an estimator of this class; see `skdygen.load`."""
-        found = load_estimator(path, trusted=trusted)
+        found = load(path, trusted)
         if isinstance(found, cls):
             return found
-        raise ValueError(
-            f"{path} holds a {type(found).__name__}, not a {cls.__name__}."
-        )
+        found = type(found).__name__
+        raise ValueError(f"{path} holds a {found}, not a {cls.__name__}.")
 
 
 def load(path, trusted=()):
@@ -97,18 +110,29 @@ def load(path, trusted=()):
 
     Raises
     ------
-    OSError
-        If there is no such file, or it cannot be read.
-    ValueError
-        If it is damaged, was written by something else or by a newer skdygen, or names
-        what is not trusted; before anything is made of it.
+    OSError, ValueError
+        If the file cannot be read; if it is damaged, was written by something else or
+        by a newer skdygen, or names what is not trusted, before anything is made of it.
 
     Examples
     --------
-    >>> import skdygen
     >>> clf = skdygen.load("model.skops")  # doctest: +SKIP
     """
-    return load_estimator(path, trusted=trusted)
+    header = _read_header(path)
+    if header["format"] > _FORMAT:
+        newer = header["versions"]["skdygen"]
+        raise ValueError(f"{path} is of a newer skdygen, {newer}: update to read it.")
+    skops = importlib.import_module("skops.io")  # takes seconds
+    known = [*_own_types(), *_TRUSTED, *trusted]
+    try:
+        unknown = sorted(set(skops.get_untrusted_types(file=path)) - set(known))
+        if not unknown:
+            return _portable(skops.load(path, trusted=known), "it", {})
+    except Exception as error:  # of many kinds, by what the damage has hit
+        others = f"other versions of packages ({error!r}), {header['versions']}"
+        raise ValueError(f"{path} is damaged, or needs {others}.") from error
+    hint = f"if you know what that does and who wrote it, pass trusted={unknown}"
+    raise ValueError(f"{path} names what is not trusted by default: {hint}.")
 
 
 @contextmanager
@@ -126,51 +150,14 @@ def replacing(path):
         temporary.unlink(missing_ok=True)
 
 
-def save_estimator(estimator, path, *, overwrite=False, metadata=None):
-    """Write an estimator, and `metadata` that JSON can hold, to one file."""
-    path = Path(path)
-    if path.exists() and not is_saved_model(path):
-        raise FileExistsError(f"{path} is no saved model; choose another path.")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
-    portable = _portable(estimator, type(estimator).__name__, {})
-    versions = {name: version(name) for name in _PACKAGES}
-    versions["skdygen"] = sys.modules[__package__].__version__
-    versions["Python"] = sys.version.split()[0]
-    header = {"format": _FORMAT, "versions": versions, "metadata": metadata or {}}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        _skops().dump(portable, temporary, compression=ZIP_DEFLATED, compresslevel=1)
-        with ZipFile(temporary, "a") as file:
-            file.writestr(_HEADER, json.dumps(header))
-
-
-def load_estimator(path, *, trusted=(), with_metadata=False):
-    """Read an estimator, or it and its metadata; see `load`."""
-    header = _read_header(path)
-    if header["format"] > _FORMAT:
-        newer = header["versions"]["skdygen"]
-        raise ValueError(f"{path} is of a newer skdygen, {newer}: update to read it.")
-    known = [*_own_types(), *_TRUSTED, *trusted]
-    try:
-        unknown = sorted(set(_skops().get_untrusted_types(file=path)) - set(known))
-        if not unknown:
-            estimator = _portable(_skops().load(path, trusted=known), "it", {})
-    except Exception as error:  # of many kinds, by what the damage has hit
-        raise ValueError(
-            f"{path} is damaged, or needs other versions of packages ({error!r}); it "
-            f"was saved with {header['versions']}."
-        ) from error
-    if unknown:
-        raise ValueError(
-            f"{path} names what is not trusted by default: if you know what that does "
-            f"and who wrote the file, pass trusted={unknown}."
-        )
-    return (estimator, header["metadata"]) if with_metadata else estimator
+def versions():
+    """Versions of what computes."""
+    found = {name: version(name) for name in _PACKAGES.split()}
+    return found | {"skdygen": __version__, "Python": platform.python_version()}
 
 
 def is_saved_model(path):
-    """Whether a file is one that `save_estimator` has written."""
+    """Whether a file is one that `StorageMixin.save` has written."""
     try:
         return bool(_read_header(path))
     except (OSError, ValueError):
@@ -178,20 +165,13 @@ def is_saved_model(path):
 
 
 def _read_header(path):
-    """Return format, versions and metadata of a file."""
-    try:
-        with open(path, "rb") as opened, ZipFile(opened) as file:
-            header = json.loads(file.read(_HEADER))
-        return {name: header[name] for name in ("format", "versions", "metadata")}
-    except (FileNotFoundError, IsADirectoryError, PermissionError):
-        raise
-    except Exception as error:
-        raise ValueError(f"{path} is damaged or no saved model: {error!r}") from error
-
-
-def _skops():
-    """Import skops when it is needed: it imports torch and all of scikit-learn."""
-    return importlib.import_module("skops.io")
+    """Return format and versions of a file."""
+    with open(path, "rb") as file:
+        try:
+            header = json.loads(ZipFile(file).read(_HEADER))
+            return {name: header[name] for name in ("format", "versions")}
+        except Exception as error:
+            raise ValueError(f"{path} is damaged or no saved model.") from error
 
 
 def _own_types():
@@ -210,10 +190,9 @@ def _portable(value, where, seen):
     if isinstance(value, _ATOMS):
         return value
     if id(value) not in seen:
-        seen[id(value)] = [value, None]  # kept, so that its id stays its own
-        seen[id(value)][1] = _copied(
-            value, where, lambda part, at: _portable(part, where + at, seen)
-        )
+        seen[id(value)] = value, None  # the value is kept, so that its id is its own
+        copied = _copied(value, where, lambda v, at: _portable(v, where + at, seen))
+        seen[id(value)] = value, copied
     if seen[id(value)][1] is None:
         raise TypeError(f"{where} refers to what it is a part of.")
     return seen[id(value)][1]
@@ -221,49 +200,41 @@ def _portable(value, where, seen):
 
 def _copied(value, where, convert):
     """Copy a container or an object, with what `convert` makes of its parts."""
-    if isinstance(value, bytes):  # skops stores them once for each object that has them
-        return {_KIND: "bytes", "value": np.frombuffer(value, dtype=np.uint8)}
-    if isinstance(value, dict) and _KIND in value:
-        content = convert(value["value"], "")
-        return content.tobytes() if value[_KIND] == "bytes" else dict(content)
-    if isinstance(value, dict) and not all(type(key) is str for key in value):
+    kind, is_dict = type(value), isinstance(value, dict)
+    if kind is bytes:  # skops stores them once for each object that has them
+        return {_ENCODED: np.frombuffer(value, dtype=np.uint8)}
+    if is_dict and _ENCODED in value:
+        is_bytes = isinstance(value[_ENCODED], np.ndarray)
+        return (bytes if is_bytes else dict)(convert(value[_ENCODED], ""))
+    if is_dict and not all(type(key) is str for key in value):
         # In skops a key that is False comes back as True, and None not at all.
-        return {_KIND: "dict", "value": convert(list(value.items()), "")}
-    if isinstance(value, dict):
-        made = copy.copy(value)
-        made.update((key, convert(v, f"[{key!r}]")) for key, v in value.items())
-        return made
-    if type(value) in (list, tuple, set):
-        return type(value)(convert(v, f"[{i}]") for i, v in enumerate(value))
-    if isinstance(value, np.ndarray) and value.dtype == object:
-        made = value.copy()
-        for i, item in np.ndenumerate(np.asarray(value)):
-            np.asarray(made)[i] = convert(item, f"[{i}]")
-        return made
+        return {_ENCODED: convert(list(value.items()), "")}
+    if kind in (list, tuple, set):
+        return kind(convert(v, f"[{i}]") for i, v in enumerate(value))
     if isinstance(value, np.ndarray):
-        return value.view(np.ndarray) if isinstance(value, np.memmap) else value
-    if isinstance(value, FunctionType) and value is getattr(
-        sys.modules.get(value.__module__), value.__qualname__, None
-    ):
-        return value  # skops stores its name
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    is_of_torch = any(c.__module__.startswith("torch") for c in type(value).__mro__)
+        made = value.view(np.ndarray) if isinstance(value, np.memmap) else value
+        if made.dtype == object:
+            made = made.copy()
+            for i, item in np.ndenumerate(np.asarray(value)):
+                np.asarray(made)[i] = convert(item, f"[{i}]")
+        return made
     try:
         make, args, state, *rest = value.__reduce_ex__(2)
-        is_plain = (make, args) == (copyreg.__newobj__, (type(value),)) and not any(
-            rest
-        )
     except (TypeError, ValueError):  # cannot be pickled or has no state
-        is_plain = False
-    if is_plain and type(state) is dict and not is_of_torch:
-        made = copyreg.__newobj__(*args)
-        parts = {
-            name: None if name in _LEFT_OUT else convert(part, f".{name}")
-            for name, part in state.items()
-        }
-        getattr(made, "__setstate__", vars(made).update)(parts)
+        make, args, state, rest = None, (), None, []
+    is_plain = make is copyreg.__newobj__ and args == (kind,) and not any(rest)
+    is_of_torch = any(c.__module__.startswith("torch") for c in kind.__mro__)
+    if is_dict or (is_plain and type(state) is dict and not is_of_torch):
+        made = copy.copy(value)
+        parts, at = (made, "[{!r}]") if is_dict else (vars(made), ".{}")
+        for name, part in parts.items():
+            is_kept = is_dict or name not in _LEFT_OUT
+            parts[name] = convert(part, at.format(name)) if is_kept else None
         return made
-    if kind.startswith("sklearn."):  # compiled, and known to skops
-        return value
+    module = sys.modules.get(getattr(value, "__module__", None))
+    is_named = value is getattr(module, getattr(value, "__qualname__", ""), None)
+    if (is_named and kind is FunctionType) or kind.__module__.startswith("sklearn."):
+        return value  # skops stores names of functions, and knows what is compiled
     hint = "pass its name or folder" if where.endswith(".model") else "use joblib"
-    raise TypeError(f"{where} holds a {kind}, which only pickle can store; {hint}.")
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    raise TypeError(f"{where} holds a {name}, which only pickle can store; {hint}.")

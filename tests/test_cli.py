@@ -2,22 +2,23 @@
 
 import csv
 import datetime
-import functools
 import gzip
 import json
 import re
 import subprocess
 import sys
 from types import SimpleNamespace
+from unittest.mock import ANY, Mock
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from pyarrow import parquet
 
-from skdygen import DyGenClassifier
+from skdygen import DyGenClassifier, load
 from skdygen._cli import _commands, _tables, main
-from skdygen._storage import load_estimator, save_estimator
 from skdygen.denoisers import DirichletVAE
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
 from tests.conftest import make_word_texts
@@ -54,11 +55,10 @@ def quick(monkeypatch):
 
 
 @pytest.fixture
-def reports(monkeypatch):
-    """Give the arguments of the reports that would have been written."""
-    calls = []
-    monkeypatch.setattr(_commands, "write_report", lambda *a, **p: calls.append((a, p)))
-    return calls
+def write_report(monkeypatch):
+    """Have no report written."""
+    monkeypatch.setattr(_commands, "write_report", mocked := Mock())
+    return mocked
 
 
 @pytest.fixture
@@ -118,10 +118,9 @@ def test_tables_come_back_as_they_were(table, suffix, tmp_path):
 @pytest.mark.parametrize(
     ("content", "rows", "written"),
     [
-        ('\ufeffa,,a,"b c"\n007,NA,"x\r\ny",1e3\n-0.0,,"q""q",True\n',
-         [["a", "", "a", "b c"], ["007", "NA", "x\r\ny", "1e3"],
-          ["-0.0", "", 'q"q', "True"]],
-         'a,,a,b c\n007,NA,"x\r\ny",1e3\n-0.0,,"q""q",True\n'),
+        ('\ufeffa,,a,b\n007,NA,"x\r\ny","q""q"\n',
+         [["a", "", "a", "b"], ["007", "NA", "x\r\ny", 'q"q']],
+         'a,,a,b\n007,NA,"x\r\ny","q""q"\n'),
         # Semicolons, unless there is a comma in the first line.
         ('a;b\na, b;1,5\n"c;d";x\n', [["a", "b"], ["a, b", "1,5"], ["c;d", "x"]], None),
         ("a,b;c\nd;e,f\n", [["a", "b;c"], ["d;e", "f"]], None),
@@ -150,21 +149,23 @@ def test_json_keeps_its_types(tmp_path):
     assert "é" in lines[0]
 
 
-def test_parquet_keeps_its_types(tmp_path):
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    path, again = tmp_path / "a.parquet", tmp_path / "b.parquet"
-    columns = {"id": pa.array([2**60 + 1, None]), "list": [[1, 2], None]}
-    columns["when"] = pa.array([0, None], pa.timestamp("s"))
+def test_parquet_keeps_its_types(word_texts, quick, tmp_path):
+    texts, labels, _ = word_texts
+    path, out = tmp_path / "a.parquet", tmp_path / "b.parquet"
+    columns = {"text": list(texts), "id": [2**60 + 1, None] * 60, "n": [[1], []] * 60}
+    columns["y"] = [None, None, *(labels[2:] == "fruit").astype(int).tolist()]
     parquet.write_table(pa.table(columns), path)
-    _tables.write_table(_tables.read_table(path), again)
-    found = parquet.read_table(again)
-    assert found.to_pydict() == pa.table(columns).to_pydict()
-    assert found.schema.field("id").type == pa.int64()
+    assert run("clean", path, "--out", out, "--quiet") == 0
+    found = parquet.read_table(out)
+    assert found.select([*columns]).to_pydict() == columns
+    assert found.schema.field("id").type == found.schema.field("y").type == pa.int64()
+    first, *_, last = found.to_pylist()
+    assert (first["label_quality"], first["is_issue"]) == (None, False)
+    assert first["label_suggested"] in (0, 1)
+    assert isinstance(last["label_quality"], float)
 
 
-def test_excel_keeps_its_types(tmp_path, capsys, monkeypatch):
+def test_excel_keeps_its_types(tmp_path):
     path, again = tmp_path / "a.xlsx", tmp_path / "b.xlsx"
     first = [1, None, datetime.datetime(2020, 1, 2), True, "=> below", "007"]
     rows = [first, [None, 1.5, None, False, "#N/A", "NA"]]
@@ -174,25 +175,19 @@ def test_excel_keeps_its_types(tmp_path, capsys, monkeypatch):
     found = _tables.read_table(again)
     assert found.columns.tolist() == list(map(str, names))
     assert found.to_numpy().tolist() == rows
-    monkeypatch.setattr(_tables, "find_spec", lambda name: None)
-    assert "xlsx needs openpyxl, which is not" in fail(capsys, "clean", path)
 
 
 @pytest.mark.parametrize(
-    ("content", "name", "message"),
+    ("frame", "name", "message"),
     [
-        ("text,y,n,n\na,b,1,2\nc,d,3,4\n", "b.jsonl", "it has two columns 'n'; rename"),
-        (f"text,y\n{'long ' * 7000},b\nc,d\n", "b.xlsx", "Cell contents too long"),
-        ("text,y,n\na,b,\x01\nc,d,e\n", "b.xlsx", "cannot be used in worksheets"),
-        ("text,y,n,n\na,b,1,2\nc,d,3,4\n", "b.parquet", "Duplicate column names"),
+        (pd.DataFrame([[1, 2]], columns=["n", "n"]), "b.jsonl", "has two columns 'n'"),
+        (pd.DataFrame([[1, 2]], columns=["n", "n"]), "b.parquet", "Duplicate column"),
+        (pd.DataFrame({"text": ["long " * 7000]}), "b.xlsx", "Cell contents too long"),
     ],
 )
-def test_what_a_file_cannot_hold(tmp_path, content, name, message, capsys):
-    path, out = tmp_path / "a.csv", tmp_path / name
-    path.write_text(content)
-    said = fail(capsys, "clean", path, "--out", out, "--dry-run")
-    assert f"{out} cannot hold the table: " in said
-    assert message in said
+def test_what_a_file_cannot_hold(tmp_path, frame, name, message):
+    with pytest.raises(ValueError, match=rf"{name} cannot hold the table: .*{message}"):
+        _tables.check_writable(frame, tmp_path / name, ())
 
 
 def test_clean(tickets, quick, tmp_path, capsys):
@@ -212,47 +207,26 @@ def test_clean(tickets, quick, tmp_path, capsys):
     suggested = clf.classes_[clf.label_distributions_.argmax(axis=1)]
     assert_array_equal(found["label_suggested"], suggested)
     assert_array_equal(found["label_corrected"], clf.transduction_)
-    codes = (frame["TAG"].to_numpy()[:, None] == clf.classes_).argmax(axis=1)
-    quality = pd.Series(clf.label_distributions_[np.arange(120), codes])[labelled]
-    assert_allclose(found["label_quality"][labelled].astype(float), quality, rtol=1e-12)
+    quality = found["label_quality"].where(labelled, "nan").astype(float)
+    assert_allclose(quality, clf.label_quality_, rtol=1e-12)
     assert_array_equal(found["label_quality"][~labelled], "")
     issues, is_issue = clf.label_issues(), found["is_issue"] == "True"
     assert found.index[is_issue].tolist() == sorted(issues["index"])
     assert 0 < len(issues) < 120
     # The summary says the same.
     counts = found["TAG"][labelled].value_counts()
-    doubts = (found["TAG"][is_issue].value_counts() / counts).max()
     n_mistakes = issues.groupby(["given", "suggested"]).size().max()
-    assert said.pop("most doubtful classes").split(", ")[0].endswith(f" {doubts:.0%}")
     assert said.pop("most frequent mistake").endswith(f": {n_mistakes} texts")
-    assert said.pop("time").startswith("0:00:")
     n_changed = (found["label_corrected"] != found["TAG"])[labelled].sum()
-    assert said == {
-        "texts": f"column 'Body' of {tickets}",
-        "labels": "column 'TAG'",
-        "rows": "120 (3 without a label, 1 with an empty text)",
+    expected = {
+        "rows": "120 (3 without a label, 1 without text)",
         "classes": "2: " + ", ".join(f"{k} {n}" for k, n in counts.items()),
         "labels estimated wrong": f"{clf.noise_rate_:.1%}",
         "labels that look wrong": f"{len(issues)} of 117",
         "labels corrected": str(n_changed),
-        "table": str(out),
         "model": str(model),
     }
-
-
-def test_numbers_and_gaps_of_parquet(word_texts, quick, tmp_path):
-    texts, labels, _ = word_texts
-    codes = pd.array((labels == "fruit").astype(int), dtype="Int64")
-    codes[:2] = None
-    path, out = tmp_path / "a.parquet", tmp_path / "b.jsonl.gz"
-    pd.DataFrame({"text": texts, "y": codes, "n": 1}).to_parquet(path)
-    assert run("clean", path, "--out", out, "--quiet") == 0
-    rows = [json.loads(row) for row in gzip.decompress(out.read_bytes()).splitlines()]
-    assert rows[0].keys() == {"text", "y", "n", *NEW}
-    found = [rows[0][name] for name in ("y", "label_quality", "is_issue")]
-    assert found == [None, None, False]
-    assert {row["label_suggested"] for row in rows} <= {0, 1}
-    assert isinstance(rows[5]["label_quality"], float)
+    assert said.items() >= expected.items()
 
 
 def test_options_of_the_classifier_and_ctrl_c(tickets, tiny_model, monkeypatch, capsys):
@@ -263,16 +237,14 @@ def test_options_of_the_classifier_and_ctrl_c(tickets, tiny_model, monkeypatch, 
         raise KeyboardInterrupt
 
     monkeypatch.setattr(DyGenClassifier, "fit", fit)
-    command = ["clean", tickets, "--model", tiny_model]
-    assert run(*command, "--epochs", "7", "--device", "cpu", "--seed", "5") == 130
-    assert run(*command, "--fast") == 130
-    assert capsys.readouterr().err == "\nskdygen: interrupted\n" * 2
+    options = ["--fast", "--epochs", "7", "--device", "cpu", "--seed", "5"]
+    assert run("clean", tickets, "--model", tiny_model, *options) == 130
+    assert capsys.readouterr().err == "\nskdygen: interrupted\n"
     assert names_in(tickets.parent) == ["tickets.csv"]
-    stages, epochs = [clf.dynamics for clf in fitted], LanguageModelDynamics().n_epochs
-    assert [(s.trainable_layers, s.n_epochs) for s in stages] == [(3, 7), (0, epochs)]
-    assert [s.device for s in stages] == ["cpu", "auto"]
-    assert {s.model for s in stages} == {tiny_model}
-    assert [clf.random_state for clf in fitted] == [5, 0]
+    stage, params = fitted[0].dynamics, {"n_epochs": 7, "device": "cpu"}
+    expected = {"model": tiny_model, "trainable_layers": 0, **params}
+    assert stage.get_params().items() >= expected.items()
+    assert fitted[0].random_state == 5
 
 
 @pytest.mark.parametrize(
@@ -288,35 +260,22 @@ def test_dry_run(tmp_path, tiny_model, columns, text, label, capsys, monkeypatch
     frame = pd.DataFrame({name: list(cells) for name, cells in columns.items()})
     path = write(frame, tmp_path / "a.csv")
     command = ["clean", path, "--model", tiny_model, "--fast", "--dry-run", "--quiet"]
-    assert run(*command, "--model-out", tmp_path / "model") == 0
+    assert run(*command) == 0
     said = parse_summary(capsys.readouterr().out)
-    assert said.pop("rows").startswith("2 (0 without a label, ")
-    assert said == {
-        "texts": f"column {text!r} of {path}",
-        "labels": f"column {label!r}",
-        "classes": "2: " + ", ".join(f"{name} 1" for name in frame[label]),
-        "language model": f"{tiny_model}, frozen",
-        "training": f"{LanguageModelDynamics().n_epochs} epochs on auto",
-        "table": str(tmp_path / "a.cleaned.csv"),
-        "model": str(tmp_path / "model"),
-        "dry run": "nothing was done",
-    }
+    assert said["texts"] == f"column {text!r} of {path}"
+    assert said["labels"] == f"column {label!r}"
+    assert said["training"].startswith("LanguageModelDynamics(")
+    assert said["dry run"] == "nothing was done"
     assert names_in(tmp_path) == ["a.csv"]
 
 
 def test_progress_is_shown_on_stderr(tickets, quick, tmp_path, capfd):
     model = tmp_path / "model.skops"
-    command = ["clean", tickets, "--model-out", model, "--force"]
-    assert run(*command, "--quiet") == 0
-    assert capfd.readouterr() == ("", "")
-    assert run(*command) == 0
+    assert run("clean", tickets, "--model-out", model) == 0
     out, err = capfd.readouterr()
-    assert "denoising" in err
-    assert "denoising" not in out
+    assert ("denoising" in err, "denoising" in out) == (True, False)
     # The model that was kept shows none when it is used in Python.
-    clf = load_estimator(model)
-    clf.predict(["a text"])
-    clf.fit(["a cat", "a dog", "an apple", "a plum"] * 2, [0, 0, 1, 1] * 2)
+    load(model).fit(["a cat", "a dog", "an apple", "a plum"] * 2, [0, 0, 1, 1] * 2)
     assert capfd.readouterr() == ("", "")
 
 
@@ -325,8 +284,7 @@ def test_nothing_is_replaced_without_force(tickets, quick, tmp_path, capsys):
     command = ["clean", tickets, "--quiet", "--model-out", model]
     out.write_text("mine")
     assert f"{out}: it exists; pass --force" in fail(capsys, *command)
-    assert out.read_text() == "mine"
-    assert not model.exists()
+    assert (out.read_text(), model.exists()) == ("mine", False)
     assert run(*command, "--force") == 0
     assert out.read_text() != "mine"
     out.unlink()
@@ -335,21 +293,19 @@ def test_nothing_is_replaced_without_force(tickets, quick, tmp_path, capsys):
     # Other files and folders never are.
     model.write_text("mine")
     assert "model: it is no saved model" in fail(capsys, *command, "--force")
-    (tmp_path / "parts.csv").mkdir()  # as Spark writes tables
-    command[-2:] = ["--out", tmp_path / "parts.csv"]
-    assert "parts.csv: it is a folder" in fail(capsys, *command, "--force")
+    model.unlink()
+    model.mkdir()
+    assert "model: it is a folder" in fail(capsys, *command, "--force")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ("--out {}/none/a.csv", "a.csv: there is no folder {}/none; make it first"),
-        ("--out {}/a.xls", "a.xls is no table by its name; use one that ends in .csv"),
-        ("--out {}/.csv", ".csv is no table by its name"),
+        ("--out {}/a.xls", "a.xls is no table by its name; use one in .csv"),
         ("--out {}/tickets.csv --force", "tickets.csv: it is read or written already"),
         ("--out {0}/a.csv --model-out {0}/a.csv", "it is read or written already"),
         ("--report {}/a.pdf", "a.pdf: the report is HTML"),
-        ("--model-out {}/none/model", "there is no folder {}/none"),
         ("--text bdy", "--text 'bdy' is no column of {}/tickets.csv; it has ['id', "),
         ("--label tag", "--label 'tag' is no column of {}/tickets.csv; it has ['id', "),
         ("--text TAG", "--text and --label are both 'TAG'"),
@@ -366,22 +322,14 @@ def test_all_is_checked_before_the_training(
     assert names_in(tmp_path) == ["tickets.csv"]
 
 
-GZ = functools.partial(gzip.compress, mtime=0)  # names of tests must not hold the time
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("a.csv", None, "a.csv is no file"),
         ("a.txt", b"text,label\n", "a.txt is no table by its name"),
         ("a.csv", b"", "a.csv has no rows"),
-        ("a.csv", b"text,label\n", "a.csv has no rows"),
-        ("a.jsonl", b"\n", "a.jsonl has no rows"),
-        ("a.csv", b"text,label\na,b\n\xe9t\xe9,b\n", "UTF-8: line 3 has the byte 0xe9"),
-        ("a.csv.gz", GZ(b"a\n\xff"), "not encoded in UTF-8: line 2 has"),
-        ("a.csv", b"text,label\na,b\na,b,c\n", "Expected 2 fields in line 3, saw 3"),
-        ("a.csv.gz", b"text,label\n", "a.csv.gz cannot be read"),
-        ("a.csv.gz", GZ(b"text,label\n" * 9)[:-9], "gz cannot be read"),
+        ("a.csv", b"text,label\na,b\n\xe9t\xe9,b\n", "is not in UTF-8: 'utf-8'"),
+        ("a.csv.gz", b"text,label\n", "gz cannot be read"),
         ("a.parquet", b"text,label\n", "a.parquet cannot be read"),
         ("a.xlsx", b"text,label\n", "a.xlsx cannot be read"),
         ("a.jsonl", b'{"text": "a"}\n{"text"', "a.jsonl cannot be read: line 2: "),
@@ -392,9 +340,7 @@ GZ = functools.partial(gzip.compress, mtime=0)  # names of tests must not hold t
         ("a.csv", b"text,text,y\na,b,c\n", "'text' stands 2 times in"),
         ("a.csv", b"text,y,is_issue\na,b,c\n", "already has a column 'is_issue'"),
         ("a.csv", b"text,y\na,b\nc,b\n", "column 'y' has one class only, 'b'"),
-        ("a.csv", b"text,y\na,\nc,\n", "column 'y' has no label at all"),
-        ("a.jsonl", b'{"text": "", "y": 1}\n{"text": 2, "y": 0}', "row 2, 2;"),
-        ("a.jsonl", b'{"text": "\\ud800", "y": 1}', "no valid Unicode in row 1"),
+        ("a.jsonl", b'{"text": 2, "y": 0}\n{"text": "a"}', "'text' must hold strings"),
         ("a.jsonl", b'{"text": "", "y": 1}\n{"text": "", "y": "0"}', "mixes types"),
     ],
 )
@@ -407,26 +353,25 @@ def test_errors_of_tables(tmp_path, name, content, message, capsys):
 
 
 def test_errors_of_a_fit_are_one_line(tickets, quick, capsys, monkeypatch):
-    def fit(self, X, y):
-        raise ValueError("temp_folder is full;\n  empty it.")
-
+    fit = Mock(side_effect=ValueError("temp_folder is full;\n  empty it."))
     monkeypatch.setattr(DyGenClassifier, "fit", fit)
     command = ["clean", tickets, "--quiet"]
     said = fail(capsys, *command)
     assert said == "skdygen: error: temp_folder is full; empty it.\n"
     with pytest.raises(ValueError, match="temp_folder is full"):
         run(*command, "--debug")
-    monkeypatch.setattr(DyGenClassifier, "fit", lambda self, X, y: {}["a bug"])
+    fit.side_effect = KeyError("a bug")
     with pytest.raises(KeyError, match="a bug"):
         run(*command)
 
 
 def test_what_can_be_written_is_not_lost(tickets, quick, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(_commands, "write_table", lambda table, path: path.mkdir().a)
+    full = Mock(side_effect=OSError("the disk is full"))
+    monkeypatch.setattr(_commands, "write_table", full)
     model = tmp_path / "model"
     said = fail(capsys, "clean", tickets, "--quiet", "--model-out", model)
-    assert "tickets.cleaned.csv was not written: 'NoneType' object has no" in said
-    assert load_estimator(model).predict(["a cat"]).shape == (1,)
+    assert "tickets.cleaned.csv was not written: the disk is full" in said
+    assert load(model).predict(["a cat"]).shape == (1,)
 
 
 def test_predict(model, tmp_path, capsys):
@@ -437,7 +382,7 @@ def test_predict(model, tmp_path, capsys):
     found = read(tmp_path / "new.predicted.csv")
     assert found.columns.tolist() == ["n", "message", "label_predicted", "confidence"]
     assert_array_equal(found["n"], "01")
-    clf = load_estimator(model)
+    clf = load(model)
     assert_array_equal(found["label_predicted"], clf.predict(texts))
     expected = clf.predict_proba(texts).max(axis=1)
     assert_allclose(found["confidence"].astype(float), expected, rtol=1e-12)
@@ -447,15 +392,16 @@ def test_predict(model, tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
     command[2] = tmp_path / "new.predicted.csv"
     assert "already has a column 'label_predicted'" in fail(capsys, *command)
-    save_estimator(DyGenClassifier(), model, overwrite=True)
-    assert "holds a classifier that is not fitted" in fail(capsys, *command)
-    save_estimator(LanguageModelDynamics(), model, overwrite=True)
-    assert "LanguageModelDynamics, no DyGenClassifier" in fail(capsys, *command)
+    for other in (DyGenClassifier(), LanguageModelDynamics()):
+        other.save(model, overwrite=True)
+        assert "no DyGenClassifier that is fitted" in fail(capsys, *command)
     model.unlink()
     assert f"{model} is no file; pass what" in fail(capsys, *command)
 
 
-def test_columns_are_those_of_the_fit(table, quick, reports, tmp_path, capsys):
+def test_columns_and_rows_are_those_of_the_fit(
+    table, quick, write_report, tmp_path, capsys
+):
     # The names that are guessed, text and label, are those of other columns here.
     renamed = {"Body": "subject", "TAG": "team"}
     frame = table.rename(columns=renamed).assign(text="a cat", label="x")
@@ -464,53 +410,26 @@ def test_columns_are_those_of_the_fit(table, quick, reports, tmp_path, capsys):
     assert run(*command, "--model-out", model) == 0
     assert run("predict", model, path) == 0
     assert "texts of column 'subject'" in capsys.readouterr().out
-    found, clf = read(tmp_path / "a.predicted.csv"), load_estimator(model)
-    assert_array_equal(found["label_predicted"], clf.predict(frame["subject"]))
-    assert run("report", model, path, "--out", tmp_path / "report.html") == 0
-    assert "texts of column 'subject'" in capsys.readouterr().out
+    out = tmp_path / "a.html"
+    assert run("report", model, path, "--out", out, "--force") == 0
+    assert "report on 120 texts of column 'subject'" in capsys.readouterr().out
+    write_report.assert_called_with(ANY, out, list(frame["subject"]), overwrite=True)
     said = fail(capsys, "predict", model, write(frame[["text"]], path), "--force")
     assert "the model's column, but 'subject' is no column of" in said
-    # Even the column of the labels can be classified.
-    write(frame, path)
-    assert run("predict", model, path, "--text", "team", "--force", "--quiet") == 0
-    # A model that was saved by hand names no columns.
-    save_estimator(clf, model, overwrite=True)
+    # A model that was saved by hand names no column.
+    clf = load(model)
+    del clf._text_column
+    clf.save(model, overwrite=True)
     assert run("predict", model, path, "--force") == 0
     assert "texts of column 'text'" in capsys.readouterr().out
 
 
-def test_report(model, tickets, reports, tmp_path, capsys):
-    out, other = tmp_path / "a.html", tmp_path / "a.csv"
-    command = ["report", model, tickets, "--out", out, "--force"]
-    assert run(*command) == 0
-    (clf, path, texts), params = reports[0]
-    assert isinstance(clf, DyGenClassifier)
-    assert (path, params) == (out, {"overwrite": True})
-    assert texts == read(tickets)["Body"].tolist()
-    assert "120 texts of column 'Body'" in capsys.readouterr().out
-    # Another table is none of the model.
-    frame, command[2] = read(tickets), other
-    write(frame.iloc[1:], other)
-    assert f"{other} has 119 rows, but the table that" in fail(capsys, *command)
-    right = frame.loc[4, "TAG"]
-    frame.loc[4, "TAG"] = wrong = {"animal": "fruit", "fruit": "animal"}[right]
-    write(frame, other)
-    said = fail(capsys, *command)
-    assert f"{other} has the label {wrong!r} in row 5, but the table that" in said
-    assert f"was fitted on has {right!r}" in said
-    # Labels of another kind are not those that it was fitted on.
-    write(frame.drop(columns="TAG").assign(category="urgent"), other)
-    assert run(*command, "--quiet") == 0
-    assert len(reports) == 2
-
-
-def test_demo(reports, tmp_path, capsys):
+def test_demo(write_report, tmp_path, capsys):
     report = tmp_path / "report.html"
-    options = SimpleNamespace(seed=0, noise=0.3, report=report, force=False)
+    options = SimpleNamespace(seed=0, report=report, force=False)
     stages = {"dynamics": IncrementalDynamics(n_epochs=5), "denoiser": DirichletVAE(1)}
     _commands.demo(options, **stages)
     out = capsys.readouterr().out
-    assert "30% of them labelled wrongly" in out
     shares = parse_summary(out)
     assert float(shares["right labels, given"]) == pytest.approx(0.7)
     assert float(shares["accuracy, DyGen"]) > 0.6
@@ -518,8 +437,7 @@ def test_demo(reports, tmp_path, capsys):
     names = ["index", "given", "suggested", "true", "confidence", "quality", "text"]
     assert listed[0].split() == names
     assert all(line.split()[0].isdigit() for line in listed[1:])
-    assert reports[0][1]["title"] == "500 messages"
-    assert str(report) in out
+    write_report.assert_called_once()
     report.write_text("mine")
     assert "pass --force" in fail(capsys, "demo", "--report", report)
 
@@ -532,13 +450,11 @@ def test_all_commands_with_a_language_model(tickets, tiny_model, tmp_path, capfd
     assert "fine-tuning" in capfd.readouterr().err
     again = tmp_path / "again.html"
     assert run("report", model, tickets, "--out", again, "--quiet") == 0
-    assert "<html" in report.read_text(encoding="utf-8")
     assert again.stat().st_size == pytest.approx(report.stat().st_size, rel=0.01)
     assert run("predict", model, tickets, "--device", "cpu", "--quiet") == 0
     assert capfd.readouterr() == ("", "")
     found = read(tmp_path / "tickets.predicted.csv")
-    expected = load_estimator(model).predict(found["Body"])
-    assert_array_equal(found["label_predicted"], expected)
+    assert_array_equal(found["label_predicted"], load(model).predict(found["Body"]))
 
 
 @pytest.mark.parametrize(
@@ -548,14 +464,8 @@ def test_all_commands_with_a_language_model(tickets, tiny_model, tmp_path, capfd
         (2, "wash", ["No such command 'wash'"]),
         (2, "clean", ["Usage: skdygen clean", "TABLE"]),
         (2, "clean a.csv --epochs 0", ["--epochs"]),
-        (2, "clean a.csv --seed one", ["--seed"]),
         (2, "report model a.csv", ["Missing option '--out'"]),
-        (2, "demo --noise 2", ["--noise"]),
-        (0, "--help", ["Exit codes", "130", "parquet", "UTF-8", "Examples", "xlsx"]),
         (0, "clean -h", ["label_suggested", "is_issue", "--dry-run", "--fast"]),
-        (0, "predict -h", ["label_predicted", "confidence"]),
-        (0, "report -h", ["--out"]),
-        (0, "demo -h", ["--noise", "[default: 0.3]"]),
         (0, "--version", ["skdygen 0."]),
     ],
 )

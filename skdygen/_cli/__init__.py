@@ -9,9 +9,6 @@ import typer
 
 from .. import __version__
 
-# What is raised when data, parameters or files are at fault; the rest are bugs.
-EXPLAINED = (FloatingPointError, OSError, TypeError, ValueError)
-
 app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -35,11 +32,11 @@ def _run(name, options):
         from . import _commands  # needs torch and pandas, for which --help cannot wait
 
         getattr(_commands, name)(SimpleNamespace(**options))
-    except EXPLAINED as error:
+    except (FloatingPointError, OSError, TypeError, ValueError) as error:  # not bugs
         if options["debug"]:
             raise
-        typer.secho("skdygen: error: ", fg="red", bold=True, nl=False, err=True)
-        typer.echo(" ".join(str(error).split()), err=True)
+        line = " ".join(str(error).split())
+        typer.echo(typer.style("skdygen: error: ", fg="red") + line, err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         typer.echo("\nskdygen: interrupted", err=True)
@@ -67,38 +64,26 @@ Model = Annotated[
 ]
 Text = _option(
     str | None, "COLUMN",
-    "Column of the texts. Without it: the one that the model was fitted on, or that is "
-    "named text, body, message, content, title, sentence or document, or that has the "
-    "longest texts.",
+    "Column of the texts. Without it: that of the model, or what is named text, body, "
+    "message, content, title, sentence or document, or the one with the longest texts.",
 )  # fmt: skip
 Label = _option(
     str | None, "COLUMN",
-    "Column of the labels. Without it: the one that the model was fitted on, or the "
-    "only one named label, labels, class, category, target, tag or y.",
+    "Column of the labels. Without it: the only one named label, labels, class, "
+    "category, target, tag or y.",
 )  # fmt: skip
 MissingLabel = _option(
     str | None, "VALUE", "Label that means 'no label', as an empty cell does: say, -1."
 )
-Out = _option(
-    Path | None, "FILE",
-    "The table to write. Without it: beside TABLE, with .cleaned or .predicted.",
-)  # fmt: skip
+Out = _option(Path | None, "FILE", "The table to write. Without it: beside TABLE.")
 ReportOut = _option(Path, "FILE", "The report, one HTML file.")
 Report = _option(Path | None, "FILE", "Write a report, too, one HTML file.")
 ModelOut = _option(Path | None, "FILE", "Save the model, say, as model.skops.")
-LanguageModel = _option(
-    str | None, "NAME",
-    "Language model: a folder or a name on the hub. Without it: all-MiniLM-L6-v2.",
-)  # fmt: skip
-Fast = _flag(
-    "--fast",
-    "Leave the language model frozen and train a small network on its embeddings: "
-    "seconds instead of minutes, and often less accurate.",
-)
+LanguageModel = _option(str | None, "NAME", "Another language model: folder or name.")
+Fast = _flag("--fast", "Leave the language model frozen: faster, often less accurate.")
 Epochs = _option(int | None, "N", "Passes over the texts. Without it: 5.", min=1)
 Seed = _option(int, "N", "Random seed: the same seed, the same result.", min=0)
 Device = _option(str, "NAME", "Say, cpu or cuda:1; auto takes a GPU if there is one.")
-Noise = _option(float, "SHARE", "Share of wrong labels.", min=0, max=1)
 DryRun = _flag("--dry-run", "Check everything, say what would be done, do nothing.")
 Force = _flag("--force", "Replace files that exist.")
 Quiet = _flag("--quiet", "No progress bars and no summary.")
@@ -110,10 +95,6 @@ Version = _flag("--version", "Show the version.", callback=_show_version, is_eag
 def _skdygen(version: Version = False):
     """Find and correct wrong labels of texts, and classify new texts.
 
-    A language model is fine-tuned on the labels as they are; how the texts move while
-    it learns tells which labels are wrong. No clean labels and no error rate are
-    needed.
-
     Tables are CSV, TSV, JSON lines (.jsonl, .ndjson), each also with .gz, parquet and
     Excel (.xlsx, the first sheet); the name says which. Text files are UTF-8; a CSV
     file may have semicolons instead of commas.
@@ -122,8 +103,7 @@ def _skdygen(version: Version = False):
 
         skdygen demo
         skdygen clean tickets.csv --dry-run
-        skdygen clean tickets.csv --text body --label tag --report report.html
-        skdygen clean tickets.csv --model-out model.skops
+        skdygen clean tickets.csv --report report.html --model-out model.skops
         skdygen predict model.skops new.csv
         skdygen report model.skops tickets.csv --out report.html
 
@@ -150,8 +130,7 @@ def clean(
     - `is_issue`: whether the given label is not the most probable class
     - `label_corrected`: the label, replaced only where there is reason to be sure
 
-    Every other column stays as it is. Rows without a label get a suggestion; an empty
-    text counts as a text. All files are checked before the training begins.
+    Every other column stays as it is. All files are checked before the training.
     """
     _run("clean", locals())
 
@@ -164,31 +143,24 @@ def predict(
 ):  # fmt: skip
     """Classify the texts of a table with a saved model.
 
-    The table is written with two more columns:
-
-    - `label_predicted`: the most probable class
-    - `confidence`: its probability
+    The table is written with two more columns: `label_predicted`, the most probable
+    class, and `confidence`, its probability.
     """
     _run("predict", locals())
 
 
 @app.command()
 def report(
-    model: Model, table: Table, out: ReportOut, text: Text = None, label: Label = None,
+    model: Model, table: Table, out: ReportOut, text: Text = None,
     force: Force = False, quiet: Quiet = False, debug: Debug = False,
 ):  # fmt: skip
-    """Write a report on the labels of a table that was cleaned before.
-
-    It is the one that `skdygen clean --report` writes. The table has to be the one that
-    the model was fitted on.
-    """
+    """Write the report of `clean --report` later, on the table of the same rows."""
     _run("report", locals())
 
 
 @app.command()
 def demo(
-    seed: Seed = 0, noise: Noise = 0.3, report: Report = None, force: Force = False,
-    debug: Debug = False,
-):  # fmt: skip
+    seed: Seed = 0, report: Report = None, force: Force = False, debug: Debug = False
+):
     """Try it on 500 made messages, and list the most suspicious labels."""
     _run("demo", locals())

@@ -1,32 +1,24 @@
 """Which columns of a table hold texts and labels, and what is in them."""
 
-import re
-
 import pandas as pd
+
+from .._targets import check_texts
 
 _TEXT_NAMES = ("text", "body", "message", "content", "title", "sentence", "document")
 _LABEL_NAMES = ("label", "labels", "class", "category", "target", "tag", "y")
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def choose_label(table, path, wanted, fitted=None, *, required=True):
-    """Choose the column that is wanted, of the model, or the only one so named."""
-    if wanted is not None or fitted in table.columns:
-        return _check(table, path, "--label", fitted if wanted is None else wanted)
+def choose_label(table, path, wanted):
+    """Choose the column that is wanted, or the only one so named."""
     found = [name for name in table.columns if str(name).lower() in _LABEL_NAMES]
-    if len(found) == 1 and fitted is None:
-        return found[0]
-    if not required:
-        return None
+    if wanted is not None or len(found) == 1:
+        return _check(table, path, "--label", found[0] if wanted is None else wanted)
     several = f"several columns may hold labels, {found}"
     none = f"no column is named {', '.join(_LABEL_NAMES)}"
-    raise ValueError(
-        f"{path}: {several if found else none}; name one with --label. It has the "
-        f"columns {table.columns.tolist()}."
-    )
+    raise ValueError(f"{path}: {several if found else none}; name one with --label.")
 
 
-def choose_text(table, path, wanted, label, fitted=None):
+def choose_text(table, path, wanted, label=None, fitted=None):
     """Choose the column that is wanted, of the model, so named, or of long texts."""
     if wanted is not None and wanted == label:
         raise ValueError(f"--text and --label are both {wanted!r}; name two columns.")
@@ -40,8 +32,7 @@ def choose_text(table, path, wanted, label, fitted=None):
     longest = max(lengths, key=lengths.get, default=None)
     if not lengths.get(longest):
         raise ValueError(
-            f"{path}: no column seems to hold texts; name one with --text. It has the "
-            f"columns {table.columns.tolist()}."
+            f"{path}: no column seems to hold texts; name one with --text."
         )
     return longest
 
@@ -49,14 +40,7 @@ def choose_text(table, path, wanted, label, fitted=None):
 def read_texts(table, column):
     """Give the texts of a column, with an empty string where there is none."""
     texts = ["" if _is_null(cell) else cell for cell in table[column].tolist()]
-    for row, text in enumerate(texts, start=1):
-        if not isinstance(text, str) or _LONE_SURROGATE.search(text):
-            kind = "no valid Unicode" if isinstance(text, str) else "no text"
-            raise ValueError(
-                f"Column {column!r} holds {kind} in row {row}, {text!r:.40}; repair "
-                f"it, or name another column with --text."
-            )
-    return texts
+    return check_texts(texts, name=f"column {column!r}")
 
 
 def read_labels(table, column, missing_label=None):

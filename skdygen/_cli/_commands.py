@@ -1,8 +1,7 @@
 """What the commands do, with their options as attributes of one object.
 
-All that can be wrong is checked before the training, when there is nothing to lose yet.
-The public names of skdygen are looked up when they are used, so that an error in a
-table need not wait for torch.
+All that can be wrong is checked before the training, when there is nothing to lose yet,
+and torch is imported after the table has been read.
 """
 
 import os
@@ -19,7 +18,7 @@ import skdygen
 from skdygen import datasets, dynamics
 
 from .._decisions import judge_labels
-from .._storage import is_saved_model, load_estimator, save_estimator
+from .._storage import is_saved_model
 from .._targets import encode_labels
 from ..inspection import write_report
 from ._columns import choose_label, choose_text, read_labels, read_texts
@@ -46,21 +45,24 @@ def clean(options):
     classes, codes = encode_labels(labels, missing_label=np.nan, name=name)
     clf = _make_classifier(options)
     if not options.quiet or options.dry_run:
+        counts = pd.Series(classes[codes[codes >= 0]]).value_counts().head(8)
+        largest = ", ".join(f"{name} {n:,}" for name, n in counts.items())
+        missing = (
+            f"{sum(codes < 0):,} without a label, {texts.count(''):,} without text"
+        )
         _show({"texts": f"column {text!r} of {path}", "labels": name})
-        _show(_describe(texts, classes, codes))
+        _show({"rows": f"{len(texts):,} ({missing})"})
+        _show({"classes": f"{len(classes)}: {largest}"})
     if options.dry_run:
-        stage, layers = clf.dynamics, clf.dynamics.trainable_layers
-        trained = f"{layers} layers trained" if layers else "frozen"
-        _show({"language model": f"{stage.model}, {trained}"})
-        _show({"training": f"{stage.n_epochs} epochs on {stage.device}"})
-        _show(outputs | {"dry run": "nothing was done"})
+        _show({"training": clf.dynamics} | outputs | {"dry run": "nothing was done"})
         return
     clf.fit(texts, labels)
-    force, columns = options.force, {"text": text, "label": label}
+    clf._text_column = text  # which `predict` and `report` read
+    force = options.force
     write = {
         "table": lambda path: write_table(_clean_table(table, clf, codes), path),
         "report": lambda path: write_report(clf, path, texts, overwrite=force),
-        "model": lambda path: _save(clf, path, force, columns),
+        "model": lambda path: _save(clf, path, force),
     }
     errors = {}
     for name, path in list(outputs.items()):
@@ -69,8 +71,8 @@ def clean(options):
         except Exception as error:  # the others are written nevertheless
             errors[outputs.pop(name)] = error
     if not options.quiet:
-        took = {"time": timedelta(seconds=round(time.perf_counter() - start))}
-        _show(_summarize(clf, codes) | outputs | took)
+        took = timedelta(seconds=round(time.perf_counter() - start))
+        _show(_summarize(clf, codes) | outputs | {"time": took})
     if errors:
         each = [f"{path} was not written: {error}" for path, error in errors.items()]
         raise OSError("; ".join(each)) from next(iter(errors.values()))
@@ -79,7 +81,7 @@ def clean(options):
 def predict(options):
     """Classify the texts of a table with a saved model."""
     out = _name_out(options, "predicted")
-    clf, table, _, text = _read(options, table=out)
+    clf, table, text = _read(options, table=out)
     if not hasattr(clf, "predict_proba"):
         raise ValueError(f"{options.model}: its final estimator has no predict_proba.")
     check_writable(table, out, _OF_PREDICT)
@@ -94,18 +96,8 @@ def predict(options):
 def report(options):
     """Write a report on the labels of a table that was cleaned before."""
     out = options.out
-    clf, table, label, text = _read(options, report=out)
-    texts, codes = read_texts(table, text), clf._given_codes
-    its = f"but the table that {options.model} was fitted on has"
-    if len(texts) != len(codes):
-        raise ValueError(f"{options.table} has {len(texts)} rows, {its} {len(codes)}.")
-    labels = [] if label is None else read_labels(table, label)
-    for row, (cell, code) in enumerate(zip(labels, codes, strict=False), start=1):
-        given = str(clf.classes_[code])
-        if code >= 0 and str(cell) != given:
-            raise ValueError(
-                f"{options.table} has the label {cell!r} in row {row}, {its} {given!r}."
-            )
+    clf, table, text = _read(options, report=out)
+    texts = read_texts(table, text)
     write_report(clf, out, texts, overwrite=options.force)
     if not options.quiet:
         typer.echo(f"report on {len(texts):,} texts of column {text!r}: {out}")
@@ -113,16 +105,11 @@ def report(options):
 
 def demo(options, **params):
     """Compare plain fine-tuning with DyGen, and show the most suspicious labels."""
-    seed, train, test = options.seed, slice(0, 500), slice(500, None)
+    seed, train, test = options.seed, slice(500), slice(500, None)
     _check_outputs(options, report=options.report)
     texts, right = datasets.make_texts(700, random_state=seed)
-    given = datasets.make_label_noise(
-        right[train], "symmetric", options.noise, random_state=seed
-    )
-    typer.echo(
-        f"500 messages in 6 classes, {(given != right[train]).mean():.0%} of them "
-        f"labelled wrongly; 200 more to test on. Fine-tuning MiniLM ..."
-    )
+    given = datasets.make_label_noise(right[train], "symmetric", 0.3, random_state=seed)
+    typer.echo("Fine-tuning MiniLM on 500 messages, 30% of them labelled wrongly ...")
     clf = skdygen.DyGenClassifier(random_state=seed, verbose=int(sys.stderr.isatty()))
     clf.set_params(**params).fit(texts[train], given)
     plain, dygen = clf.dynamics_.predict(texts[test]), clf.predict(texts[test])
@@ -140,8 +127,7 @@ def demo(options, **params):
     typer.echo("\nThe ten most suspicious labels ('true' is known here only):\n")
     typer.echo(worst.round(3).to_string(index=False))
     if options.report is not None:
-        title, force = "500 messages", options.force
-        write_report(clf, options.report, texts[train], title=title, overwrite=force)
+        write_report(clf, options.report, texts[train], overwrite=options.force)
         typer.echo(f"\nA report to look at: {options.report}")
 
 
@@ -170,19 +156,15 @@ def _check_outputs(options, *, table=None, report=None, model=None):
             if is_so:
                 raise OSError(f"{path}: {problem}.")
         taken.append(path.resolve())
-    if table is not None:
-        split_suffix(table)
     if report is not None and report.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{report}: the report is HTML; use a name in .html.")
 
 
 def _check_device(device):
-    """Raise an error if torch cannot compute there; "auto" always can."""
-    if device == "auto":
-        return
+    """Raise an error if torch cannot compute there."""
     from .._torch import what_is_wrong_with  # torch takes seconds
 
-    reason = what_is_wrong_with(device)
+    reason = None if device == "auto" else what_is_wrong_with(device)
     if reason is not None:
         raise ValueError(f"--device {device} cannot be used: {reason}; use cpu.")
 
@@ -201,35 +183,30 @@ def _make_classifier(options):
     return clf.set_params(random_state=options.seed, verbose=int(not options.quiet))
 
 
-def _save(clf, path, force, columns):
+def _save(clf, path, force):
     """Save a model that shows no progress, as it is by default."""
     for stage in (clf, *clf.pipeline_.named_steps.values()):
         if hasattr(stage, "verbose"):
             stage.verbose = 0
-    save_estimator(clf, path, overwrite=force, metadata=columns)
+    clf.save(path, overwrite=force)
 
 
 def _read(options, **outputs):
     """Read a table and a fitted classifier, and choose the columns."""
     path, model = options.table, options.model
-    device, wanted = getattr(options, "device", "auto"), getattr(options, "label", None)
     table = read_table(path)
     _check_outputs(options, **outputs)
-    _check_device(device)
     if not model.is_file():
         raise OSError(f"{model} is no file; pass what clean --model-out has written.")
-    clf, fitted = load_estimator(model, with_metadata=True)
-    if not isinstance(clf, skdygen.DyGenClassifier):
-        raise ValueError(f"{model} holds a {type(clf).__name__}, no DyGenClassifier.")
-    if not hasattr(clf, "classes_"):
-        raise ValueError(f"{model} holds a classifier that is not fitted.")
+    device = getattr(options, "device", "auto")
+    _check_device(device)
+    clf = skdygen.load(model)
+    if not (isinstance(clf, skdygen.DyGenClassifier) and hasattr(clf, "classes_")):
+        raise ValueError(f"{model} holds no DyGenClassifier that is fitted.")
     if isinstance(getattr(clf, "dynamics_", None), dynamics.LanguageModelDynamics):
         clf.dynamics_.set_params(device=device, verbose=int(not options.quiet))
-    label = choose_label(table, path, wanted, fitted.get("label"), required=False)
-    # Texts that are asked for may be in what seems to be the column of the labels.
-    other = label if options.text is None else wanted
-    text = choose_text(table, path, options.text, other, fitted.get("text"))
-    return clf, table, label, text
+    fitted = getattr(clf, "_text_column", None)
+    return clf, table, choose_text(table, path, options.text, fitted=fitted)
 
 
 def _clean_table(table, clf, codes):
@@ -249,30 +226,15 @@ def _show(found):
         typer.echo(typer.style(f"{name:<26}", fg="cyan") + str(value))
 
 
-def _describe(texts, classes, codes):
-    """Say what is in the columns."""
-    counts = pd.Series(classes[codes[codes >= 0]]).value_counts()
-    largest = [f"{name} {n:,}" for name, n in counts.items()]
-    largest[8:] = ["..."] if len(largest) > 8 else []
-    return {
-        "rows": f"{len(texts):,} ({(codes < 0).sum():,} without a label, "
-        f"{texts.count(''):,} with an empty text)",
-        "classes": f"{len(classes)}: {', '.join(largest)}",
-    }
-
-
 def _summarize(clf, codes):
     """Say what the classifier has found."""
     issues, given, labelled = clf.label_issues(), clf.classes_[codes], codes >= 0
     n_changed = (clf.transduction_ != given)[labelled].sum()
-    shares = issues["given"].value_counts() / pd.Series(given[labelled]).value_counts()
-    doubted = [f"{k} {share:.0%}" for k, share in shares.dropna().nlargest(3).items()]
     pairs = issues[["given", "suggested"]].value_counts().items()
     mistakes = [f"labelled {a}, looks like {b}: {n:,} texts" for (a, b), n in pairs]
     return {
         "labels estimated wrong": f"{clf.noise_rate_:.1%}",
         "labels that look wrong": f"{len(issues):,} of {labelled.sum():,}",
         "labels corrected": f"{n_changed:,}",
-        "most doubtful classes": ", ".join(doubted) or "none",
         "most frequent mistake": "".join(mistakes[:1]) or "none",
     }

@@ -1,9 +1,7 @@
 """Tables in files; the name of a file says which kind it is.
 
 Cells stay what they are in the file: strings in CSV and TSV, so that 007 stays 007 and
-an empty cell stays empty; the types of JSON, parquet and Excel. CSV may be separated by
-semicolons, as spreadsheets write it where the comma is the decimal sign; so is then the
-CSV that is made of it.
+an empty cell stays empty; the types of JSON, parquet and Excel.
 """
 
 import csv
@@ -12,7 +10,6 @@ import io
 import json
 import re
 import warnings
-from importlib.util import find_spec
 
 import pandas as pd
 
@@ -20,8 +17,7 @@ from .._storage import replacing
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _TEXT_KINDS = (*_SEPARATORS, ".jsonl", ".ndjson")
-_PACKAGES = {".parquet": "pyarrow", ".xlsx": "openpyxl"}
-SUFFIXES = (*_TEXT_KINDS, *(f"{kind}.gz" for kind in _TEXT_KINDS), *_PACKAGES)
+SUFFIXES = (*_TEXT_KINDS, *(f"{kind}.gz" for kind in _TEXT_KINDS), ".parquet", ".xlsx")
 
 
 def split_suffix(path):
@@ -29,16 +25,8 @@ def split_suffix(path):
     lower = path.name.lower()
     found = [s for s in SUFFIXES if lower.endswith(s) and len(lower) > len(s)]
     if not found:
-        raise ValueError(
-            f"{path} is no table by its name; use one that ends in "
-            f"{', '.join(SUFFIXES)}."
-        )
-    package = _PACKAGES.get(found[0])
-    if package is not None and find_spec(package) is None:
-        raise ValueError(
-            f"{path}: {found[0]} needs {package}, which is not installed: "
-            f"pip install {package}."
-        )
+        ends = ", ".join(SUFFIXES)
+        raise ValueError(f"{path} is no table by its name; use one in {ends}.")
     return path.name[: -len(found[0])], path.name[-len(found[0]) :]
 
 
@@ -50,11 +38,7 @@ def read_table(path):
     try:
         table = _read(path, suffix)
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path} is not encoded in UTF-8: line {line} has the byte "
-            f"0x{error.object[error.start]:02x}; save it as UTF-8."
-        ) from error
+        raise ValueError(f"{path} is not in UTF-8: {error}; save it so.") from error
     except Exception as error:  # zip, gzip and Arrow have errors of their own
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not len(table):
@@ -65,19 +49,16 @@ def read_table(path):
 def check_writable(table, path, new_columns):
     """Raise an error if a file cannot hold a table of another kind, or new columns."""
     for name in table.columns.intersection(new_columns):
-        raise ValueError(
-            f"The table already has a column {name!r}, which is to be written; rename "
-            f"or drop it."
-        )
+        raise ValueError(f"The table already has a column {name!r}; rename or drop it.")
     try:
-        _encode(table, split_suffix(path)[1].lower())
+        _encode(table, path)
     except Exception as error:  # as above
         raise ValueError(f"{path} cannot hold the table: {error}") from error
 
 
 def write_table(table, path):
     """Write a table to a temporary file and rename it."""
-    content = _encode(table, split_suffix(path)[1].lower())
+    content = _encode(table, path)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -95,19 +76,19 @@ def _read(path, suffix):
         content = gzip.decompress(content)
     text = content.decode("utf-8-sig")
     separator = _SEPARATORS.get(suffix.removesuffix(".gz"))
-    return _read_json_lines(text) if separator is None else _read_csv(text, separator)
+    return _read_csv(text, separator) if separator else _read_json_lines(text)
 
 
-def _encode(table, suffix):
+def _encode(table, path):
     """Return the bytes of the file."""
-    kind = suffix.removesuffix(".gz")
-    if kind in _PACKAGES:
+    suffix = split_suffix(path)[1].lower()
+    if suffix in (".parquet", ".xlsx"):
         file = io.BytesIO()
-        write = _write_excel if kind == ".xlsx" else pd.DataFrame.to_parquet
+        write = _write_excel if suffix == ".xlsx" else pd.DataFrame.to_parquet
         write(table, file)
         return file.getvalue()
-    separator = _SEPARATORS.get(kind)
-    text = _to_json_lines(table) if separator is None else _to_csv(table, separator)
+    separator = _SEPARATORS.get(suffix.removesuffix(".gz"))
+    text = _to_csv(table, separator) if separator else _to_json_lines(table)
     # A lone surrogate, which UTF-8 cannot hold, becomes its escape in JSON.
     content = text.encode(errors="backslashreplace")
     return gzip.compress(content) if suffix.endswith(".gz") else content
@@ -122,15 +103,14 @@ def _name_columns(table):
 def _read_csv(text, separator):
     if not text.strip():
         return pd.DataFrame()
-    file = io.StringIO(text, newline="")
-    header = file.readline()
-    file.seek(0)
+    # As spreadsheets write it where the comma is the decimal sign.
+    header = re.split("[\r\n]", text, maxsplit=1)[0]
     if ";" in header and separator not in header:
         separator = ";"
     # A blank line is a row only where it can be an empty cell.
     table = pd.read_csv(
-        file, sep=separator, header=None, dtype=str, keep_default_na=False,
-        skip_blank_lines=separator in header,
+        io.StringIO(text, newline=""), sep=separator, header=None, dtype=str,
+        keep_default_na=False, skip_blank_lines=separator in header,
     )  # fmt: skip
     table = _name_columns(table)
     table.attrs["separator"] = separator
@@ -166,15 +146,12 @@ def _to_json_lines(table):
     """Write an object per row, without the keys whose cells are NaN."""
     for name in table.columns[table.columns.duplicated()]:
         raise ValueError(f"it has two columns {name!r}; rename one.")
-    lines = []
+    text = ""
     for row in table.to_dict("records"):
-        row = {
-            name: None if cell is pd.NA else cell
-            for name, cell in row.items()
-            if not (isinstance(cell, float) and cell != cell)
-        }
-        lines.append(json.dumps(row, ensure_ascii=False, default=str) + "\n")
-    return "".join(lines)
+        row = {k: v for k, v in row.items() if not isinstance(v, float) or v == v}
+        row = {k: None if v is pd.NA else v for k, v in row.items()}
+        text += json.dumps(row, ensure_ascii=False, default=str) + "\n"
+    return text
 
 
 def _write_excel(table, file):

@@ -5,9 +5,6 @@ import datetime
 import hashlib
 import io
 import json
-import platform
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from sklearn.metrics import pairwise_distances_argmin
 
-from .. import __version__
-from .._storage import replacing
+from .._storage import replacing, versions
 from .._targets import check_texts
 from ._dynamics_display import DynamicsDisplay
 from ._labels import Labels, training_trajectories
@@ -27,9 +23,6 @@ from ._transition_display import NoiseTransitionDisplay
 
 _MOST_ISSUES = 5000
 _MOST_BYTES = 3_000_000  # of all texts
-_PACKAGES = (
-    "scikit-learn", "torch", "sentence-transformers", "transformers", "numpy", "scipy",
-)  # fmt: skip
 
 
 def write_report(
@@ -59,11 +52,9 @@ def write_report(
 
     Raises
     ------
-    FileExistsError, FileNotFoundError
-        If there is a file and `overwrite` is False, or there is no such folder.
-    ValueError
-        If `X` is not as long as the training texts were, or their dynamics are
-        missing: they are neither passed nor stored, and cannot be replayed.
+    OSError, ValueError
+        If there is a file and `overwrite` is False, or no such folder; if `X` is not as
+        long as the training texts were, or their dynamics are missing.
 
     Examples
     --------
@@ -92,7 +83,12 @@ def write_report(
         raise ValueError(f"X has {len(texts)} texts, but trajectories {len(found)}.")
     issues = estimator.label_issues()
     issues["replaced"] = estimator.transduction_[issues["index"]] != issues["given"]
-    table = _table(labels, issues[:_MOST_ISSUES], found)
+    rows = issues["index"].to_numpy()[:_MOST_ISSUES]
+    table = issues.head(_MOST_ISSUES).round(3)
+    for name in ("given", "suggested"):
+        codes = getattr(labels, name)[rows]
+        table[f"near_{name}"] = nearest_clean(found, labels, rows, codes)
+        table[name] = table[name].astype(str)
     page = _render(
         title=title,
         date=datetime.date.today().isoformat(),
@@ -105,25 +101,16 @@ def write_report(
         pictures=_draw(estimator, found, issues["index"][:2]),
         data={"rows": table.to_dict("records"), "texts": _excerpts(texts, table)},
         settings=repr(estimator),
-        versions=_versions(),
+        versions=versions(),
     )
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _versions():
-    """Versions of what has computed, but of what is not installed as a package."""
-    versions = {"skdygen": __version__}
-    for name in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions | {"Python": platform.python_version()}
-
-
 def _count(labels):
     """Count labels, in all and by given class; and the most frequent confusion."""
     pairs = labels.pairs
-    wrong = np.where(np.eye(len(pairs), dtype=bool), 0, pairs)
+    wrong = pairs - np.diag(np.diag(pairs))
     classes = pd.DataFrame(
         {
             "name": labels.classes,
@@ -143,17 +130,6 @@ def _count(labels):
         "n_confused": wrong.max(),
         "confused": labels.classes[[given, suggested]],
     }
-
-
-def _table(labels, issues, found):
-    """Add to the issues what the report says of each."""
-    rows = issues["index"].to_numpy()
-    return issues.round(3).assign(
-        given=issues["given"].astype(str),
-        suggested=issues["suggested"].astype(str),
-        near_given=nearest_clean(found, labels, rows, labels.given[rows]),
-        near_suggested=nearest_clean(found, labels, rows, labels.suggested[rows]),
-    )
 
 
 def nearest_clean(trajectories, labels, rows, codes):
@@ -178,14 +154,12 @@ def nearest_clean(trajectories, labels, rows, codes):
 def _excerpts(texts, table):
     """Beginnings of texts by position, so long that the report stays small."""
     rows = np.unique(table[["index", "near_given", "near_suggested"]])
-    for n in (400, 200, 100, 50, 25, 12):
-        excerpts = {
-            int(row): texts[row] if len(texts[row]) <= n else f"{texts[row][: n - 1]}…"
-            for row in rows[rows >= 0]
-        }
-        if len(json.dumps(excerpts)) <= _MOST_BYTES:
+    for width in (400, 200, 100, 50, 25, 12):
+        found = {int(row): texts[row] for row in rows[rows >= 0]}
+        found = {k: v if len(v) <= width else f"{v[:width]}…" for k, v in found.items()}
+        if len(json.dumps(found)) <= _MOST_BYTES:
             break
-    return excerpts
+    return found
 
 
 def _draw(estimator, trajectories, index):

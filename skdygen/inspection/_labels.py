@@ -58,10 +58,9 @@ class Labels(NamedTuple):
     @property
     def pairs(self):
         """Number of texts of each suggested (rows) and given class (columns)."""
-        labelled = self.given >= 0
-        counts = np.zeros((len(self.classes), len(self.classes)), dtype=int)
-        np.add.at(counts, (self.suggested[labelled], self.given[labelled]), 1)
-        return counts
+        counts = np.zeros((len(self.classes), len(self.classes) + 1), dtype=int)
+        np.add.at(counts, (self.suggested, self.given), 1)
+        return counts[:, :-1]  # the last column is of texts without a label
 
 
 def training_trajectories(estimator, X):

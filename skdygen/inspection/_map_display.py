@@ -163,21 +163,17 @@ class TrajectoryMapDisplay(TrajectoryDisplay):
     def _draw_legend(self, panel):
         """List classes, as far as there is room, and what a ring means."""
         styles = zip(self.classes, class_styles(len(self.classes)), strict=True)
-        rows = [(str(k), marker, color, color, 6) for k, (color, marker) in styles]
-        n_more = len(rows) - _MOST_NAMED
-        if n_more > 0:
-            rows[_MOST_NAMED:] = [(f"and {n_more} more", "", "none", "none", 6)]
+        rows = [(str(k), marker, color, color) for k, (color, marker) in styles]
+        if len(rows) > _MOST_NAMED:
+            rows[_MOST_NAMED:] = [(f"and {len(rows) - _MOST_NAMED} more", "", "k", "k")]
         if (self.given < 0).any():
-            rows.append(("no label", ".", "0.75", "0.75", 6))
-        rows.append(("looks wrong", "o", "none", "0.15", 9))
-        keys = [
-            Line2D([], [], ls="", marker=marker, mfc=face, mec=edge, ms=size)
-            for _, marker, face, edge, size in rows
-        ]
+            rows.append(("no label", ".", "0.75", "0.75"))
+        rows.append(("looks wrong", "o", "none", "0.15"))
+        keys = [Line2D([], [], ls="", marker=m, mfc=f, mec=e) for _, m, f, e in rows]
         legend = panel.legend(
-            keys, [" "] * len(keys), loc="upper left", bbox_to_anchor=(1.01, 1),
+            keys, [" "] * len(keys), bbox_to_anchor=(1.01, 1), loc="upper left",
             frameon=False,
         )  # fmt: skip
-        # Afterwards, since a legend leaves out names that begin with an underscore.
+        # Afterwards: matplotlib leaves out what begins with "_", and parses "$".
         for text, (name, *_) in zip(legend.get_texts(), rows, strict=True):
             text.set(text=name, parse_math=False)

@@ -50,11 +50,6 @@ class LabelQualityDisplay(Display):
         self.is_replaced = is_replaced
         self.is_wrong = is_wrong
 
-    @property
-    def threshold(self):
-        """Quality above which no label is replaced; 0 if none is."""
-        return float(self.quality[self.is_replaced].max(initial=0.0))
-
     @classmethod
     def from_estimator(cls, estimator, *, y_true=None, ax=None):
         """Draw the labels that a classifier was fitted on.
@@ -157,15 +152,8 @@ class LabelQualityDisplay(Display):
             color=[color for _, _, color, _ in groups],
             hatch=[hatch for _, _, _, hatch in groups], edgecolor="white", lw=0.5,
         )  # fmt: skip
-        if self.is_replaced.any():
-            ax.axvline(self.threshold, color="black", ls=":", lw=1.2)
-            ax.annotate(
-                f"none replaced above {self.threshold:.2f}", (self.threshold, 0.98),
-                xycoords=("data", "axes fraction"), xytext=(4, 0),
-                textcoords="offset points", va="top", size="small",
-            )  # fmt: skip
         ax.set(
             title="how good the labels look", xlim=(0, 1), ylabel="labels",
             xlabel="quality: probability of the given label",
         )  # fmt: skip
-        ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 0.92))
+        ax.legend(frameon=False, loc="upper center")

@@ -121,10 +121,7 @@ class NoiseTransitionDisplay(Display):
                 )  # fmt: skip
         if len(self.classes) <= _MOST_NAMED:
             at = np.arange(len(self.classes))
-            is_long = max(map(len, map(str, self.classes))) > 4
-            slant = {"rotation": 45, "ha": "right"} if is_long else {}
-            self.ax_.set_xticks(
-                at, self.classes, rotation_mode="anchor", parse_math=False, **slant
-            )
+            slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+            self.ax_.set_xticks(at, self.classes, parse_math=False, **slant)
             self.ax_.set_yticks(at, self.classes, parse_math=False)
         self.ax_.set(xlabel="given label", ylabel="suggested label")
