@@ -206,8 +206,9 @@ class PredictsMixin(ClassifierMixin):
         y : ndarray of shape (n_samples,)
             The class of each text, as it stands in `y`.
         """
-        likely = self.predict_proba(X).argmax(axis=1)  # an error if it is not fitted
-        return self.classes_[likely]
+        check_is_fitted(self)
+        found = self._predict_proba(self._check_seen(X))
+        return self.classes_[found.argmax(axis=1)]
 
 
 class BaseDynamics(
