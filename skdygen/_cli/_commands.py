@@ -57,11 +57,10 @@ def clean(options):
         return
     clf.fit(texts, labels)
     clf._text_column = text  # which `predict` and `report` read
-    force = options.force
     write = {
         "table": lambda path: write_table(_clean_table(table, clf, codes), path),
-        "report": lambda path: write_report(clf, path, texts, overwrite=force),
-        "model": lambda path: _save(clf, path, force),
+        "report": lambda path: write_report(clf, path, texts, overwrite=options.force),
+        "model": lambda path: _save(clf, path, options.force),
     }
     errors = {}
     for name, path in list(outputs.items()):
@@ -94,12 +93,11 @@ def predict(options):
 
 def report(options):
     """Write a report on the labels of a table that was cleaned before."""
-    out = options.out
-    clf, table, text = _read(options, report=out)
+    clf, table, text = _read(options, report=options.out)
     texts = read_texts(table, text)
-    write_report(clf, out, texts, overwrite=options.force)
+    write_report(clf, options.out, texts, overwrite=options.force)
     if not options.quiet:
-        typer.echo(f"report on {len(texts):,} texts of column {text!r}: {out}")
+        typer.echo(f"report on {len(texts):,} texts of column {text!r}: {options.out}")
 
 
 def demo(options, **params):
