@@ -24,8 +24,7 @@ from ..inspection import write_report
 from ._columns import choose_label, choose_text, read_labels, read_texts
 from ._tables import check_writable, read_table, split_suffix, write_table
 
-_OF_CLEAN = ("label_suggested", "label_quality", "is_issue", "label_corrected")
-_OF_PREDICT = ("label_predicted", "confidence")
+_NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected")
 
 
 def clean(options):
@@ -38,7 +37,7 @@ def clean(options):
     _check_outputs(options, **outputs)
     label = choose_label(table, path, options.label)
     text = choose_text(table, path, options.text, label)
-    check_writable(table, out, _OF_CLEAN)
+    check_writable(table, out, _NEW_COLUMNS)
     texts = read_texts(table, text)
     labels = read_labels(table, label, options.missing_label)
     name = f"column {label!r}"
@@ -58,11 +57,10 @@ def clean(options):
         return
     clf.fit(texts, labels)
     clf._text_column = text  # which `predict` and `report` read
-    force = options.force
     write = {
         "table": lambda path: write_table(_clean_table(table, clf, codes), path),
-        "report": lambda path: write_report(clf, path, texts, overwrite=force),
-        "model": lambda path: _save(clf, path, force),
+        "report": lambda path: write_report(clf, path, texts, overwrite=options.force),
+        "model": lambda path: _save(clf, path, options.force),
     }
     errors = {}
     for name, path in list(outputs.items()):
@@ -84,7 +82,7 @@ def predict(options):
     clf, table, text = _read(options, table=out)
     if not hasattr(clf, "predict_proba"):
         raise ValueError(f"{options.model}: its final estimator has no predict_proba.")
-    check_writable(table, out, _OF_PREDICT)
+    check_writable(table, out, ("label_predicted", "confidence"))
     texts = read_texts(table, text)
     found = clf.predict_proba(texts)
     predicted, confidence = clf.classes_[found.argmax(axis=1)], found.max(axis=1)
@@ -95,12 +93,11 @@ def predict(options):
 
 def report(options):
     """Write a report on the labels of a table that was cleaned before."""
-    out = options.out
-    clf, table, text = _read(options, report=out)
+    clf, table, text = _read(options, report=options.out)
     texts = read_texts(table, text)
-    write_report(clf, out, texts, overwrite=options.force)
+    write_report(clf, options.out, texts, overwrite=options.force)
     if not options.quiet:
-        typer.echo(f"report on {len(texts):,} texts of column {text!r}: {out}")
+        typer.echo(f"report on {len(texts):,} texts of column {text!r}: {options.out}")
 
 
 def demo(options, **params):
@@ -118,7 +115,6 @@ def demo(options, **params):
         "accuracy, DyGen": (dygen == right[test]).mean(),
         "right labels, given": (given == right[train]).mean(),
         "right labels, corrected": (clf.transduction_ == right[train]).mean(),
-        "wrong labels, estimated": clf.noise_rate_,
     }
     _show({name: f"{share:.3f}" for name, share in shares.items()})
     worst = clf.label_issues().head(10)
@@ -196,8 +192,6 @@ def _read(options, **outputs):
     path, model = options.table, options.model
     table = read_table(path)
     _check_outputs(options, **outputs)
-    if not model.is_file():
-        raise OSError(f"{model} is no file; pass what clean --model-out has written.")
     device = getattr(options, "device", "auto")
     _check_device(device)
     clf = skdygen.load(model)
@@ -230,11 +224,8 @@ def _summarize(clf, codes):
     """Say what the classifier has found."""
     issues, given, labelled = clf.label_issues(), clf.classes_[codes], codes >= 0
     n_changed = (clf.transduction_ != given)[labelled].sum()
-    pairs = issues[["given", "suggested"]].value_counts().items()
-    mistakes = [f"labelled {a}, looks like {b}: {n:,} texts" for (a, b), n in pairs]
     return {
         "labels estimated wrong": f"{clf.noise_rate_:.1%}",
         "labels that look wrong": f"{len(issues):,} of {labelled.sum():,}",
         "labels corrected": f"{n_changed:,}",
-        "most frequent mistake": "".join(mistakes[:1]) or "none",
     }

@@ -58,9 +58,8 @@ def check_writable(table, path, new_columns):
 
 def write_table(table, path):
     """Write a table to a temporary file and rename it."""
-    content = _encode(table, path)
     with replacing(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(_encode(table, path))
 
 
 def _read(path, suffix):

@@ -205,7 +205,6 @@ def test_quality_of_any_probabilities():
     assert_allclose(display.quality, [0.9, 0.2, 0.3, 0.4])
     assert_array_equal(display.is_issue, [False, True, True, True])
     assert_array_equal(display.is_replaced, [False, True, False, False])
-    assert not hasattr(display, "precision_recall_")
     # One class only is given, and the right one may be a third.
     right = ["a", "c", "c", "a"]
     display = any_labels(["a"] * 4, found, classes=["a", "b"], y_true=right)
