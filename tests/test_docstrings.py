@@ -24,7 +24,8 @@ def public_names():
             yield full_name
             if inspect.isclass(thing):
                 for attribute, member in inspect.getmembers(thing, inspect.isfunction):
-                    if member.__module__.startswith("skdygen") and attribute[0] != "_":
+                    is_ours = member.__module__.startswith("skdygen") and member.__doc__
+                    if is_ours and attribute[0] != "_":  # others inherit their docs
                         yield f"{full_name}.{attribute}"
 
 
