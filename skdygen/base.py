@@ -206,7 +206,8 @@ class PredictsMixin(ClassifierMixin):
         y : ndarray of shape (n_samples,)
             The class of each text, as it stands in `y`.
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        codes = self.predict_proba(X).argmax(axis=1)  # an error if nothing is fitted
+        return self.classes_[codes]
 
 
 class BaseDynamics(
