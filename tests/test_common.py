@@ -11,9 +11,9 @@ import pytest
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
-from skdygen import DyGenClassifier, Trajectories
+from skdygen import DyGenClassifier
 from skdygen.base import BaseDenoiser, BasePrior
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
@@ -71,39 +71,6 @@ def to_trajectories(X, y, sample_weight):
     return found, stages.transform
 
 
-def or_prior(found):
-    """Give the prior of trajectories, if they have one; otherwise what was found."""
-    return found if getattr(found, "prior", None) is None else found.prior
-
-
-def learning(cls, name):
-    """Make a method that learns from numbers."""
-
-    def method(self, X, y, sample_weight=None):
-        if isinstance(X, Trajectories):  # fit calls fit_transform
-            return getattr(cls, name)(self, X, y, sample_weight)
-        numbers = validate_data(self, X)
-        read, self._read = render(numbers), render
-        if issubclass(cls, (BasePrior, BaseDenoiser)):
-            read, self._read = to_trajectories(numbers, y, sample_weight)
-        found = getattr(cls, name)(self, read, y, sample_weight)
-        validate_data(self, X)  # a fit forgets what was known before
-        return or_prior(found)
-
-    return method
-
-
-def answering(cls, name):
-    """Make a method that is asked about numbers."""
-
-    def method(self, X):
-        check_is_fitted(self)
-        read = self._read(validate_data(self, X, reset=False))
-        return or_prior(getattr(cls, name)(self, read))
-
-    return method
-
-
 class ReadsNumbers:
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -112,20 +79,51 @@ class ReadsNumbers:
         return tags
 
 
-def subclass(cls):
+class NumberClassifier(ReadsNumbers, DyGenClassifier):
+    def fit(self, X, y, sample_weight=None):
+        super().fit(render(validate_data(self, X)), y, sample_weight)
+        validate_data(self, X)  # a fit forgets what was known before
+        return self
+
+    def predict(self, X):
+        return super().predict(render(validate_data(self, X, reset=False)))
+
+    def predict_proba(self, X):
+        return super().predict_proba(render(validate_data(self, X, reset=False)))
+
+
+class NumberStage(ReadsNumbers):
+    def _check_fit(self, X, y, sample_weight):
+        numbers = validate_data(self, X)
+        self._seen = {
+            name: v for name, v in vars(self).items() if name.endswith("_in_")
+        }
+        read, self._read = render(numbers), render
+        if isinstance(self, (BasePrior, BaseDenoiser)):
+            read, self._read = to_trajectories(numbers, y, sample_weight)
+        return super()._check_fit(read, y, sample_weight)
+
+    def _fit_targets(self, X, targets, **options):
+        found = super()._fit_targets(X, targets, **options)
+        vars(self).update(self._seen)  # which a fit forgets
+        return found
+
+    def _check_seen(self, X):
+        return super()._check_seen(self._read(validate_data(self, X, reset=False)))
+
+    def _give(self, trajectories):
+        is_prior = isinstance(self, BasePrior)
+        return trajectories.prior if is_prior else super()._give(trajectories)
+
+
+def stage(cls):
     """Make a subclass that reads numbers, where pickle finds it."""
-    methods = {"fit": learning, "fit_transform": learning, "transform": answering}
-    methods |= {"predict": answering, "predict_proba": answering}
-    made = {
-        name: make(cls, name) for name, make in methods.items() if hasattr(cls, name)
-    }
     name = f"Number{cls.__name__}"
-    globals()[name] = type(name, (ReadsNumbers, cls), made | {"__module__": __name__})
+    globals()[name] = type(name, (NumberStage, cls), {"__module__": __name__})
     return globals()[name]
 
 
-NumberClassifier = subclass(DyGenClassifier)
-NumberModel = subclass(LanguageModelDynamics)
+NumberModel = stage(LanguageModelDynamics)
 
 
 def expected_failures(estimator):
@@ -173,14 +171,14 @@ def checks_of(estimators, names=("check_",)):
 @checks_of(
     [
         IncrementalDynamics(vectorizer="passthrough", random_state=0),
-        subclass(IncrementalDynamics)(random_state=0),
+        stage(IncrementalDynamics)(random_state=0),
         NumberClassifier(IncrementalDynamics(), None, DirichletVAE(n_epochs=10)),
-        subclass(UniformPrior)(),
-        subclass(TrajectoryKNNPrior)(),
-        subclass(ClassifierPrior)(),
-        subclass(ConsensusPrior)(),
-        subclass(TransitionMatrixDenoiser)(),
-        subclass(DirichletVAE)(n_epochs=10, random_state=0),
+        stage(UniformPrior)(),
+        stage(TrajectoryKNNPrior)(),
+        stage(ClassifierPrior)(),
+        stage(ConsensusPrior)(),
+        stage(TransitionMatrixDenoiser)(),
+        stage(DirichletVAE)(n_epochs=10, random_state=0),
     ]
 )
 def test_without_language_model(estimator, check):

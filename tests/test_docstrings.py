@@ -24,8 +24,9 @@ def public_names():
             yield full_name
             if inspect.isclass(thing):
                 for attribute, member in inspect.getmembers(thing, inspect.isfunction):
-                    is_ours = member.__module__.startswith("skdygen") and member.__doc__
-                    if is_ours and attribute[0] != "_":  # others inherit their docs
+                    is_ours = member.__module__.startswith("skdygen")
+                    is_inherited = not member.__doc__ and inspect.getdoc(member)
+                    if is_ours and attribute[0] != "_" and not is_inherited:
                         yield f"{full_name}.{attribute}"
 
 

@@ -204,17 +204,9 @@ def try_without_language_model(case):
             assert "empty vocabulary" in str(error)  # noqa: PT017
 
 
-@EXAMPLES
-@given(case=cases())
-def test_without_language_model(case):
-    try_without_language_model(case)
-
-
-@pytest.mark.long
-@settings(EXAMPLES, max_examples=10_000)
-@given(case=cases())
-def test_ten_thousand_cases(case):
-    try_without_language_model(case)
+@pytest.mark.parametrize("n", [60, pytest.param(10_000, marks=pytest.mark.long)])
+def test_without_language_model(n):
+    settings(EXAMPLES, max_examples=n)(given(cases())(try_without_language_model))()
 
 
 def frozen(tiny_model, **params):

@@ -91,7 +91,7 @@ def test_heads_are_linear_on_the_embedding(fitted):
 
 
 def test_equal_fits_are_equal_and_others_differ(tiny_model, fitted):
-    dynamics, expected = fitted
+    dynamics, _ = fitted
     unrecorded = clone(dynamics).fit(TEXTS, LABELS)
     assert unrecorded.snapshots_ == dynamics.snapshots_
     plain = make_dynamics(tiny_model, n_epochs=1).fit_transform(TEXTS, LABELS)
@@ -194,7 +194,7 @@ def test_a_prediction_does_not_wait_for_the_fit_of_another(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_whatever_modes_torch_is_in(fitted, mode):
-    dynamics, expected = fitted
+    dynamics, _ = fitted
     with mode():
         predicted = copy.deepcopy(dynamics).transform(TEXTS)
         found = clone(dynamics).fit_transform(TEXTS, LABELS)
