@@ -115,7 +115,8 @@ def _train(
             recorder.restore(resumed["dynamics"])
 
     network = _torch.distribute(branches)
-    n_without_pull = _warmup_epochs(stage.coregularization_warmup, stage.n_epochs)
+    warmup = stage.coregularization_warmup
+    n_without_pull = max(1, round(warmup * stage.n_epochs)) if warmup else 0
     n_rows = stage.batch_size  # whose gradients are computed at once
     progress = tqdm(
         total=n_steps, desc="fine-tuning", unit="batch", disable=not stage.verbose,
@@ -183,7 +184,10 @@ def _train(
                     seed=seed,
                     training=training.get(),
                     history=stage.history_,
-                    snapshots=[_as_tensor(snapshot) for snapshot in stage.snapshots_],
+                    snapshots=[  # as tensors, which torch reads without pickle
+                        torch.frombuffer(bytearray(snapshot), dtype=torch.uint8)
+                        for snapshot in stage.snapshots_
+                    ],
                     dynamics=recorder.get(len(stage.snapshots_)) if record else [],
                 )
     if checkpoint is not None:
@@ -376,11 +380,6 @@ def _epochs_recorded_in_training(stage):
     return {"evaluation": [], "training": epochs, "mixed": epochs[:-1]}[recording]
 
 
-def _warmup_epochs(share, n_epochs):
-    """Count the epochs without co-regularisation: at least one, unless `share` is 0."""
-    return max(1, round(share * n_epochs)) if share else 0
-
-
 def _replay_settings(stage):
     """Parameters that networks are built by, as they are set now."""
     return {name: getattr(stage, name) for name in _OF_A_REPLAY}
@@ -498,8 +497,3 @@ def _as_array(values):
 def _probabilities(logits):
     """Class probabilities, (n_rows, n_branches, n_classes), of the networks' logits."""
     return _as_array(logits.detach().float().softmax(-1))
-
-
-def _as_tensor(data):
-    """Bytes as a tensor, which torch reads back without pickle."""
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8)

@@ -194,7 +194,7 @@ def test_a_prediction_does_not_wait_for_the_fit_of_another(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_whatever_modes_torch_is_in(fitted, mode):
-    dynamics, _ = fitted
+    dynamics, expected = fitted
     with mode():
         predicted = copy.deepcopy(dynamics).transform(TEXTS)
         found = clone(dynamics).fit_transform(TEXTS, LABELS)
