@@ -50,8 +50,8 @@ def test_loss_and_speed_are_shown_within_an_epoch(tiny_model, word_texts, capfd)
 
 def test_bars_of_a_frozen_model_count_texts(tiny_model, word_texts, capfd):
     texts, _, noisy = word_texts
-    dynamics = make_tiny(tiny_model, trainable_layers=0).dynamics.set_params(verbose=1)
-    dynamics.fit(texts, noisy)
+    dynamics = make_tiny(tiny_model, trainable_layers=0).dynamics
+    dynamics.set_params(verbose=1, random_state=0).fit(texts, noisy)
     state = bars(capfd.readouterr().err)["fine-tuning"]
     assert " texts/s=" in state
     assert "tokens/s" not in state
