@@ -77,12 +77,16 @@ def test_recorded_epochs_are_spread_and_end_with_the_last(n_recorded, layers, ex
     assert in_training == ([] if layers == 0 else expected[:-1])
 
 
-@pytest.mark.parametrize(
-    ("share", "n_epochs", "expected"),
-    [(0.1, 5, 1), (0.1, 1, 1), (0.5, 10, 5), (0.0, 10, 0)],
-)
-def test_epochs_without_coregularization(share, n_epochs, expected):
-    assert _engine._warmup_epochs(share, n_epochs) == expected
+def test_the_first_epoch_is_without_coregularization(tiny_model):
+    fits = [
+        make_dynamics(tiny_model, n_epochs=1, **params).fit(TEXTS, LABELS).snapshots_
+        for params in (
+            {"coregularization": 0.0},
+            {"coregularization_warmup": 0.1},
+            {"coregularization_warmup": 0.0},
+        )
+    ]
+    assert fits[0] == fits[1] != fits[2]
 
 
 @pytest.mark.parametrize(
