@@ -4,7 +4,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from skdygen import Trajectories
-from skdygen.priors import TrajectoryKNNPrior
+from skdygen.priors import ClassifierPrior, TrajectoryKNNPrior
 from skdygen.priors._clean_set import estimate_contamination, lowest
 
 
@@ -89,12 +89,13 @@ def test_selection(clusters, selection):
     assert (prior.argmax(axis=1) == true).mean() > (given == true).mean() + 0.1
 
 
-def test_no_class_is_lost_among_many():
+@pytest.mark.parametrize("make", [ClassifierPrior, TrajectoryKNNPrior])
+def test_no_class_is_lost_among_many(make):
     rng = np.random.RandomState(0)
     given = 2 * rng.randint(2, size=1000)
     given[rng.permutation(1000)[:2]] = 1
     trajectories = Trajectories(rng.randn(1000, 1, 1, 3), np.full((1000, 1, 1, 3), 0.3))
-    stage = TrajectoryKNNPrior(contamination=0.0, max_samples=20)
+    stage = make(contamination=0.0, max_samples=20)
     assert set(stage.fit(trajectories, given).clean_codes_) == {0, 1, 2}
 
 
