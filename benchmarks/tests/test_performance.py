@@ -8,6 +8,7 @@ import pytest
 from sklearn.neighbors import KNeighborsTransformer
 
 from benchmarks import embeddings, paired, performance, report, scaling, speed
+from benchmarks.data import make_split
 from benchmarks.published import fit_published
 from benchmarks.run import read_rows
 from skdygen._torch import seeded
@@ -85,13 +86,14 @@ def test_checkouts_are_compared_in_turn(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.long
-def test_a_checkout_is_measured(tmp_path):
-    command = [str(ROOT), str(ROOT), "--rounds", "1", "--tasks", "frozen", "search"]
-    command += ["--n-texts", "60", "--n-epochs", "1"]
-    paired.main([*command, "--output", str(tmp_path / "rows")])
-    fit, search = (row["rounds"][0]["new"] for row in read_rows(tmp_path / "rows"))
-    assert 0 < fit["predictions right"] <= 1
-    assert search["search, CPU seconds"] > 0
+def test_a_checkout_is_measured():
+    split = make_split(60)
+    params = {"dynamics__trainable_layers": 0, "dynamics__n_epochs": 1}
+    task = {"params": params, "texts": split.texts, "given": split.given.tolist()}
+    task |= {"new": split.texts, "new_gold": split.gold.tolist(), "grid": None}
+    assert 0 < paired.measure(task, ROOT)["predictions right"] <= 1
+    found = paired.measure(task | {"grid": paired.GRID}, ROOT)
+    assert found["search, CPU seconds"] > 0
 
 
 @pytest.mark.long
@@ -103,10 +105,10 @@ def test_speed_and_growth_are_measured(tmp_path):
     shares = [float(row["ratio"]) for row in performance.shares(found)]
     assert len(shares) == 3
     assert all(0 < share < 1 for share in shares)
-    assert len(list(performance.ratios(found))) == 7
+    assert len(list(performance.ratios(found))) == 6
     command = ["--sizes", "400", "--parts", "stages 2 and 3"]
     scaling.main([*command, "--output", str(tmp_path / "scaling")])
     (row,) = read_rows(tmp_path / "scaling")
     assert (row["n_texts"], row["given_accuracy"]) == (400, pytest.approx(0.7))
-    assert row["accuracy"] > 0.7
+    assert row["accuracy"] > 0.5  # of ten classes
     assert row["peak_private_megabytes"] > 0

@@ -444,8 +444,9 @@ def _draw_batches(stage, inputs, labelled, seed):
     lengths = inputs.lengths[labelled].tolist()
     epochs = []
     for _ in range(stage.n_epochs):
+        # Its own choice sorts few texts together, or none where there are few.
         order = get_length_grouped_indices(
-            lengths, stage.batch_size, generator=generator
+            lengths, stage.batch_size, mega_batch_mult=50, generator=generator
         )
         order = labelled[order]
         batches = [order[part] for part in gen_batches(len(order), stage.batch_size)]
