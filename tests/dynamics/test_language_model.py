@@ -33,7 +33,7 @@ from tests.test_torch import MODES
 def test_learns_and_records(tiny_model, trainable_layers):
     texts, labels = make_word_texts(120)
     dynamics = make_dynamics(
-        tiny_model, trainable_layers=trainable_layers, n_epochs=6, learning_rate=5e-3
+        tiny_model, trainable_layers=trainable_layers, n_epochs=6, learning_rate=3e-3
     )
     trajectories = dynamics.fit_transform(texts, labels)
     width = 16 if trainable_layers == 0 else 32
