@@ -17,17 +17,18 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 
 from . import __version__, denoisers, dynamics, priors
 from ._decisions import correct_labels, estimate_transition_matrix, judge_labels
-from ._sklearn_compat import (
-    HasMethods,
-    Interval,
-    StrOptions,
-    fit_context,
-    num_samples,
-)
+from ._sklearn_compat import HasMethods, Interval, StrOptions, fit_context
 from ._storage import StorageMixin
-from ._targets import fit_weighted, make_targets
-from ._trajectories import Trajectories, check_trajectories
-from .base import BaseDenoiser, BaseDynamics, BasePrior, TextInputMixin, fitting
+from ._targets import fit_weighted
+from ._trajectories import check_trajectories
+from .base import (
+    BaseDenoiser,
+    BaseDynamics,
+    BasePrior,
+    TextInputMixin,
+    fitting,
+    targets_for,
+)
 from .priors._clean_set import BaseCleanSetPrior
 
 logger = logging.getLogger(__name__)
@@ -318,13 +319,7 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
         stages = self._make_stages()
         _check_epochs(stages)
         X = self._check_X(X, stages.get("dynamics"))
-        targets = make_targets(
-            y,
-            sample_weight,
-            missing_label=self.missing_label,
-            classes=X.classes if isinstance(X, Trajectories) else None,
-            n_samples=num_samples(X),
-        )
+        targets = targets_for(X, y, sample_weight, self.missing_label)
         class_weight = _weigh_classes(self.class_weight, targets.classes)
         with fitting(self):
             self.classes_, self.class_weight_ = targets.classes, class_weight

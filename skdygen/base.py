@@ -42,6 +42,17 @@ def _forget(estimator):
             delattr(estimator, name)
 
 
+def targets_for(X, y, sample_weight, missing_label):
+    """Make the targets of texts, or of trajectories, whose classes they keep."""
+    return make_targets(
+        y,
+        sample_weight,
+        missing_label=missing_label,
+        classes=X.classes if isinstance(X, Trajectories) else None,
+        n_samples=num_samples(X),
+    )
+
+
 class TextInputMixin:
     """Tells scikit-learn that `X` is a collection of texts, with a label each."""
 
@@ -94,13 +105,7 @@ class BaseStage(StorageMixin, BaseEstimator, metaclass=ABCMeta):
     def _check_fit(self, X, y, sample_weight):
         """Check and encode what a user has passed to a fit."""
         X = self._check_X(X)
-        return X, make_targets(
-            y,
-            sample_weight,
-            missing_label=self.missing_label,
-            classes=X.classes if isinstance(X, Trajectories) else None,
-            n_samples=num_samples(X),
-        )
+        return X, targets_for(X, y, sample_weight, self.missing_label)
 
 
 class TransformsMixin(TransformerMixin):
