@@ -1,4 +1,4 @@
-"""What torch has to be told: seeds, modes, device, precision, memory and processes."""
+"""What trainings with torch share: modes, seeds, device, precision and processes."""
 
 import logging
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -143,6 +143,11 @@ def autocast(precision, device):
         enabled=precision == "bf16",
         cache_enabled=False,  # inside a caller's autocast it would outlive a step
     )
+
+
+def n_epochs_without_pull(share, n_epochs):
+    """Count the epochs without co-regularisation: at least one, unless `share` is 0."""
+    return max(1, round(share * n_epochs)) if share else 0
 
 
 def fewer_rows(error, n_rows):

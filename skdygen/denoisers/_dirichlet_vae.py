@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils import check_random_state, gen_batches
 
 from .._sklearn_compat import Interval, StrOptions
-from .._torch import one_thread, seeded
+from .._torch import n_epochs_without_pull, one_thread, seeded
 from ..base import BaseDenoiser
 from ._vae import ConditionalVAE, by_branch, train_vae, weighted_moments
 
@@ -148,7 +148,6 @@ class DirichletVAE(BaseDenoiser):
             # The branches are not pulled together in the first epoch.
             most = max(2, _MOST_STEPS // n_steps_per_epoch)
             self.n_epochs_ = min(max(10, least), most)
-        ratio = self.coregularization_warmup
         n_classes = trajectories.n_classes
         alpha_prior = 1 + 1 / n_classes + self.prior_strength * trajectories.prior
         shift, scale = weighted_moments(trajectories.embeddings, targets)
@@ -170,7 +169,9 @@ class DirichletVAE(BaseDenoiser):
                 batch_size=self.batch_size,
                 learning_rate=self.learning_rate,
                 coregularization=self.coregularization,
-                n_warmup_epochs=max(1, round(ratio * self.n_epochs_)) if ratio else 0,
+                n_warmup_epochs=n_epochs_without_pull(
+                    self.coregularization_warmup, self.n_epochs_
+                ),
                 rng=rng,
                 verbose=self.verbose,
             )

@@ -115,8 +115,9 @@ def _train(
             recorder.restore(resumed["dynamics"])
 
     network = _torch.distribute(branches)
-    warmup = stage.coregularization_warmup
-    n_without_pull = max(1, round(warmup * stage.n_epochs)) if warmup else 0
+    n_without_pull = _torch.n_epochs_without_pull(
+        stage.coregularization_warmup, stage.n_epochs
+    )
     n_rows = stage.batch_size  # whose gradients are computed at once
     progress = tqdm(
         total=n_steps, desc="fine-tuning", unit="batch", disable=not stage.verbose,
