@@ -90,7 +90,7 @@ def _log_reuse(metadata):
     arguments = metadata.get("input_args", {})
     logger.info(
         "taken from the cache: %s of %s, which took %.1f s",
-        "replay" if len(arguments) == 3 else "fit",
+        "fit" if arguments.keys() & {"targets", "y"} else "replay",
         arguments.get("stage", "?").partition("(")[0],
         metadata.get("duration", float("nan")),
     )

@@ -74,7 +74,8 @@ class StorageMixin:
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
         portable = _portable(self, type(self).__name__, {})
-        skops = importlib.import_module("skops.io")  # takes seconds
+        from skops import io as skops  # takes seconds
+
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             skops.dump(portable, temporary, compression=ZIP_DEFLATED, compresslevel=1)
@@ -122,7 +123,8 @@ def load(path, trusted=()):
     if header["format"] > _FORMAT:
         newer = header["versions"]["skdygen"]
         raise ValueError(f"{path} is of a newer skdygen, {newer}: update to read it.")
-    skops = importlib.import_module("skops.io")  # takes seconds
+    from skops import io as skops  # takes seconds
+
     known = [*_own_types(), *_TRUSTED, *trusted]
     try:
         unknown = sorted(set(skops.get_untrusted_types(file=path)) - set(known))
@@ -170,7 +172,7 @@ def _read_header(path):
         try:
             header = json.loads(ZipFile(file).read(_HEADER))
             return {name: header[name] for name in ("format", "versions")}
-        except Exception as error:
+        except Exception as error:  # as above
             raise ValueError(f"{path} is damaged or no saved model.") from error
 
 
