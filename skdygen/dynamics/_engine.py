@@ -304,7 +304,7 @@ class Networks:
     def __init__(self, stage):
         self.settings = _replay_settings(stage)
         device = _torch.find_device(stage.device)
-        model = _load_model(stage)
+        model = _load_model(stage, verify=False)  # its fingerprint is compared below
         with _torch.seeded(0):  # first weights are drawn, then replaced
             self.backbone = Backbone(model, stage, device)
             self.branches = _make_branches(stage, self.backbone, len(stage.classes_))
@@ -386,10 +386,12 @@ def _replay_settings(stage):
     return {name: getattr(stage, name) for name in _OF_A_REPLAY}
 
 
-def _load_model(stage):
+def _load_model(stage, *, verify=True):
     """Load the language model; weights that it lacks are drawn alike each time."""
     with _torch.seeded(0):
-        return load_sentence_transformer(stage.model, max_length=stage.max_length)
+        return load_sentence_transformer(
+            stage.model, max_length=stage.max_length, verify=verify
+        )
 
 
 def _make_branches(stage, backbone, n_classes):

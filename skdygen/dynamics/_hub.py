@@ -39,21 +39,22 @@ class ModelNotFoundError(ValueError):
     """Raised when a model is neither on this machine nor to be had from the hub."""
 
 
-def load_sentence_transformer(name, *, max_length=None):
+def load_sentence_transformer(name, *, max_length=None, verify=True):
     """Load a model by name or path, with its tokeniser and pooling; copy a loaded one.
 
     A folder is taken as it is; a name is looked for in the installed offline copies,
     in the hub's local cache, and on the hub, in this order. No remote code is run. The
     model comes in float32, in evaluation mode, on the CPU; texts are cut to
-    `max_length` tokens, None for the model's own limit. A ModelNotFoundError comes
-    within seconds, also when the hub is out of reach; a ValueError says that the model
-    does not begin with a transformer.
+    `max_length` tokens, None for the model's own limit. With `verify` the weights of an
+    offline copy are compared with the published ones. A ModelNotFoundError comes within
+    seconds, also when the hub is out of reach; a ValueError says that the model does
+    not begin with a transformer.
     """
     if isinstance(name, SentenceTransformer):
         model = copy.deepcopy(name).cpu()
         name = type(model).__name__
     else:
-        model = _load(name)
+        model = _load(name, verify)
     if not hasattr(model[0], "model") or model.tokenizer is None:
         raise ValueError(
             f"model={name!r} does not begin with a transformer but with "
@@ -68,9 +69,9 @@ def load_sentence_transformer(name, *, max_length=None):
     return model
 
 
-def _load(name):
+def _load(name, verify):
     """Load a model by name or path, without remote code."""
-    source, local_only = find_model(name)
+    source, local_only = find_model(name, verify=verify)
     try:
         with _quiet_loading() if local_only else nullcontext():
             return SentenceTransformer(
@@ -85,7 +86,7 @@ def _load(name):
         ) from error
 
 
-def find_model(name):
+def find_model(name, *, verify=True):
     """Return folder or name of a model, and whether no network is needed to load it.
 
     A ModelNotFoundError says that it is not to be had.
@@ -94,7 +95,7 @@ def find_model(name):
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder, True
-    folder = _find_offline_copy(name)
+    folder = _find_offline_copy(name, verify)
     if folder is not None:
         logger.info("model %s: offline copy in %s", name, folder)
         return folder, True
@@ -117,7 +118,7 @@ def find_model(name):
     return name, False
 
 
-def _find_offline_copy(name):
+def _find_offline_copy(name, verify):
     """Folder of an installed copy of a model, if it holds the published weights."""
     package, folder, checksum = OFFLINE_COPIES.get(name, (None, None, None))
     spec = importlib.util.find_spec(package) if package else None
@@ -127,8 +128,7 @@ def _find_offline_copy(name):
     weights = path / "model.safetensors"
     if not weights.is_file():
         return None
-    found = hashlib.sha256(weights.read_bytes()).hexdigest()
-    if found != checksum:
+    if verify and (found := _sha256(weights)) != checksum:
         logger.warning(
             "the package %s does not carry the published weights of %s (sha256 %s, "
             "expected %s); it is not used.",
@@ -139,6 +139,15 @@ def _find_offline_copy(name):
         )
         return None
     return path
+
+
+def _sha256(path):
+    """Checksum of a file, read in pieces of a megabyte."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _look_into_cache(name):
