@@ -336,11 +336,10 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
         for name in list(stages)[:-1]:
             stage = stages[name]
             if isinstance(stage, (BaseDynamics, BasePrior)):
-                fit = self._cached(_fit_stage)
-                stages[name], X = fit(stage, X, targets, __version__)
+                fit, labels = _fit_stage, (targets,)
             else:
-                fit = self._cached(_fit_other_stage)
-                stages[name], X = fit(stage, X, y, sample_weight, __version__)
+                fit, labels = _fit_other_stage, (y, sample_weight)
+            stages[name], X = self._cached(fit)(stage, X, *labels, __version__)
             _check_agreement(check_trajectories(X), targets)
         stages["denoiser"]._fit_targets(X, targets)
         for name, stage in stages.items():
@@ -366,11 +365,8 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
             posterior, codes, weights
         )
         # Dynamics remember the given labels: better what was said without them.
-        evidence = getattr(
-            self.prior_,
-            "untouched_distributions_",
-            self.denoiser_.marginal_distributions_,
-        )
+        evidence = self.denoiser_.marginal_distributions_
+        evidence = getattr(self.prior_, "untouched_distributions_", evidence)
         corrected = correct_labels(
             posterior, evidence, codes, weights, self.correction_threshold
         )
@@ -443,9 +439,8 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
             label = self.transduction_[:1].tolist()[0]
             raise ValueError(
                 f"the final_estimator cannot be fitted: after the correction all texts "
-                f"have the label {label!r}. With a larger "
-                f"correction_threshold than {self.correction_threshold!r} more of the "
-                f"given labels stay."
+                f"have the label {label!r}. With a larger correction_threshold than "
+                f"{self.correction_threshold!r} more of the given labels stay."
             ) from error
         self.final_estimator_ = estimator
 

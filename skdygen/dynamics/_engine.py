@@ -466,13 +466,12 @@ def _draw_batches(stage, inputs, labelled, seed):
 def _allocate(stage, backbone, n_samples):
     """Allocate trajectories; embeddings are in half precision."""
     shape, classes = (n_samples, *stage.trajectory_shape_), stage.classes_
+    initial = (n_samples, backbone.n_features)
     return Trajectories(
         allocate(shape, np.float16, **backbone.storage),
         allocate((*shape[:3], len(classes)), np.float32, **backbone.storage),
         classes,
-        initial=allocate(
-            (n_samples, backbone.n_features), np.float16, **backbone.storage
-        ),
+        initial=allocate(initial, np.float16, **backbone.storage),
     )
 
 

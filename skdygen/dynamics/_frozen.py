@@ -237,20 +237,12 @@ class Backbone:
             progress.update(len(mask))
         progress.close()
         lengths = np.concatenate(lengths)
-        pad_id = self.model.tokenizer.pad_token_id or 0
-        return Inputs(
-            {
-                name: Ragged(
-                    np.concatenate(values),
-                    lengths,
-                    fill=pad_id if name == "input_ids" else 0,
-                )
-                for name, values in flat.items()
-            },
-            lengths,
-            constants,
-            self.multiple,
-        )
+        fill = {"input_ids": self.model.tokenizer.pad_token_id or 0}
+        fields = {
+            name: Ragged(np.concatenate(values), lengths, fill.get(name, 0))
+            for name, values in flat.items()
+        }
+        return Inputs(fields, lengths, constants, self.multiple)
 
     def _embed(self, tokens):
         """Embed texts by the frozen model, where none of it is trained."""
@@ -263,11 +255,8 @@ class Backbone:
     def _run_lower_layers(self, tokens):
         """Hidden states of each token in front of the first trained layer."""
         n_hidden = self.model[0].model.config.hidden_size
-        flat = allocate(
-            (int(tokens.lengths.sum()), n_hidden),
-            np.float16,
-            **self.storage,
-        )
+        shape = (int(tokens.lengths.sum()), n_hidden)
+        flat = allocate(shape, np.float16, **self.storage)
         hidden = Ragged(flat, tokens.lengths)
         lower = self._lower_hidden_states
         for rows, output in self.infer(lower, tokens, desc="encoding"):
@@ -350,9 +339,8 @@ class Backbone:
             logger.warning(
                 "the lower layers of %s are computed anew in every epoch, since the "
                 "model cannot be cut in two: %s",
-                type(self.model[0].model).__name__,
-                problem,
-            )
+                type(self.model[0].model).__name__, problem,
+            )  # fmt: skip
         return problem is None
 
 

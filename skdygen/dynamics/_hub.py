@@ -131,12 +131,8 @@ def _find_offline_copy(name, verify):
     if verify and (found := _sha256(weights)) != checksum:
         logger.warning(
             "the package %s does not carry the published weights of %s (sha256 %s, "
-            "expected %s); it is not used.",
-            package,
-            name,
-            found,
-            checksum,
-        )
+            "expected %s); it is not used.", package, name, found, checksum,
+        )  # fmt: skip
         return None
     return path
 
