@@ -17,6 +17,7 @@ from sklearn.utils import gen_batches
 from ._storage import replacing
 
 _FORMAT, _FORMAT_VERSION = "skdygen.Trajectories", "1"
+_VIEW = "view:"  # in front of its name, in a file
 _ROWS_AT_ONCE = 4096
 _MOST_ROWS_IN_MEMORY = 2**26  # bytes
 _TEMP_PREFIX = "skdygen-"
@@ -40,8 +41,11 @@ class Trajectories:
         numbers them from 0.
     prior : array-like of shape (n_samples, n_classes), default=None
         Prior belief in each class as the true one; rows sum to 1.
-    initial : array-like of shape (n_samples, n_initial_features), default=None
-        Embedding of each text before the training, which no label has touched.
+    opinions : array-like of shape (n_samples, n_opinions, n_classes), default=None
+        The distributions that the prior was made of, if it was made of several.
+    views : dict of str to array-like of shape (n_samples, n_features), default=None
+        Other features of the texts, which no label has touched, by name. "initial" is
+        the embedding before the training.
 
     Attributes
     ----------
@@ -67,8 +71,9 @@ class Trajectories:
     ndim = 2
 
     def __init__(
-        self, embeddings, probabilities, classes=None, prior=None, initial=None
-    ):
+        self, embeddings, probabilities, classes=None, prior=None, *, opinions=None,
+        views=None,
+    ):  # fmt: skip
         self.embeddings = _as_array(embeddings, "embeddings", 4)
         self.probabilities = _as_array(probabilities, "probabilities", 4)
         if self.embeddings.shape[:3] != self.probabilities.shape[:3]:
@@ -95,12 +100,22 @@ class Trajectories:
                 f"prior must have shape {(len(self), self.n_classes)}, but has "
                 f"{self.prior.shape}."
             )
-        self.initial = None if initial is None else _as_array(initial, "initial", 2)
-        if initial is not None and len(self.initial) != len(self):
-            raise ValueError(
-                f"initial must have {len(self)} rows, one per text, but has "
-                f"{len(self.initial)}."
-            )
+        self.opinions = None
+        if opinions is not None:
+            self.opinions = _as_array(opinions, "opinions", 3)
+            if self.opinions.shape[::2] != (len(self), self.n_classes):
+                raise ValueError(
+                    f"opinions must have shape ({len(self)}, n_opinions, "
+                    f"{self.n_classes}), but has {self.opinions.shape}."
+                )
+        self.views = {}
+        for name, view in (views or {}).items():
+            self.views[name] = _as_array(view, f"views[{name!r}]", 2)
+            if len(view) != len(self):
+                raise ValueError(
+                    f"views[{name!r}] must have {len(self)} rows, one per text, but "
+                    f"has {len(view)}."
+                )
 
     n_branches = property(lambda self: self.embeddings.shape[1])
     n_epochs = property(lambda self: self.embeddings.shape[2])
@@ -136,26 +151,29 @@ class Trajectories:
         if isinstance(rows, (int, np.integer)):
             row = range(len(self))[rows]
             rows = slice(row, row + 1)
-        return Trajectories(
-            _take(self.embeddings, rows),
-            _take(self.probabilities, rows),
-            self.classes,
-            None if self.prior is None else _take(self.prior, rows),
-            None if self.initial is None else _take(self.initial, rows),
-        )
+        return self._changed(lambda array: _take(array, rows))
+
+    def _changed(self, function):
+        """Apply a function to every array; those that are missing stay so."""
+        state = self.__dict__ | {
+            name: function(getattr(self, name))
+            for name in ("embeddings", "probabilities", "prior", "opinions")
+            if getattr(self, name) is not None
+        }
+        state["views"] = {name: function(view) for name, view in self.views.items()}
+        return Trajectories(**state)
 
     def __getstate__(self):
-        state = self.__dict__.copy()
         # joblib hands over the name of a mapped file; that of a process of its own is
         # gone with what was mapped before anybody can read it.
         is_child = multiprocessing.parent_process() is not None
-        for name in ("embeddings", "probabilities", "initial"):
-            array = state[name]
+
+        def portable(array):
             if is_child and folder_of_mapped(array) is not None:
-                state[name] = np.array(array)
-            elif array is not None:
-                state[name] = np.asarray(array).view(np.ndarray)
-        return state
+                return np.array(array)
+            return np.asarray(array).view(np.ndarray)
+
+        return vars(self._changed(portable))
 
     def __repr__(self):
         return (
@@ -164,22 +182,57 @@ class Trajectories:
             f"n_classes={self.n_classes}, prior={self.prior is not None})"
         )
 
-    def with_prior(self, prior):
+    def with_prior(self, prior, opinions=None):
         """Return the same trajectories with another prior.
 
         Parameters
         ----------
         prior : array-like of shape (n_samples, n_classes)
             Prior belief in each class as the true one; rows sum to 1.
+        opinions : array-like of shape (n_samples, n_opinions, n_classes), default=None
+            What it was made of.
 
         Returns
         -------
         trajectories : Trajectories
             Shares its arrays with this one.
         """
-        return Trajectories(
-            self.embeddings, self.probabilities, self.classes, prior, self.initial
-        )
+        return Trajectories(**vars(self) | {"prior": prior, "opinions": opinions})
+
+    def with_views(self, views):
+        """Return the same trajectories with more views.
+
+        Parameters
+        ----------
+        views : dict of str to array-like of shape (n_samples, n_features)
+            They are added to those that are there.
+
+        Returns
+        -------
+        trajectories : Trajectories
+            Shares its arrays with this one.
+        """
+        return Trajectories(**vars(self) | {"views": self.views | views})
+
+    def with_classes(self, classes):
+        """Return the same trajectories with classes that no network has learnt.
+
+        Parameters
+        ----------
+        classes : array-like of shape (n_more_classes,)
+            Sorted; those that are there, and others, whose probability is 0.
+
+        Returns
+        -------
+        trajectories : Trajectories
+            These themselves if no class is new; without prior and opinions if one is.
+        """
+        if np.array_equal(classes, self.classes):
+            return self
+        shape = (*self.probabilities.shape[:3], len(classes))
+        probabilities = np.zeros(shape, self.probabilities.dtype)
+        probabilities[..., np.isin(classes, self.classes)] = self.probabilities
+        return Trajectories(self.embeddings, probabilities, classes, views=self.views)
 
     def save(self, path):
         """Write the trajectories to one safetensors file.
@@ -201,9 +254,11 @@ class Trajectories:
             "embeddings": np.ascontiguousarray(self.embeddings),
             "probabilities": np.ascontiguousarray(self.probabilities),
         }
-        for name in ("prior", "initial"):
+        for name in ("prior", "opinions"):
             if getattr(self, name) is not None:
                 tensors[name] = np.ascontiguousarray(getattr(self, name))
+        for name, view in self.views.items():
+            tensors[_VIEW + name] = np.ascontiguousarray(view)
         metadata = {"format": _FORMAT, "version": _FORMAT_VERSION}
         metadata["classes"] = json.dumps(self.classes.tolist())
         with replacing(path) as temporary:
@@ -254,7 +309,9 @@ class Trajectories:
             raise ValueError(
                 f"{path} is damaged or is no safetensors file: {error}"
             ) from error
-        return cls(classes=json.loads(metadata["classes"]), **arrays)
+        views = {n: arrays.pop(n) for n in list(arrays) if n.startswith(_VIEW)}
+        views = {name.removeprefix(_VIEW): view for name, view in views.items()}
+        return cls(classes=json.loads(metadata["classes"]), views=views, **arrays)
 
 
 def check_trajectories(X, *, name="X"):
@@ -288,6 +345,8 @@ def _take(array, rows):
     if isinstance(rows, slice) or folder is None:
         return array[rows]
     rows = np.arange(len(array))[rows]
+    if not len(rows):
+        return array[rows]
     shape = (len(rows), *array.shape[1:])
     taken = allocate(
         shape, array.dtype, max_nbytes=_MOST_ROWS_IN_MEMORY, temp_folder=folder

@@ -27,9 +27,16 @@ from .priors import ClassifierPrior
 
 __all__ = ["check_estimator", "parametrize_with_checks"]
 
-_MOMENTS = ("embeddings", "probabilities", "prior", "initial")
+_MOMENTS = ("embeddings", "probabilities", "prior", "opinions")
 _LEARNT = ("label_distributions_", "marginal_distributions_")
-_SUMS_OF_ONE = ("probabilities", "prior", "predict_proba", "corrected", *_LEARNT)
+_SUMS_OF_ONE = (
+    "probabilities",
+    "prior",
+    "opinions",
+    "predict_proba",
+    "corrected",
+    *_LEARNT,
+)
 _NAMES = np.array(["billing", "delivery", "returns"])
 _ERRORS = (TypeError, ValueError)
 _ODD_TEXTS = ["", " \t\n", "🙂🙃", "שלום عالم", "a\0b", "word " * 3000, "same", "same"]
@@ -374,6 +381,7 @@ def _arrays(trajectories, how=""):
     """Arrays of trajectories by name, without those that they lack."""
     assert isinstance(trajectories, Trajectories)
     found = {how + name: getattr(trajectories, name) for name in _MOMENTS}
+    found |= {f"{how}view {name}": view for name, view in trajectories.views.items()}
     return {name: array for name, array in found.items() if array is not None}
 
 

@@ -15,19 +15,23 @@ from skdygen.dynamics import IncrementalDynamics
 
 
 def assert_same(left, right):
-    for name in ("embeddings", "probabilities", "classes", "prior", "initial"):
-        one, other = getattr(left, name), getattr(right, name)
+    names = ("embeddings", "probabilities", "classes", "prior", "opinions")
+    pairs = [(getattr(left, name), getattr(right, name)) for name in names]
+    assert left.views.keys() == right.views.keys()
+    pairs += [(left.views[name], right.views[name]) for name in left.views]
+    for one, other in pairs:
         assert (one is None) == (other is None)
         if one is not None:
-            assert_array_equal(one, other, name)
+            assert_array_equal(one, other)
             assert one.dtype == other.dtype
 
 
 @pytest.fixture
 def with_prior(random_trajectories):
-    random_trajectories.initial = np.random.RandomState(1).randn(40, 7)
-    prior = np.random.RandomState(1).dirichlet(np.ones(4), size=40)
-    return random_trajectories.with_prior(prior)
+    rng = np.random.RandomState(1)
+    views = {"initial": rng.randn(40, 7), "some words": rng.randn(40, 2)}
+    opinions = rng.dirichlet(np.ones(4), size=(40, 3))
+    return random_trajectories.with_views(views).with_prior(opinions[:, 0], opinions)
 
 
 @pytest.fixture
@@ -57,14 +61,17 @@ def test_looks_like_a_2d_array(random_trajectories):
         ((np.array([1, 2]), ...), [1, 2]),
         (4, [4]),
         (-1, [39]),
+        (np.array([], dtype=int), []),
     ],
 )
 @pytest.mark.parametrize("storage", ["with_prior", "mapped"])
 def test_row_indexing(storage, rows, expected, request):
     trajectories = request.getfixturevalue(storage)
-    for name in ("embeddings", "probabilities", "prior", "initial"):
-        found = getattr(trajectories[rows], name)
-        assert_array_equal(found, getattr(trajectories, name)[expected])
+    taken = trajectories[rows]
+    for name in ("embeddings", "probabilities", "prior", "opinions"):
+        assert_array_equal(getattr(taken, name), getattr(trajectories, name)[expected])
+    for name, view in trajectories.views.items():
+        assert_array_equal(taken.views[name], view[expected])
     assert_array_equal(trajectories[rows].classes, trajectories.classes)
 
 
@@ -116,7 +123,7 @@ def test_pickle_and_joblib(storage, request, tmp_path):
 def test_save_and_load(with_prior, tmp_path, classes, dtype):
     saved = Trajectories(
         with_prior.embeddings.astype(dtype), with_prior.probabilities[..., :2], classes,
-        initial=with_prior.initial.astype(dtype),
+        views={"initial": with_prior.views["initial"].astype(dtype)},
     )  # fmt: skip
     saved.save(tmp_path / "file")
     loaded = Trajectories.load(tmp_path / "file")
@@ -157,8 +164,9 @@ def test_temporary_file_goes_with_the_last_view(with_prior, tmp_path):
         ({"classes": ["b", "a", "c"]}, "classes must be sorted"),
         ({"classes": ["a", "a", "b"]}, "classes must be sorted"),
         ({"prior": np.zeros((3, 2))}, "prior must have shape"),
-        ({"initial": np.zeros((2, 7))}, "initial must have 3 rows"),
-        ({"initial": np.zeros(3)}, "initial must be a 2-d array"),
+        ({"opinions": np.zeros((3, 5, 2))}, "opinions must have shape"),
+        ({"views": {"a": np.zeros((2, 7))}}, "'a'.* must have 3 rows"),
+        ({"views": {"a": np.zeros(3)}}, "'a'.* must be a 2-d array"),
         ({"probabilities": np.full((3, 2, 2, 3), "a")}, "array of numbers"),
     ],
 )
@@ -175,7 +183,7 @@ def test_mapped_by_another_process(word_texts, tmp_path):
         max_nbytes=0, temp_folder=str(tmp_path), random_state=0
     )
     expected = dynamics.fit_transform(texts, noisy)
-    assert len(list(tmp_path.iterdir())) == 2  # embeddings and probabilities
+    assert len(list(tmp_path.iterdir())) == 3  # embeddings, probabilities, a view
     calls = [delayed(clone(dynamics).fit_transform)(texts, noisy) for _ in range(4)]
     for found in Parallel(n_jobs=2)(calls):
         assert_array_equal(found.embeddings, expected.embeddings)

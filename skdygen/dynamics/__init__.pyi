@@ -1,4 +1,5 @@
 from ._incremental import IncrementalDynamics
 from ._language_model import LanguageModelDynamics
+from ._views import LexicalView
 
-__all__ = ["IncrementalDynamics", "LanguageModelDynamics"]
+__all__ = ["IncrementalDynamics", "LanguageModelDynamics", "LexicalView"]

@@ -93,7 +93,7 @@ def _train(
     trajectories = recorder = None
     if record:
         trajectories = _allocate(stage, backbone, len(texts))
-        backbone.embed(inputs, trajectories.initial)
+        backbone.embed(inputs, trajectories.views["initial"])
         recorder = Recorder(stage, trajectories)
     in_training = _epochs_recorded_in_training(stage)
 
@@ -329,7 +329,7 @@ class Networks:
         with self._progress(n_passes, "replaying") as progress:
             inputs = self.backbone.encode(texts)
             trajectories = _allocate(stage, self.backbone, len(texts))
-            self.backbone.embed(inputs, trajectories.initial)
+            self.backbone.embed(inputs, trajectories.views["initial"])
             recorder = Recorder(stage, trajectories)
             self.branches.eval()
             for epoch, snapshot in zip(
@@ -471,7 +471,7 @@ def _allocate(stage, backbone, n_samples):
         allocate(shape, np.float16, **backbone.storage),
         allocate((*shape[:3], len(classes)), np.float32, **backbone.storage),
         classes,
-        initial=allocate(initial, np.float16, **backbone.storage),
+        views={"initial": allocate(initial, np.float16, **backbone.storage)},
     )
 
 

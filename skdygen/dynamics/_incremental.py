@@ -14,9 +14,10 @@ from sklearn.utils.validation import has_fit_parameter, validate_data
 from .._sklearn_compat import HasMethods, Interval, StrOptions
 from .._trajectories import Trajectories, allocate
 from ..base import BaseDynamics
+from ._views import ViewsMixin
 
 
-class IncrementalDynamics(BaseDynamics):
+class IncrementalDynamics(ViewsMixin, BaseDynamics):
     """Record the training dynamics of any classifier with `partial_fit`.
 
     The embedding of a text after an epoch is the vector of its class scores (the
@@ -36,6 +37,10 @@ class IncrementalDynamics(BaseDynamics):
         Number of passes over the samples.
     bootstrap : bool, default=False
         Whether each branch is trained on a sample drawn with replacement.
+    views : list of (str, transformer) tuples, default=None
+        Features of the texts, untouched by labels, that are kept beside the dynamics,
+        each by a transformer of texts (a `sentence_transformers` model in a pipeline,
+        a vectoriser); None takes a `LexicalView` called "lexical", if `X` are texts.
     max_nbytes : int, str or None, default="256M"
         Size above which trajectories are memory-mapped from a temporary file, in
         bytes or as "100M". None keeps them in memory.
@@ -71,6 +76,7 @@ prior=False)
     """
 
     _parameter_constraints = {
+        **ViewsMixin._parameter_constraints,
         "estimator": [HasMethods(["fit", "partial_fit"]), None],
         "vectorizer": [
             HasMethods(["fit_transform", "transform"]),
@@ -94,6 +100,7 @@ prior=False)
         n_branches=2,
         n_epochs=5,
         bootstrap=False,
+        views=None,
         max_nbytes="256M",
         temp_folder=None,
         missing_label=None,
@@ -104,6 +111,7 @@ prior=False)
         self.n_branches = n_branches
         self.n_epochs = n_epochs
         self.bootstrap = bootstrap
+        self.views = views
         self.max_nbytes = max_nbytes
         self.temp_folder = temp_folder
         self.missing_label = missing_label
@@ -135,6 +143,10 @@ prior=False)
 
     def _n_recorded_epochs(self):
         return self.n_epochs
+
+    def _named_views(self):
+        is_default = self.views is None
+        return [] if is_default and self._reads_features() else super()._named_views()
 
     def _fit_vectorizer(self, X):
         """Turn the training texts into features."""

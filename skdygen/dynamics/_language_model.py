@@ -9,9 +9,10 @@ from sentence_transformers import SentenceTransformer
 from .._sklearn_compat import Interval, StrOptions
 from ..base import BaseDynamics
 from . import _engine
+from ._views import ViewsMixin
 
 
-class LanguageModelDynamics(BaseDynamics):
+class LanguageModelDynamics(ViewsMixin, BaseDynamics):
     """Fine-tune a language model and record how every text's embedding moves.
 
     Several branches, which differ in their first heads and in dropout, are trained
@@ -95,6 +96,10 @@ class LanguageModelDynamics(BaseDynamics):
         Width that the recorded embeddings are projected to, by a Gaussian random
         projection that nearly keeps distances; the same one for all branches and
         epochs. None records them as they are.
+    views : list of (str, transformer) tuples, default=None
+        Features of the texts, untouched by labels, that are kept beside the dynamics,
+        each by a transformer of texts (a `sentence_transformers` model in a pipeline,
+        a vectoriser); None takes a `LexicalView` called "lexical".
     max_nbytes : int, str or None, default="256M"
         Size above which trajectories and cached hidden states are memory-mapped from
         a temporary file, in bytes or as "100M". None keeps them in memory.
@@ -162,6 +167,7 @@ prior=False)
     """
 
     _parameter_constraints = {
+        **ViewsMixin._parameter_constraints,
         "model": [str, os.PathLike, SentenceTransformer],
         "n_branches": [Interval(Integral, 1, None, closed="left")],
         "n_epochs": [Interval(Integral, 1, None, closed="left")],
@@ -223,6 +229,7 @@ prior=False)
         precision="auto",
         device="auto",
         n_components=None,
+        views=None,
         max_nbytes="256M",
         temp_folder=None,
         store_weights=True,
@@ -252,6 +259,7 @@ prior=False)
         self.precision = precision
         self.device = device
         self.n_components = n_components
+        self.views = views
         self.max_nbytes = max_nbytes
         self.temp_folder = temp_folder
         self.store_weights = store_weights

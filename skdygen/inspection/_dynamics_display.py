@@ -98,8 +98,8 @@ class DynamicsDisplay(TrajectoryDisplay):
     @classmethod
     def _of(cls, labels, trajectories, moments, index=()):
         parts = [trajectories.embeddings]
-        if trajectories.initial is not None:
-            parts.insert(0, trajectories.initial[:, None, None])
+        if "initial" in trajectories.views:
+            parts.insert(0, trajectories.views["initial"][:, None, None])
         found = [_distances(part, labels) for part in parts]
         own, other = np.concatenate(found, axis=2)
         return cls(own, other, labels.is_issue, moments, index)

@@ -135,7 +135,7 @@ def _count(labels):
 def nearest_clean(trajectories, labels, rows, codes):
     """Nearest texts to `rows` of the classes `codes` whose labels look right, or -1."""
     # By cosine, before the training, when no wrong label had touched them.
-    space = trajectories.initial
+    space = trajectories.views.get("initial")
     if space is None:
         space = trajectories.embeddings[:, :, -1].reshape(len(trajectories), -1)
     nearest = np.full(len(rows), -1)
@@ -164,7 +164,7 @@ def _excerpts(texts, table):
 
 def _draw(estimator, trajectories, index):
     """Draw the displays, each as a PNG in a data URL."""
-    n_moments = 1 + (trajectories.initial is not None)
+    n_moments = 1 + ("initial" in trajectories.views)
     size = min(3 + 0.6 * len(estimator.classes_), 10)
     drawn = (
         (LabelQualityDisplay, (1, 1), (7, 3.8), {}),

@@ -28,7 +28,7 @@ class Labels(NamedTuple):
         """Labels that a classifier was fitted on, and what it thinks of them."""
         check_is_fitted(estimator, "label_distributions_")
         return cls.of_codes(
-            estimator.classes_, estimator._given_codes, estimator.label_distributions_
+            estimator.classes_, estimator._targets.codes, estimator.label_distributions_
         )
 
     @classmethod
@@ -96,7 +96,7 @@ def moment_names(estimator, trajectories):
     """Name the recorded epochs, from 1, and "before" them what was before training."""
     every = range(trajectories.n_epochs)
     epochs = getattr(_last_dynamics(estimator), "recorded_epochs_", every)
-    before = [] if trajectories.initial is None else ["before"]
+    before = ["before"] if "initial" in trajectories.views else []
     return before + [f"epoch {epoch + 1}" for epoch in epochs]
 
 

@@ -113,7 +113,7 @@ class TrajectoryMapDisplay(TrajectoryDisplay):
     ):  # fmt: skip
         n_epochs = trajectories.n_epochs
         known = {e: moments[-n_epochs:][e] for e in range(-n_epochs, n_epochs)}
-        if trajectories.initial is not None:
+        if "initial" in trajectories.views:
             known["initial"] = moments[0]
         epochs = [e for e in epochs if e in known or e != "initial"]
         if not epochs or not known.keys() >= set(epochs):
@@ -130,7 +130,8 @@ class TrajectoryMapDisplay(TrajectoryDisplay):
             projection = PCA(2, svd_solver="covariance_eigh")  # draws no random numbers
         points = []
         for epoch in epochs:
-            at = few.initial if epoch == "initial" else few.embeddings[:, :, epoch]
+            at = few.views.get(epoch)
+            at = few.embeddings[:, :, epoch] if at is None else at
             flat = np.asarray(at, dtype=np.float32).reshape(len(index), -1)
             points.append(clone(projection).fit_transform(flat))
         names = [known[epoch] for epoch in epochs]

@@ -33,8 +33,11 @@ def fitted(tiny_model):
 def assert_same(found, expected, atol=0.0):
     """Compare trajectories; to the bit, or at the scale of the embeddings."""
     atol *= float(np.abs(expected.embeddings).max())
-    for moment in ("embeddings", "probabilities", "initial"):
-        one, other = (getattr(t, moment).astype(float) for t in (found, expected))
+    for moment in ("embeddings", "probabilities", "initial", "lexical"):
+        one, other = (
+            getattr(t, moment, t.views.get(moment)).astype(float)
+            for t in (found, expected)
+        )
         assert_allclose(one, other, rtol=0, atol=atol, err_msg=moment)
 
 

@@ -37,7 +37,7 @@ def stored(case):
     found = clf.dynamics_.transform(case[0])
     initial = found.embeddings[:, 0, 0] + np.random.RandomState(0).randn(240, 1)
     parts = found.embeddings, found.probabilities, found.classes
-    clf.trajectories_ = Trajectories(*parts, initial=initial)
+    clf.trajectories_ = Trajectories(*parts, views={"initial": initial})
     del clf.dynamics_
     return clf
 

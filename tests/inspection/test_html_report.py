@@ -96,7 +96,9 @@ def test_nearest_clean(stored):
     assert not labels.is_issue[nearest].any()
     clean = np.flatnonzero((labels.given == codes[0]) & ~labels.is_issue)
     clean = clean[labels.quality[clean] >= np.median(labels.quality[clean])]
-    likeness = cosine_similarity(found.initial[rows[:1]], found.initial[clean])
+    likeness = cosine_similarity(
+        found.views["initial"][rows[:1]], found.views["initial"][clean]
+    )
     assert nearest[0] == clean[likeness.argmax()]
     # Without a label that looks right there is none.
     nobody = labels._replace(is_issue=labels.given >= 0)

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.preprocessing import FunctionTransformer
+
+from skdygen._trajectories import folder_of_mapped
+from skdygen.dynamics import IncrementalDynamics, LexicalView
+from tests.conftest import make_word_texts
+
+TEXTS, LABELS = make_word_texts(60)
+
+
+def count_letters(texts):
+    """Tell how long texts are, and how many letters "a" they have."""
+    return sparse.csr_matrix([[len(text), text.count("a")] for text in texts])
+
+
+VIEWS = [("words", CountVectorizer()), ("letters", FunctionTransformer(count_letters))]
+
+
+def test_lexical_view():
+    view = LexicalView(n_components=7, random_state=0)
+    found = view.fit_transform(TEXTS)
+    assert found.shape == (60, 7)
+    assert found.dtype == np.float32
+    assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+    assert_array_equal(view.transform(TEXTS), found)
+    assert_array_equal(view.fit(TEXTS).transform(TEXTS[:9]), found[:9])
+    assert_array_equal(view.transform(["no such words"]), np.zeros((1, 7)))
+    assert len(view.get_feature_names_out()) == 7
+    # Texts of one class are more alike than others.
+    alike = found @ found.T
+    is_same = LABELS[:, None] == LABELS
+    assert alike[is_same].mean() > alike[~is_same].mean() + 0.1
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["", ""],
+        ["a"],
+        ["?!", "..."],
+        ["same"] * 5,
+        ["one", "two", "three"],
+        ["a a"] * 2,
+    ],
+)
+def test_lexical_view_of_odd_texts(texts):
+    view = LexicalView(random_state=0)
+    found = view.fit_transform(texts)
+    assert len(found) == len(texts)
+    assert np.isfinite(found).all()
+    assert_array_equal(view.transform(texts), found)
+    assert found.shape[1] == len(view.get_feature_names_out())
+    assert view.transform([*texts, "else"]).shape == (len(texts) + 1, found.shape[1])
+
+
+def test_views_are_kept_and_replayed():
+    dynamics = IncrementalDynamics(views=VIEWS, max_nbytes=0, random_state=0)
+    recorded = dynamics.fit_transform(TEXTS, LABELS)
+    assert list(recorded.views) == ["words", "letters"]
+    expected = count_letters(TEXTS).toarray()
+    assert_array_equal(recorded.views["letters"], expected)
+    assert folder_of_mapped(recorded.views["letters"]) is not None
+    new, _ = make_word_texts(9, seed=1)
+    replayed = dynamics.transform(new)
+    assert_array_equal(replayed.views["letters"], count_letters(new).toarray())
+    assert dynamics.views[0][1] is VIEWS[0][1]
+    assert not hasattr(VIEWS[0][1], "vocabulary_")  # copies are fitted
+    assert (
+        IncrementalDynamics(views=[], random_state=0).fit_transform(TEXTS, LABELS).views
+        == {}
+    )
+    matrix = np.random.RandomState(0).randn(60, 3)
+    dynamics = IncrementalDynamics(vectorizer="passthrough", random_state=0)
+    assert dynamics.fit_transform(matrix, LABELS).views == {}
+
+
+def test_views_have_nested_parameters():
+    dynamics = IncrementalDynamics(
+        views=[("few", LexicalView(random_state=0))], random_state=0
+    )
+    dynamics.set_params(few__n_components=3)
+    recorded = clone(dynamics).fit_transform(TEXTS, LABELS)
+    assert recorded.views["few"].shape == (60, 3)
+    dynamics.set_params(few=CountVectorizer(max_features=4))
+    assert dynamics.fit_transform(TEXTS, LABELS).views["few"].shape == (60, 4)
+
+
+@pytest.mark.parametrize(
+    ("views", "error", "message"),
+    [
+        ([LexicalView()], TypeError, r"views\[0\] must be a \(name, transformer\)"),
+        ([("a", LexicalView()), ("b", None)], TypeError, r"views\[1\].*'b'"),
+        ([("a__b", LexicalView())], ValueError, "'a__b'"),
+        ([("a", LexicalView()), ("a", LexicalView())], ValueError, "unique"),
+        ([("a", LexicalView(n_components=0))], ValueError, "'n_components'"),
+    ],
+)
+def test_bad_views_are_refused_before_any_training(views, error, message, monkeypatch):
+    monkeypatch.setattr(IncrementalDynamics, "_fit", None)
+    with pytest.raises(error, match=message):
+        IncrementalDynamics(views=views).fit(TEXTS, LABELS)
