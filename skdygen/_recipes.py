@@ -71,7 +71,7 @@ def make_paper_classifier(
             n_neighbors=10,
             leave_one_out=False,
             voting="hard",
-            epoch=0,
+            view=0,
             max_samples=None,
         ),
         denoiser=DirichletVAE(

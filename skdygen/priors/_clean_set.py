@@ -10,7 +10,7 @@ from sklearn.utils import gen_batches
 
 from .._sklearn_compat import Interval, StrOptions
 from ..base import BasePrior
-from ._scores import noise_scores
+from ._scores import cut_scores, noise_scores
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +27,10 @@ class BaseCleanSetPrior(BasePrior):
     """
 
     _parameter_constraints = {
-        "criterion": [StrOptions({"paper", "relative", "margin"})],
+        "criterion": [StrOptions({"paper", "relative", "margin", "cut"})],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
         "selection": [StrOptions({"global", "class"})],
-        "epoch": [Integral, StrOptions({"initial"})],
+        "view": [Integral, str],
         "max_samples": [Interval(Integral, 2, None, closed="left"), None],
         "missing_label": "no_validation",
     }
@@ -44,7 +44,11 @@ class BaseCleanSetPrior(BasePrior):
         """Prior of embedded texts; `positions` are theirs if they were fitted on."""
 
     def _fit_prior(self, trajectories, targets, scores=None):
-        if scores is None:
+        if self.criterion == "cut":
+            scores = cut_scores(
+                lambda rows: self._space(trajectories, rows), targets, self.max_samples
+            )
+        elif scores is None:
             scores = noise_scores(trajectories, targets, self.criterion)
         self.noise_scores_ = scores
         if self.contamination == "auto":
@@ -56,8 +60,12 @@ class BaseCleanSetPrior(BasePrior):
         else:
             self.contamination_ = float(self.contamination)
         self.clean_indices_ = self._select(targets)
-        self.clean_codes_ = targets.codes[self.clean_indices_]
-        self.clean_weights_ = targets.weights[self.clean_indices_]
+        is_checked = targets.verified >= 0
+        codes = np.where(is_checked, targets.verified, targets.codes)
+        full_weight = targets.weights[targets.labelled].mean()
+        weights = np.where(is_checked, full_weight, targets.weights)
+        self.clean_codes_ = codes[self.clean_indices_]
+        self.clean_weights_ = weights[self.clean_indices_]
         self._learn(self._space(trajectories, self.clean_indices_))
         return self._prior(trajectories, np.arange(len(trajectories)))
 
@@ -69,7 +77,10 @@ class BaseCleanSetPrior(BasePrior):
         return prior
 
     def _select(self, targets):
-        """Positions of the texts with the lowest scores, or of some of them, sorted."""
+        """Positions of the texts with the lowest scores, or of some of them, sorted.
+
+        Those with verified labels are among them, whatever the scores of the given.
+        """
         codes, scores = targets.codes, self.noise_scores_
         groups = [targets.labelled]
         if self.selection == "class":
@@ -78,38 +89,42 @@ class BaseCleanSetPrior(BasePrior):
         share = 1 - self.contamination_
         kept = [g[lowest(scores[g], targets.weights[g], share)] for g in groups]
         kept = np.sort(np.concatenate(kept))
-        if len(kept) < 2:
+        if len(np.union1d(kept, targets.checked)) < 2:
             raise ValueError(
                 f"contamination={self.contamination!r} leaves {len(kept)} of "
                 f"{len(targets.labelled)} labelled texts as clean; at least 2 are "
                 f"needed: use more texts, or a smaller contamination."
             )
         if self.max_samples is None or len(kept) <= self.max_samples:
-            return kept
+            return np.union1d(kept, targets.checked)
         # Evenly along the scores of each class: the lowest would be the easy ones.
         kept = kept[np.lexsort((scores[kept], codes[kept]))]
         _, firsts = np.unique(codes[kept], return_index=True)  # no class is lost
         n_others = max(0, self.max_samples - len(firsts))
         others = np.linspace(0, len(kept) - 1, n_others).astype(int)
-        return np.sort(kept[np.union1d(firsts, others)])
+        return np.union1d(kept[np.union1d(firsts, others)], targets.checked)
 
-    def _check_epoch(self, n_epochs):
-        """Raise an error if the epoch is not among so many recorded ones."""
-        if self.epoch != "initial" and not -n_epochs <= self.epoch < n_epochs:
+    def _check_view(self, n_epochs, views):
+        """Raise an error if the view is none of so many epochs and named views."""
+        if isinstance(self.view, str):
+            if views is not None and self.view not in {"initial", *views}:
+                raise ValueError(
+                    f"view={self.view!r} of a prior is not among the views "
+                    f"{sorted(views)}; name one of these, or an epoch by its number."
+                )
+        elif not -n_epochs <= self.view < n_epochs:
             raise ValueError(
-                f"epoch={self.epoch} of a prior is not among the {n_epochs} epochs "
+                f"view={self.view} of a prior is not among the {n_epochs} epochs "
                 f"that are recorded, counted from 0; use a smaller one, -1 for the "
                 f"last, or record more with n_recorded_epochs."
             )
 
     def _space(self, trajectories, rows):
-        """Embeddings of one epoch, branches side by side, (n_rows, n_features)."""
-        epoch = self.epoch
-        if epoch == "initial":
-            if trajectories.initial is not None:
-                return np.asarray(trajectories.initial[rows], dtype=np.float32)
-            epoch = 0  # stands for what was not recorded
-        self._check_epoch(trajectories.n_epochs)
+        """Features of a view, or an epoch's branches, as (n_rows, n_features)."""
+        self._check_view(trajectories.n_epochs, trajectories.views)
+        if self.view in trajectories.views:
+            return np.asarray(trajectories.views[self.view][rows], dtype=np.float32)
+        epoch = 0 if self.view == "initial" else self.view  # was it not recorded
         embeddings = trajectories.embeddings[rows, :, epoch]
         return embeddings.reshape(len(embeddings), -1).astype(np.float32)
 

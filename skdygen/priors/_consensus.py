@@ -1,45 +1,55 @@
-"""A prior that several others agree on."""
+"""A prior that several others agree on, by views and by what they take for clean."""
 
 import numpy as np
 from sklearn.base import clone
 
+from .._pool import geometric_mean
 from .._sklearn_compat import BaseComposition
 from ..base import BasePrior
 from ._clean_set import BaseCleanSetPrior
 from ._knn import TrajectoryKNNPrior
-from ._linear import ClassifierPrior
+from ._ridge import RidgePrior
 from ._scores import noise_scores
 
 
 class ConsensusPrior(BaseComposition, BasePrior):
-    """Mean of several priors that differ in what they take for clean and near.
+    """Geometric mean of priors that differ in what they read and take for clean.
 
-    Which texts look clean, and in which embedding right labels spread, depends on how
+    Which texts look clean, and in which features right labels spread, depends on how
     the labels went wrong. Where whole classes are wrong, as with rules, the clean
     texts have to be sought among all; where all classes suffer alike, within each
-    class. Fine-tuning brings texts of one class together, but also those that share
-    a mistake. None of this is known, so the default asks four priors, each of which
-    learns from the half of the labels that look clean, neighbours with leave-one-out:
+    class. Words show what a rule went by, an embedding what a text means. Fine-tuning
+    brings texts of one class together, but also those that share a mistake. None of
+    this is known, so the default asks these, each without the label of the text that
+    it is asked about:
 
-    =================  ===============  ============  ====================
-    name               clean texts of   embedding     prior
-    =================  ===============  ============  ====================
-    initial-linear     all              pre-trained   `ClassifierPrior`
-    initial-neighbors  each class       pre-trained   `TrajectoryKNNPrior`
-    last-linear        all              last epoch    `ClassifierPrior`
-    last-neighbors     each class       last epoch    `TrajectoryKNNPrior`
-    =================  ===============  ============  ====================
+    =================  ============  ==============================  ================
+    name               view          labels                          prior
+    =================  ============  ==============================  ================
+    initial-all        "initial"     all                             `RidgePrior`
+    initial-clean      "initial"     cleaner half of each class      `RidgePrior`
+    initial-cut        "initial"     half by the cut statistic       `RidgePrior`
+    initial-neighbors  "initial"     cleaner half of each class      neighbours
+    lexical-all        "lexical"     and three more, as above
+    last-cut           last epoch    half by the cut statistic       `RidgePrior`
+    last-neighbors     last epoch    cleaner half of each class      neighbours
+    =================  ============  ==============================  ================
+
+    Those of a view that the trajectories do not have are left out, and "initial" is the
+    first recorded epoch where nothing from before the training was recorded. All of
+    them are handed on as `Trajectories.opinions`, for `LogLinearPool` to weigh.
 
     Parameters
     ----------
     priors : list of (str, prior) tuples, default=None
         The priors and their names; None takes those above.
-    criterion : {"paper", "relative", "margin"}, default="relative"
-        Noise score of the priors above, see `TrajectoryKNNPrior`.
+    criterion : {"paper", "relative", "margin", "cut"}, default="relative"
+        Noise score of the priors above that learn from the cleaner half of each class,
+        see `TrajectoryKNNPrior`.
     contamination : "auto" or float in [0, 1), default=0.5
-        Share of the labels that the priors above leave out. It may well be larger than
-        that of the wrong labels: what is left need not be much, but clean. "auto"
-        estimates the share of wrong labels.
+        Share of the labels that the priors above leave out, but for those that learn
+        from all. It may well be larger than that of the wrong labels: what is left need
+        not be much, but clean. "auto" estimates the share of wrong labels.
     n_neighbors : int, default=10
         Number of neighbours for the priors above that ask them.
     max_samples : int or None, default=10_000
@@ -55,9 +65,11 @@ class ConsensusPrior(BaseComposition, BasePrior):
         The fitted priors.
     label_distributions_ : ndarray of shape (n_samples, n_classes)
         The mean for the training texts.
-    untouched_distributions_ : ndarray of shape (n_samples, n_classes)
-        The mean of those priors that read the embedding from before the training, in
-        which a text's own label hardly has a say (of all, if none does).
+    untouched_distributions_ : ndarray of shape (n_samples, n_untouched, n_classes)
+        Those of the priors whose choice of texts no label had a say in, so that a
+        text's own label has no part in what they say of it; all, if there are none.
+    names_ : list of str
+        Names of the priors that were asked, in the order of `Trajectories.opinions`.
 
     Examples
     --------
@@ -123,41 +135,56 @@ class ConsensusPrior(BaseComposition, BasePrior):
         self._validate_names([name for name, _ in self.priors])
 
     def _fit_prior(self, trajectories, targets):
-        named = self._default_priors() if self.priors is None else self.priors
-        self.priors_ = []
-        scores, every, untouched = {}, [], []
+        named = self.priors
+        if named is None:
+            named = self._default_priors(trajectories.views)
+        self.names_, self.priors_ = [name for name, _ in named], []
+        scores, opinions = {}, []
         for _, prior in named:
             fitted = clone(prior)
-            fitted._remember(trajectories)
-            shared = ()
-            if isinstance(fitted, BaseCleanSetPrior):
-                criterion = fitted.criterion
+            fitted._remember(trajectories, targets.classes)
+            shared, criterion = (), getattr(fitted, "criterion", "cut")
+            if isinstance(fitted, BaseCleanSetPrior) and criterion != "cut":
                 if criterion not in scores:  # made once for all priors with the same
                     scores[criterion] = noise_scores(trajectories, targets, criterion)
                 shared = (scores[criterion],)
-            every.append(fitted._fit_prior(trajectories, targets, *shared))
-            if getattr(fitted, "epoch", None) == "initial":
-                untouched.append(every[-1])
+            opinions.append(fitted._fit_prior(trajectories, targets, *shared))
             self.priors_.append(fitted)
-        self.label_distributions_ = np.mean(every, axis=0)
-        self.untouched_distributions_ = np.mean(untouched or every, axis=0)
-        return self.label_distributions_
+        opinions = _stack(opinions)
+        self.label_distributions_ = geometric_mean(opinions)
+        learns_all = [getattr(p, "contamination_", None) == 0 for p in self.priors_]
+        untouched = np.flatnonzero(learns_all) if any(learns_all) else slice(None)
+        self.untouched_distributions_ = opinions[:, untouched]
+        return opinions
 
     def _prior(self, trajectories):
-        found = [prior._prior(trajectories) for prior in self.priors_]
-        return np.mean(found, axis=0)
+        return _stack([prior._prior(trajectories) for prior in self.priors_])
 
-    def _default_priors(self):
+    def _attach(self, trajectories, opinions):
+        return trajectories.with_prior(geometric_mean(opinions), opinions)
+
+    def _default_priors(self, views):
         """Name the priors that are asked where none are given."""
-        linear = {
-            name: getattr(self, name)
-            for name in ("criterion", "contamination", "max_samples")
-        }
-        near = linear | {"selection": "class", "voting": "soft", "leave_one_out": True}
-        near["n_neighbors"] = self.n_neighbors
+        every = {"max_samples": self.max_samples}
+        half = every | {"contamination": self.contamination}
+        clean = half | {"criterion": self.criterion, "selection": "class"}
+        near = {"voting": "soft", "leave_one_out": True}
+        near = clean | near | {"n_neighbors": self.n_neighbors}
+        named = []
+        for view in ("initial", "lexical") if "lexical" in views else ("initial",):
+            named += [
+                (f"{view}-all", RidgePrior(view=view, **every)),
+                (f"{view}-clean", RidgePrior(view=view, **clean)),
+                (f"{view}-cut", RidgePrior("cut", view=view, **half)),
+                (f"{view}-neighbors", TrajectoryKNNPrior(view=view, **near)),
+            ]
         return [
-            ("initial-linear", ClassifierPrior(epoch="initial", **linear)),
-            ("initial-neighbors", TrajectoryKNNPrior(epoch="initial", **near)),
-            ("last-linear", ClassifierPrior(epoch=-1, **linear)),
-            ("last-neighbors", TrajectoryKNNPrior(epoch=-1, **near)),
+            *named,
+            ("last-cut", RidgePrior("cut", view=-1, **half)),
+            ("last-neighbors", TrajectoryKNNPrior(view=-1, **near)),
         ]
+
+
+def _stack(opinions):
+    """Put distributions side by side, (n_samples, n_opinions, n_classes)."""
+    return np.stack(opinions, axis=1).astype(np.float32)

@@ -26,17 +26,17 @@ class ClassifierPrior(BaseCleanSetPrior):
     estimator : classifier with `predict_proba`, default=None
         None takes logistic regression on standardised features, every class with the
         same weight whatever its share among the clean texts.
-    criterion : {"paper", "relative", "margin"}, default="relative"
+    criterion : {"paper", "relative", "margin", "cut"}, default="relative"
         The noise score, see `TrajectoryKNNPrior`.
     contamination : "auto" or float in [0, 1), default=0.5
         Share of labels that are left out; "auto" estimates the share of wrong ones.
     selection : {"global", "class"}, default="global"
         Whether the clean texts are those with the lowest scores of all, or of each
         given class.
-    epoch : "initial" or int, default="initial"
-        Whose embeddings the classifier reads: those from before the training, which
-        no wrong label has touched (of the first epoch where they were not recorded),
-        or those after an epoch, -1 being the last.
+    view : str or int, default="initial"
+        What the classifier reads: a view by its name, such as "initial", the
+        embedding from before the training (of the first epoch where it was not
+        recorded), or the embeddings after a recorded epoch, -1 being the last.
     max_samples : int or None, default=10_000
         Number of clean texts that are learnt from, at most, see `TrajectoryKNNPrior`.
     missing_label : object, default=None
@@ -83,7 +83,7 @@ class ClassifierPrior(BaseCleanSetPrior):
         criterion="relative",
         contamination=0.5,
         selection="global",
-        epoch="initial",
+        view="initial",
         max_samples=10_000,
         missing_label=None,
     ):
@@ -91,7 +91,7 @@ class ClassifierPrior(BaseCleanSetPrior):
         self.criterion = criterion
         self.contamination = contamination
         self.selection = selection
-        self.epoch = epoch
+        self.view = view
         self.max_samples = max_samples
         self.missing_label = missing_label
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import gen_batches
 
 _ROWS_AT_ONCE = 4096
@@ -16,9 +17,9 @@ def noise_scores(trajectories, targets, criterion):
         return scores
     function = {"paper": paper_score, "relative": relative_score}[criterion]
     scores[labelled] = _score(function, trajectories.embeddings, targets, True)
-    if criterion == "relative" and trajectories.initial is not None:
+    if criterion == "relative" and "initial" in trajectories.views:
         # The embedding before the training counts as much as all epochs together.
-        initial = trajectories.initial[:, None, None]
+        initial = trajectories.views["initial"][:, None, None]
         before = _score(function, initial, targets, True)
         after, weights = scores[labelled], targets.weights[labelled]
         scores[labelled] = _scaled(after, weights) + _scaled(before, weights)
@@ -27,6 +28,35 @@ def noise_scores(trajectories, targets, criterion):
 
 # The scores of labels: from distances or probabilities of the shape (n_samples,
 # n_branches, n_epochs, n_classes) and the given classes to (n_samples, n_branches).
+
+
+def cut_scores(space_of, targets, max_samples=None, n_neighbors=20):
+    """Disagreement with the labels of near texts, (n_samples,); NaN without a label.
+
+    The cut statistic of Muhlenbach et al. (2004): the weights 1 / (1 + distance) of
+    those of the nearest neighbours that have another label, less what the shares of the
+    classes lead to expect, in standard deviations. `space_of` gives the features of
+    some rows; of more than `max_samples` labelled texts some are asked.
+    """
+    labelled, codes = targets.labelled, targets.codes
+    n_asked = len(labelled) if max_samples is None else min(max_samples, len(labelled))
+    asked = labelled[np.linspace(0, len(labelled) - 1, n_asked).astype(int)]
+    n_found = min(n_neighbors + 1, n_asked)  # a text is its own neighbour
+    neighbors = NearestNeighbors(n_neighbors=n_found, algorithm="brute")
+    neighbors.fit(space_of(asked))
+    shares = np.bincount(codes[labelled], targets.weights[labelled])
+    expected = 1 - (shares / shares.sum())[codes]
+    scores = np.full(len(codes), np.nan)
+    for part in gen_batches(len(labelled), _ROWS_AT_ONCE):
+        rows = labelled[part]
+        distances, found = neighbors.kneighbors(space_of(rows))
+        weights = targets.weights[asked[found]] / (1 + distances)
+        weights[asked[found] == rows[:, None]] = 0
+        differs = codes[asked[found]] != codes[rows, None]
+        excess = (weights * differs).sum(1) - expected[rows] * weights.sum(1)
+        variance = (weights**2).sum(1) * expected[rows] * (1 - expected[rows])
+        scores[rows] = excess / np.sqrt(variance.clip(min=1e-12))
+    return scores
 
 
 def paper_score(distances, codes):

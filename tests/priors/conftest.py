@@ -27,4 +27,5 @@ def memorised():
     memory = np.array([0.2, 0.6, 1.0])[:, None] * 3 * np.eye(3, 6)[given][:, None, None]
     embeddings = initial[:, None, None] + memory + rng.randn(240, 2, 3, 6)
     probabilities = softmax(embeddings[..., :3], axis=-1)
-    return Trajectories(embeddings, probabilities, initial=initial), true, given
+    views = {"initial": initial}
+    return Trajectories(embeddings, probabilities, views=views), true, given

@@ -15,17 +15,22 @@ from skdygen.priors import (
 
 def test_consensus_is_the_mean_of_its_priors(memorised):
     trajectories, _, given = memorised
-    near = TrajectoryKNNPrior(epoch="initial", leave_one_out=True)
-    priors = [("a", ClassifierPrior(epoch=0)), ("b", near), ("c", UniformPrior())]
+    near = TrajectoryKNNPrior(view="initial", leave_one_out=True)
+    priors = [("a", ClassifierPrior(view=0)), ("b", near), ("c", UniformPrior())]
     consensus = ConsensusPrior(priors).fit(trajectories, given)
     alone = [prior.fit_transform(trajectories, given).prior for _, prior in priors]
-    assert_allclose(consensus.label_distributions_, np.mean(alone, axis=0))
-    assert_allclose(consensus.untouched_distributions_, alone[1])
-    new = trajectories[::7]
-    expected = np.mean([prior.transform(new).prior for _, prior in priors], axis=0)
-    assert_allclose(consensus.transform(new).prior, expected)
-    consensus.set_params(b__epoch=0).fit(trajectories, given)
-    assert_allclose(consensus.untouched_distributions_, consensus.label_distributions_)
+    found = consensus.label_distributions_
+    product = np.prod(0.99 * np.stack(alone) + 0.01 / 3, axis=0) ** (1 / 3)
+    assert_allclose(found, product / product.sum(axis=1, keepdims=True), rtol=1e-5)
+    assert consensus.untouched_distributions_.shape == (240, 3, 3)
+    consensus.set_params(b__contamination=0.0).fit(trajectories, given)
+    near.set_params(contamination=0.0)
+    untouched = near.fit_transform(trajectories, given).prior
+    assert_allclose(consensus.untouched_distributions_[:, 0], untouched, rtol=1e-6)
+    new = consensus.transform(trajectories[::7])
+    expected = near.transform(trajectories[::7]).prior
+    assert_allclose(new.opinions[:, 1], expected, rtol=1e-6)
+    assert consensus.names_ == ["a", "b", "c"]
 
 
 def test_default_finds_what_training_has_hidden(memorised):
@@ -45,12 +50,17 @@ def test_parameters_of_the_default_reach_its_priors(memorised):
     trajectories, _, given = memorised
     consensus = ConsensusPrior(
         criterion="margin", contamination=0.25, n_neighbors=3, max_samples=50
-    )
-    fitted = consensus.fit(trajectories, given).priors_
-    assert {prior.criterion for prior in fitted} == {"margin"}
-    assert {prior.contamination_ for prior in fitted} == {0.25}
-    assert {prior.max_samples for prior in fitted} == {50}
-    assert fitted[-1].n_neighbors == 3
+    ).fit(trajectories, given)
+    fitted = dict(zip(consensus.names_, consensus.priors_, strict=True))
+    assert not any(name.startswith("lexical") for name in fitted)
+    assert fitted["initial-clean"].criterion == "margin"
+    assert fitted["last-cut"].criterion == "cut"
+    assert fitted["initial-all"].contamination_ == 0
+    assert fitted["initial-cut"].contamination_ == 0.25
+    assert {prior.max_samples for prior in fitted.values()} == {50}
+    assert fitted["last-neighbors"].n_neighbors == 3
+    words = trajectories.with_views({"lexical": trajectories.views["initial"]})
+    assert len(ConsensusPrior().fit(words, given).priors_) == 10
 
 
 def test_named_priors_have_nested_parameters():

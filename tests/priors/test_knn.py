@@ -32,7 +32,7 @@ def slow_votes(points, clean, labels, n_neighbors, leave_one_out):
 @pytest.mark.parametrize("epoch", [0, -1])
 def test_prior_against_loops(clusters, leave_one_out, epoch):
     trajectories, _, given = clusters
-    stage = TrajectoryKNNPrior(contamination=0.3, epoch=epoch, n_neighbors=5)
+    stage = TrajectoryKNNPrior(contamination=0.3, view=epoch, n_neighbors=5)
     stage.set_params(leave_one_out=leave_one_out, voting="soft")
     prior = stage.fit_transform(trajectories, given).prior
     points = trajectories.embeddings[:, :, epoch].reshape(150, -1)

@@ -28,21 +28,20 @@ def test_one_class_left_among_the_clean(memorised):
 
 def test_where_the_classifier_reads(memorised):
     trajectories, _, given = memorised
-    e, p, initial = (
-        getattr(trajectories, name)
-        for name in ("embeddings", "probabilities", "initial")
-    )
-    moved = Trajectories(e, p, initial=initial[::-1])
-    for epoch, is_same in [("initial", False), (0, True), (-1, True)]:
-        prior = ClassifierPrior(epoch=epoch, criterion="margin")
+    e, p = trajectories.embeddings, trajectories.probabilities
+    moved = Trajectories(e, p, views={"initial": trajectories.views["initial"][::-1]})
+    for view, is_same in [("initial", False), (0, True), (-1, True)]:
+        prior = ClassifierPrior(view=view, criterion="margin")
         expected = prior.fit_transform(trajectories, given).prior
         assert np.allclose(prior.transform(moved).prior, expected) is is_same
     # Where nothing from before was recorded, the first epoch stands for it.
     bare = Trajectories(e, p)
-    first = ClassifierPrior(epoch=0).fit_transform(bare, given).prior
+    first = ClassifierPrior(view=0).fit_transform(bare, given).prior
     assert_allclose(ClassifierPrior().fit_transform(bare, given).prior, first)
-    with pytest.raises(ValueError, match="epoch=3 of a prior is not among the 3"):
-        ClassifierPrior(epoch=3).fit(trajectories, given)
+    with pytest.raises(ValueError, match="view=3 of a prior is not among the 3"):
+        ClassifierPrior(view=3).fit(trajectories, given)
+    with pytest.raises(ValueError, match=r"view='lexical' .* views \['initial'\]"):
+        ClassifierPrior(view="lexical").fit(trajectories, given)
 
 
 def test_a_class_without_clean_texts(memorised):
@@ -59,7 +58,7 @@ def test_a_class_without_clean_texts(memorised):
     probabilities[np.arange(len(given)), :, :, given] = 1
     probabilities[given == 1] = [0.5, 0, 0.5]
     trajectories = Trajectories(trajectories.embeddings, probabilities)
-    prior = ClassifierPrior(Insists(max_iter=1000), criterion="margin", epoch=-1)
+    prior = ClassifierPrior(Insists(max_iter=1000), criterion="margin", view=-1)
     found = prior.fit_transform(trajectories, given).prior
     assert set(prior.clean_codes_) == {0, 2}
     assert (found[:, 1] == 0).all()

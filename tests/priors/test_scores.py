@@ -96,7 +96,8 @@ def test_embedding_before_the_training_counts_as_much_as_the_epochs():
 
     def score(embeddings, initial=None):
         p = np.full((*embeddings.shape[:3], 3), 1 / 3)
-        trajectories = Trajectories(embeddings, p, initial=initial)
+        views = {} if initial is None else {"initial": initial}
+        trajectories = Trajectories(embeddings, p, views=views)
         return noise_scores(trajectories, targets, "relative")
 
     from_epochs = score(embeddings) / score(embeddings).std()

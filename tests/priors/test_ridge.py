@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.special import softmax
+from sklearn.linear_model import Ridge
+
+from skdygen import Trajectories
+from skdygen._targets import make_targets
+from skdygen.priors import RidgePrior, TrajectoryKNNPrior
+from skdygen.priors._ridge import _PENALTIES, fit_ridge
+from skdygen.priors._scores import cut_scores
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_each_row_is_predicted_by_the_others(is_weighted):
+    rng = np.random.RandomState(0)
+    X, targets = rng.randn(30, 4) + 3, rng.randn(30, 2)
+    targets[:, 0] += X[:, 1]
+    weights = 0.5 + rng.rand(30) if is_weighted else np.ones(30)
+    center = np.average(X, axis=0, weights=weights)
+    variances = np.average((X - center) ** 2, axis=0, weights=weights)
+    scale = np.sqrt(variances).mean()
+    errors, found = [], []
+    for penalty in _PENALTIES:
+        left_out = np.empty_like(targets)
+        for i in range(30):
+            rest = np.arange(30) != i
+            model = Ridge(alpha=penalty * 4 * scale**2)
+            model.fit(X[rest], targets[rest], weights[rest])
+            left_out[i] = model.predict(X[i : i + 1])
+        squares = ((targets - left_out) ** 2).sum(axis=1)
+        errors.append(np.average(squares, weights=weights))
+        found.append(left_out)
+    best = np.argmin(errors)
+    left_out, coef, intercept = fit_ridge(X, targets, weights)
+    assert_allclose(left_out, found[best], rtol=1e-6)
+    model = Ridge(alpha=_PENALTIES[best] * 4 * scale**2).fit(X, targets, weights)
+    assert_allclose(X @ coef + intercept, model.predict(X), rtol=1e-6)
+
+
+def test_own_labels_have_no_part(memorised):
+    trajectories, true, given = memorised
+    prior = RidgePrior()
+    before = prior.fit_transform(trajectories, given).prior
+    assert (before.argmax(axis=1) == true).mean() > (given == true).mean() + 0.1
+    other = given.copy()
+    other[7] = (given[7] + 1) % 3
+    after = RidgePrior().fit_transform(trajectories, other).prior
+    # Others, and the sharpness, see the change; the text itself only through these.
+    assert_allclose(after[7], before[7], atol=0.02)
+    new = prior.transform(trajectories[7:8]).prior
+    assert not np.allclose(new, before[7], atol=1e-6)
+
+
+def test_verified_texts_are_learnt_from_whatever_is_given(memorised):
+    trajectories, true, given = memorised
+    wrong = np.flatnonzero(given != true)[:20]
+    known = dict(zip(wrong.tolist(), true[wrong].tolist(), strict=True))
+    for prior in (
+        RidgePrior(contamination=0.5),
+        TrajectoryKNNPrior(contamination=0.5, leave_one_out=True, voting="soft"),
+    ):
+        found = prior.fit_transform(trajectories, given, verified=known).prior
+        kept = np.searchsorted(prior.clean_indices_, wrong)
+        assert_allclose(prior.clean_indices_[kept], wrong)
+        assert_allclose(prior.clean_codes_[kept], true[wrong])
+        plain = prior.fit_transform(trajectories, given).prior
+        rest = np.setdiff1d(np.arange(240), wrong)
+        hits = [(p.argmax(axis=1) == true)[rest].mean() for p in (found, plain)]
+        assert hits[0] >= hits[1] - 0.03
+        assert_allclose(found.sum(axis=1), 1)
+
+
+def test_a_verified_class_that_nobody_gave(memorised):
+    trajectories, _, given = memorised
+    prior = RidgePrior()
+    found = prior.fit_transform(trajectories, given, verified={0: 7, 1: 7})
+    assert found.classes.tolist() == prior.classes_.tolist() == [0, 1, 2, 7]
+    assert found.probabilities.shape[-1] == found.prior.shape[1] == 4
+    assert (found.probabilities[..., 3] == 0).all()
+    assert prior.transform(trajectories[:5]).classes.tolist() == [0, 1, 2, 7]
+    few = Trajectories(trajectories.embeddings, trajectories.probabilities, [1, 2, 7])
+    with pytest.raises(ValueError, match=r"classes \[1, 2, 7\].* \[0, 1, 2\]"):
+        prior.transform(few)
+
+
+def test_cut_scores_against_loops():
+    rng = np.random.RandomState(0)
+    space = rng.randn(40, 3)
+    given = rng.randint(3, size=40)
+    given[:5] = -1
+    weights = np.where(given < 0, 0, 0.5 + rng.rand(40))
+    weights[given < 0] = 1
+    targets = make_targets(given, weights, missing_label=-1)
+    found = cut_scores(lambda rows: space[rows], targets, n_neighbors=6)
+    assert np.isnan(found[:5]).all()
+    rows = targets.labelled
+    shares = [
+        targets.weights[given == k].sum() / targets.weights.sum() for k in range(3)
+    ]
+    for i in rows:
+        others = [j for j in rows if j != i]
+        distances = {j: np.linalg.norm(space[i] - space[j]) for j in others}
+        near = sorted(others, key=distances.get)[:6]
+        w = {j: targets.weights[j] / (1 + distances[j]) for j in near}
+        p = 1 - shares[given[i]]
+        cut = sum(w[j] for j in near if given[j] != given[i])
+        expected = cut - p * sum(w.values())
+        expected /= np.sqrt(p * (1 - p) * sum(v**2 for v in w.values()))
+        assert found[i] == pytest.approx(expected, rel=1e-5)
+
+
+def test_cut_statistic_finds_wrong_labels_also_among_some(memorised):
+    trajectories, true, given = memorised
+    for max_samples in (None, 60):
+        prior = RidgePrior("cut", contamination=0.5, max_samples=max_samples)
+        found = prior.fit_transform(trajectories, given).prior
+        assert len(prior.clean_indices_) <= (max_samples or 120)
+        scores = prior.noise_scores_
+        assert scores[given != true].mean() > scores[given == true].mean() + 1
+        assert (found.argmax(axis=1) == true).mean() > (given == true).mean()
+    assert_allclose(softmax(np.log(found), axis=1), found)
