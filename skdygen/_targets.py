@@ -28,31 +28,107 @@ class Targets:
         weight is 0.
     weights : ndarray of shape (n_samples,)
         How much each label counts; 0 where there is none, 1 if no weights were given.
+    verified : ndarray of shape (n_samples,) and dtype int64
+        Position of each verified label in `classes`; -1 where nobody has looked.
+    probabilities : ndarray of shape (n_samples,)
+        With what probability each verified text was drawn; NaN where none is verified.
     """
 
     classes: np.ndarray
     codes: np.ndarray
     weights: np.ndarray
+    verified: np.ndarray
+    probabilities: np.ndarray
+
+    @classmethod
+    def unverified(cls, classes, codes, weights):
+        """Make targets of which nobody has verified any."""
+        unknown = np.full(len(codes), np.nan)
+        return cls(classes, codes, weights, np.full(len(codes), -1), unknown)
 
     @property
     def labelled(self):
-        """Positions of the texts with a label, (n_labelled,)."""
+        """Positions of the texts with a given label, (n_labelled,)."""
         return np.flatnonzero(self.codes >= 0)
+
+    @property
+    def checked(self):
+        """Positions of the texts with a verified label, (n_checked,)."""
+        return np.flatnonzero(self.verified >= 0)
+
+    def given_as(self, code):
+        """Positions of the texts that are given a class."""
+        return np.flatnonzero(self.codes == code)
+
+    def as_given(self):
+        """Return the same without what is verified, classes that nobody gave included.
+
+        So the first stage, which learns the labels as given, stays as it is when labels
+        are verified later.
+        """
+        given = np.unique(self.codes[self.labelled])
+        is_new = np.isin(np.arange(len(self.classes)), self.verified)
+        is_new[given] = False
+        codes = self.codes - np.searchsorted(np.flatnonzero(is_new), self.codes)
+        return Targets.unverified(self.classes[~is_new], codes, self.weights)
+
+    def verify(self, verified, missing_label=None):
+        """Return the same with more verified labels; errors of `encode_verified`."""
+        n_samples = len(self.codes)
+        classes, found, drawn = encode_verified(
+            verified, self.classes, n_samples, missing_label
+        )
+        moved = np.append(np.searchsorted(classes, self.classes), -1)  # -1 stays
+        is_new = found >= 0
+        # Where nobody has said how they were drawn, all were as likely.
+        unsaid = is_new & np.isnan(drawn)
+        drawn = np.where(unsaid, unsaid.sum() / n_samples, drawn)
+        drawn[~is_new] = np.nan
+        return Targets(
+            classes,
+            moved[self.codes],
+            self.weights,
+            np.where(is_new, found, moved[self.verified]),
+            _join_draws(np.where(is_new, np.nan, self.probabilities), drawn),
+        )
+
+
+def _join_draws(*draws):
+    """Probabilities of being in any of several draws, (n_samples,); NaN if in none.
+
+    A text is as likely to be in all of them together as in its own, times how much
+    more there are; what is taken in any case has the probability 1 all the same.
+    """
+    sizes = [(draw < 1).sum() for draw in draws]
+    joined = np.full(len(draws[0]), np.nan)
+    for draw, size in zip(draws, sizes, strict=True):
+        more = draw * sum(sizes) / max(size, 1)
+        more = np.minimum(more, np.nextafter(1, 0))
+        joined = np.where(np.isnan(draw), joined, np.where(draw < 1, more, draw))
+    return joined
 
 
 def make_targets(
-    y, sample_weight=None, *, missing_label=None, classes=None, n_samples=None
-):
+    y, sample_weight=None, verified=None, *, missing_label=None, classes=None,
+    n_samples=None,
+):  # fmt: skip
     """Check and encode labels and weights; arguments and errors of `encode_labels`.
 
     A ValueError is also raised if there is not one weight for each sample, a weight is
     negative or not finite, or labels of fewer than two classes have a positive weight.
+    Errors of verified labels are those of `encode_verified`.
     """
     classes, codes = encode_labels(
         y, missing_label=missing_label, classes=classes, n_samples=n_samples
     )
+    targets = _weigh(classes, codes, sample_weight)
+    return targets if verified is None else targets.verify(verified, missing_label)
+
+
+def _weigh(classes, codes, sample_weight):
+    """Make targets of encoded labels and weights."""
     if sample_weight is None:
-        return Targets(classes, codes, (codes >= 0).astype(np.float64))
+        return Targets.unverified(classes, codes, (codes >= 0).astype(np.float64))
     weights = check_sample_weight(
         sample_weight, codes, dtype=np.float64, ensure_non_negative=True
     )
@@ -63,7 +139,8 @@ def make_targets(
             f"sample_weight is positive for labels of {n_classes} class(es) only; a "
             f"classifier needs at least two classes."
         )
-    return Targets(classes, np.where(counts, codes, -1), np.where(counts, weights, 0.0))
+    codes, weights = np.where(counts, codes, -1), np.where(counts, weights, 0.0)
+    return Targets.unverified(classes, codes, weights)
 
 
 def check_texts(X, *, name="X"):
@@ -145,6 +222,83 @@ def encode_labels(
     codes = np.full(len(values), -1, dtype=np.int64)
     codes[rows] = _positions(given, classes, rows, name)
     return classes, codes
+
+
+def encode_verified(verified, classes, n_samples, missing_label=None):
+    """Turn verified labels into classes, more than those given if need be, and codes.
+
+    They come as one value for each text, missing where nobody has looked (null, or
+    `missing_label`); as a dict or Series from positions to labels; or as a frame with
+    the columns "index" and "verified", such as `labels_to_check` gives, which may have
+    a "probability", too. These come third, (n_samples,), NaN where they are not known.
+    A TypeError says that labels are not of the type of the given ones; a ValueError
+    that a position is no text's, or is there twice, or that a probability is none.
+    """
+    rows, labels = _verified_pairs(verified, n_samples)
+    drawn = np.full(n_samples, np.nan)
+    if isinstance(verified, pd.DataFrame) and "probability" in verified:
+        drawn[rows] = verified["probability"].to_numpy(dtype=float)
+        wrong = np.flatnonzero((drawn <= 0) | (drawn > 1))
+        if len(wrong):
+            raise ValueError(
+                f"verified has the probability {drawn[wrong[0]]} for text {wrong[0]}; "
+                f"it must be above 0 and at most 1, or missing."
+            )
+    is_missing = np.asarray(pd.isna(labels), dtype=bool)
+    if missing_label is not None and not pd.isna(missing_label):
+        is_missing |= np.array([label == missing_label for label in labels], dtype=bool)
+    rows, labels = rows[~is_missing], labels[~is_missing]
+    codes = np.full(n_samples, -1, dtype=np.int64)
+    if not len(rows):
+        return classes, codes, drawn
+    labels = _unify_objects(labels, rows, "verified")
+    if labels.dtype.kind == "f" and classes.dtype.kind in "iu":  # NaN made them so
+        _check_discrete(labels, "verified")
+        labels = labels.astype(classes.dtype)
+    numbers_alike = {"i", "u", "f"}
+    if not {labels.dtype.kind, classes.dtype.kind} <= numbers_alike and (
+        labels.dtype.kind != classes.dtype.kind
+    ):
+        raise TypeError(
+            f"verified has {_show(labels)} ({type(labels[0].item()).__name__}) in row "
+            f"{rows[0]}, but labels are such as {_show(classes)} "
+            f"({type(classes[:1].tolist()[0]).__name__}); use the same type."
+        )
+    classes = np.union1d(classes, labels)
+    codes[rows] = np.searchsorted(classes, labels)
+    return classes, codes, drawn
+
+
+def _verified_pairs(verified, n_samples):
+    """Positions and labels, as objects, of whatever holds verified labels."""
+    if isinstance(verified, pd.DataFrame) and {"index", "verified"} <= set(verified):
+        rows, labels = verified["index"].tolist(), verified["verified"]
+    elif isinstance(verified, dict):
+        rows, labels = list(verified), list(verified.values())
+    elif isinstance(verified, pd.Series) and len(verified) != n_samples:
+        rows, labels = verified.index.tolist(), verified
+    else:
+        labels = _label_column(verified, "verified")
+        if len(labels) != n_samples:
+            raise ValueError(
+                f"verified has {len(labels)} rows, but there are {n_samples} texts; "
+                f"pass one row per text, missing where nobody has looked, or a dict "
+                f"from positions to labels."
+            )
+        return np.arange(n_samples), labels.astype(object)
+    seen = set()
+    for row in rows:
+        if not isinstance(row, numbers.Integral) or not 0 <= row < n_samples:
+            raise ValueError(
+                f"verified has a label for text {row!r}, but there are {n_samples} "
+                f"texts, counted from 0."
+            )
+        if row in seen:
+            raise ValueError(f"verified has two labels for text {row}; keep one.")
+        seen.add(row)
+    column = np.empty(len(rows), dtype=object)
+    column[:] = _to_list(labels)
+    return np.array(rows, dtype=np.int64), column
 
 
 def _show(labels, position=0):

@@ -42,11 +42,12 @@ def _forget(estimator):
             delattr(estimator, name)
 
 
-def targets_for(X, y, sample_weight, missing_label):
+def targets_for(X, y, sample_weight, missing_label, verified=None):
     """Make the targets of texts, or of trajectories, whose classes they keep."""
     return make_targets(
         y,
         sample_weight,
+        verified,
         missing_label=missing_label,
         classes=X.classes if isinstance(X, Trajectories) else None,
         n_samples=num_samples(X),
@@ -102,10 +103,10 @@ class BaseStage(StorageMixin, BaseEstimator, metaclass=ABCMeta):
     def _check_seen(self, X):
         """Validate what is asked about after a fit."""
 
-    def _check_fit(self, X, y, sample_weight):
+    def _check_fit(self, X, y, sample_weight, verified=None):
         """Check and encode what a user has passed to a fit."""
         X = self._check_X(X)
-        return X, targets_for(X, y, sample_weight, self.missing_label)
+        return X, targets_for(X, y, sample_weight, self.missing_label, verified)
 
 
 class TransformsMixin(TransformerMixin):
@@ -280,6 +281,10 @@ class BaseDynamics(
         """Say how many epochs a fit would record; None if that is not known before."""
         return None
 
+    def _view_names(self):
+        """Name the views that a fit would keep; None if that is not known before."""
+        return None
+
     def _fit_targets(self, X, targets, *, record=False):
         with fitting(self):
             self.classes_ = targets.classes
@@ -306,15 +311,40 @@ class BaseDynamics(
 
 
 class ReadsTrajectoriesMixin:
-    """Checks the trajectories that later stages read."""
+    """Checks the trajectories that later stages read, and takes verified labels."""
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, verified=None):
+        """Learn from trajectories and labels.
+
+        Parameters
+        ----------
+        X : Trajectories of n_samples texts
+            The output of the stage before.
+        y : array-like of shape (n_samples,)
+            Labels, right or wrong.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each label counts; one of weight 0 is as if it were missing.
+        verified : array-like of shape (n_samples,), dict, Series or DataFrame, \
+                default=None
+            Labels that are known to be right, see `DyGenClassifier.fit`.
+
+        Returns
+        -------
+        self : object
+            The fitted stage.
+        """
+        self._fit_targets(*self._check_fit(X, y, sample_weight, verified))
+        return self
 
     def _check_X(self, X):
         return check_trajectories(X)
 
-    def _remember(self, trajectories):
-        """Keep what `_check_seen` compares with."""
-        self.classes_ = trajectories.classes
+    def _remember(self, trajectories, classes):
+        """Keep what `_check_seen` compares with; give trajectories of these classes."""
+        self._learnt_classes, self.classes_ = trajectories.classes, classes
         self.trajectory_shape_ = trajectories.embeddings.shape[1:]
+        return trajectories.with_classes(classes)
 
     def _check_seen(self, X):
         trajectories = check_trajectories(X)
@@ -325,12 +355,13 @@ class ReadsTrajectoriesMixin:
                 f"but those fitted on have {self.trajectory_shape_}; use the transform "
                 f"of the dynamics stage that made them."
             )
-        if not np.array_equal(trajectories.classes, self.classes_):
+        known = (self._learnt_classes, self.classes_)
+        if not any(np.array_equal(trajectories.classes, c) for c in known):
             raise ValueError(
                 f"X has trajectories for the classes {trajectories.classes.tolist()}, "
-                f"but those fitted on are for {self.classes_.tolist()}."
+                f"but those fitted on are for {self._learnt_classes.tolist()}."
             )
-        return trajectories
+        return trajectories.with_classes(self.classes_)
 
 
 class BasePrior(ReadsTrajectoriesMixin, TransformsMixin, BaseStage, metaclass=ABCMeta):
@@ -354,6 +385,30 @@ class BasePrior(ReadsTrajectoriesMixin, TransformsMixin, BaseStage, metaclass=AB
     >>> clf = DyGenClassifier(prior=LastEpochPrior())
     """
 
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit_transform(self, X, y, sample_weight=None, verified=None):
+        """Learn from trajectories and labels, and give the trajectories their prior.
+
+        Parameters
+        ----------
+        X : Trajectories of n_samples texts
+            The output of the stage before.
+        y : array-like of shape (n_samples,)
+            Labels, right or wrong.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each label counts; one of weight 0 is as if it were missing.
+        verified : array-like of shape (n_samples,), dict, Series or DataFrame, \
+                default=None
+            Labels that are known to be right, see `DyGenClassifier.fit`.
+
+        Returns
+        -------
+        trajectories : Trajectories of n_samples texts
+            Those given, with a prior for every text, with a label or without.
+        """
+        checked = self._check_fit(X, y, sample_weight, verified)
+        return self._give(self._fit_targets(*checked, record=True))
+
     @abstractmethod
     def _fit_prior(self, trajectories, targets):
         """Learn from `Targets`; give the texts their prior, (n_samples, n_classes)."""
@@ -364,13 +419,17 @@ class BasePrior(ReadsTrajectoriesMixin, TransformsMixin, BaseStage, metaclass=AB
 
     def _fit_targets(self, X, targets, *, record=False):
         with fitting(self):
-            self._remember(X)
+            X = self._remember(X, targets.classes)
             prior = self._fit_prior(X, targets)
-        return X.with_prior(prior)
+        return self._attach(X, prior)
 
     def _transform(self, X):
         """Give trajectories their prior."""
-        return X.with_prior(self._prior(X))
+        return self._attach(X, self._prior(X))
+
+    def _attach(self, trajectories, prior):
+        """Give trajectories what `_fit_prior` or `_prior` has given."""
+        return trajectories.with_prior(prior)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -417,9 +476,15 @@ class BaseDenoiser(ReadsTrajectoriesMixin, PredictsMixin, BaseStage, metaclass=A
     def _conditional(self, trajectories, codes):
         """p(y | y~, x) of texts with a given label, (n_samples, n_classes)."""
 
+    def _hold_out(self, trajectories, targets):
+        """p(y | y~, x) of the verified texts, without the verified label of each.
+
+        None if `_conditional`, which knows the given labels only, has said it.
+        """
+
     def _fit_targets(self, X, targets, *, record=False):
         with fitting(self):
-            self._remember(X)
+            X = self._remember(X, targets.classes)
             self._fit(X, targets)
             self.marginal_distributions_ = self._marginal(X)
             self.label_distributions_ = self.marginal_distributions_.copy()
@@ -428,6 +493,15 @@ class BaseDenoiser(ReadsTrajectoriesMixin, PredictsMixin, BaseStage, metaclass=A
                 self.label_distributions_[rows] = self._conditional(
                     X[rows], targets.codes[rows]
                 )
+            self.held_out_distributions_ = self.label_distributions_
+            if len(rows := targets.checked):
+                held_out = self._hold_out(X[rows], targets)
+                if held_out is not None:
+                    self.held_out_distributions_ = self.label_distributions_.copy()
+                    self.held_out_distributions_[rows] = held_out
+                known = np.eye(len(self.classes_))[targets.verified[rows]]
+                self.label_distributions_ = self.label_distributions_.copy()
+                self.label_distributions_[rows] = known
 
     def _predict_proba(self, X):
         """Posterior of texts whose given label is not known."""

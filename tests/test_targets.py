@@ -103,6 +103,25 @@ def test_targets():
     assert targets.weights.tolist() == [0, 2, 0, 0.5]
 
 
+def test_targets_with_verified_labels():
+    given = ["b", "d", "", "b"]
+    targets = make_targets(given, None, {2: "c", 0: "a", 3: "d"}, missing_label="")
+    assert targets.classes.tolist() == ["a", "b", "c", "d"]
+    assert targets.codes.tolist() == [1, 3, -1, 1]
+    assert targets.verified.tolist() == [0, -1, 2, 3]
+    assert targets.checked.tolist() == [0, 2, 3]
+    assert targets.given_as(1).tolist() == [0, 3]
+    # The first stage sees what it would see if nobody had looked.
+    as_given, expected = targets.as_given(), make_targets(given, missing_label="")
+    assert as_given.classes.tolist() == expected.classes.tolist() == ["b", "d"]
+    assert as_given.codes.tolist() == expected.codes.tolist() == [0, 1, -1, 0]
+    assert not len(as_given.checked)
+    more = targets.verify({1: "e", 0: "b"})
+    assert more.classes.tolist() == ["a", "b", "c", "d", "e"]
+    assert more.codes.tolist() == [1, 3, -1, 1]
+    assert more.verified.tolist() == [1, 4, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("sample_weight", "message"),
     [

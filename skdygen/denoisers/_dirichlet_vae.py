@@ -45,8 +45,8 @@ class DirichletVAE(BaseDenoiser):
     batch_size : int, default=64
         Number of texts per step.
     prior_strength : float, default=10.0
-        Weight of the prior label in the concentrations; the paper's delta, which is 5
-        there.
+        Weight of the prior label, or the verified one, in the concentrations; the
+        paper's delta, which is 5 there.
     prior_weight : float, default=0.5
         Share that a text's own prior has in what is said of it; the rest is the
         posterior's as inferred. 0 for the paper, whose prior only guides the training.
@@ -149,7 +149,9 @@ class DirichletVAE(BaseDenoiser):
             most = max(2, _MOST_STEPS // n_steps_per_epoch)
             self.n_epochs_ = min(max(10, least), most)
         n_classes = trajectories.n_classes
-        alpha_prior = 1 + 1 / n_classes + self.prior_strength * trajectories.prior
+        prior = np.array(trajectories.prior)
+        prior[targets.checked] = np.eye(n_classes)[targets.verified[targets.checked]]
+        alpha_prior = 1 + 1 / n_classes + self.prior_strength * prior
         shift, scale = weighted_moments(trajectories.embeddings, targets)
         rng = check_random_state(self.random_state)
         with seeded(rng.randint(np.iinfo(np.int32).max)), one_thread():

@@ -12,7 +12,8 @@ class TransitionMatrixDenoiser(BaseDenoiser):
     text counts for class j if its probability of j, averaged over branches and
     epochs, is at least the mean such probability among the texts given class j; of
     several such classes the most probable counts. Unlike that of `DirichletVAE`, the
-    posterior does not depend on each text's own dynamics.
+    posterior does not depend on each text's own dynamics. Pairs of verified and given
+    labels are added to the counts.
 
     Parameters
     ----------
@@ -71,11 +72,31 @@ class TransitionMatrixDenoiser(BaseDenoiser):
         shares = counts / np.where(totals > 0, totals, 1)
         joint = np.where(totals > 0, shares * given_share, np.diag(given_share))
         self.class_prior_ = joint.sum(axis=1)
+        if len(targets.checked):
+            joint = self._learn_pairs(targets)
         # p(y | y~), (given, true); a class never given says nothing.
         self._true_given_noisy = np.where(
             given_share[:, None] > 0,
             joint.T / given_share[:, None].clip(min=1e-12),
             self.class_prior_,
+        )
+
+    def _learn_pairs(self, targets):
+        """Count pairs of verified and given labels; give the joint distribution.
+
+        What confident texts have shown is the mean of a Dirichlet distribution for each
+        row of the matrix, of as many texts as there are classes.
+        """
+        rows = targets.checked[targets.codes[targets.checked] >= 0]
+        counts = len(targets.classes) * self.transition_matrix_
+        np.add.at(counts, (targets.verified[rows], targets.codes[rows]), 1)
+        self.transition_matrix_ = counts / counts.sum(axis=1, keepdims=True)
+        joint = self.class_prior_[:, None] * self.transition_matrix_
+        given = joint.sum(axis=0)
+        codes, weights = targets.codes[targets.labelled], targets.weights
+        shares = np.bincount(codes, weights[targets.labelled], minlength=len(given))
+        return joint * np.divide(
+            shares / shares.sum(), given, out=np.zeros_like(given), where=given > 0
         )
 
     def _marginal(self, trajectories):

@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import check_grad
+from scipy.special import softmax
+
+from skdygen import Trajectories, _pool
+from skdygen._pool import Pool, geometric_mean, log_opinions, spread
+from skdygen.denoisers import (
+    DirichletVAE,
+    LogLinearPool,
+    TransitionMatrixDenoiser,
+)
+
+
+def make(n_samples=400, n_classes=3, seed=0):
+    """Make texts on which a good and a bad opinion are had, and labels 30 % wrong.
+
+    The bad opinion believes the given labels, which turn 0 into 1.
+    """
+    rng = np.random.RandomState(seed)
+    true = rng.randint(n_classes, size=n_samples)
+    given = np.where((true == 0) & (rng.rand(n_samples) < 0.9), 1, true)
+    at = np.eye(n_classes)
+    off = rng.dirichlet(np.ones(n_classes), size=(2, n_samples))
+    good, bad = 0.5 * at[true] + 0.5 * off[0], 0.9 * at[given] + 0.1 * off[1]
+    view = at[true] + 0.7 * rng.randn(n_samples, n_classes)
+    found = Trajectories(
+        np.zeros((n_samples, 1, 1, 2)), np.full((n_samples, 1, 1, n_classes), 1 / 3),
+        views={"initial": view},
+    )  # fmt: skip
+    opinions = np.stack([good, bad], axis=1)
+    return found.with_prior(geometric_mean(opinions), opinions), true, given
+
+
+def known(true, rows):
+    return {int(i): int(true[i]) for i in rows}
+
+
+def test_without_verified_labels_all_count_alike():
+    trajectories, _, given = make()
+    given = np.where(np.arange(400) < 20, -1, given)
+    pool = LogLinearPool(given_weight=1.5, missing_label=-1).fit(trajectories, given)
+    log_p = np.log(0.99 * trajectories.opinions + 0.01 / 3).mean(axis=1)
+    assert_allclose(pool.marginal_distributions_, softmax(log_p, axis=1))
+    expected = log_p + 1.5 * np.eye(4)[given][:, :3]
+    assert_allclose(pool.label_distributions_, softmax(expected, axis=1))
+    assert pool.held_out_distributions_ is pool.label_distributions_
+    assert_allclose(pool.weights_, 0.5)
+    alone = trajectories.with_prior(trajectories.prior)  # as of one opinion
+    found = LogLinearPool().fit(alone, given % 3).marginal_distributions_
+    assert_allclose(found.argmax(axis=1), alone.prior.argmax(axis=1))
+
+
+def test_verified_labels_teach_whom_to_trust():
+    trajectories, true, given = make()
+    rest = slice(100, None)
+    without = LogLinearPool().fit(trajectories, given)
+    n_right = [(without.label_distributions_.argmax(axis=1) == true)[rest].mean()]
+    for n_verified in (10, 30, 100):
+        pool = LogLinearPool()
+        pool.fit(trajectories, given, verified=known(true, range(n_verified)))
+        found = pool.label_distributions_
+        assert_array_equal(found[:n_verified], np.eye(3)[true[:n_verified]])
+        n_right.append((found.argmax(axis=1) == true)[rest].mean())
+    assert n_right[0] < 0.75 < 0.9 < min(n_right[2:])
+    assert pool.weights_[0] > pool.weights_[1]
+    # What is held out is as good as what is said of others, and not the label itself.
+    held_out = pool.held_out_distributions_[:100]
+    assert (held_out.argmax(axis=1) == true[:100]).mean() < 1
+    assert (held_out.argmax(axis=1) == true[:100]).mean() > n_right[3] - 0.1
+    new, new_true, _ = make(seed=1)
+    assert pool.score(new, new_true) > without.score(new, new_true) + 0.1
+
+
+def test_a_verified_text_without_a_given_label():
+    trajectories, true, given = make(60)
+    given[:10] = -1
+    pool = LogLinearPool(missing_label=-1)
+    pool.fit(trajectories, given, verified=known(true, [0, 1, 2, 50]))
+    assert_array_equal(pool.label_distributions_[:3], np.eye(3)[true[:3]])
+    assert np.isfinite(pool.held_out_distributions_).all()
+    one = LogLinearPool(missing_label=-1).fit(trajectories, given, verified={5: 1})
+    assert_allclose(one.held_out_distributions_.sum(axis=1), 1)
+
+
+def test_gradient_and_few_directions():
+    """The gradient is right, and fewer texts than features lose nothing."""
+    trajectories, true, given = make(12)
+    log_p = log_opinions(trajectories.opinions)
+    features = np.random.RandomState(0).randn(12, 30)
+    seen = {}
+
+    def compare(loss, start, jac, **_):
+        point = start + 0.3 * np.random.RandomState(1).randn(len(start))
+        seen["error"] = check_grad(lambda x: loss(x)[0], lambda x: loss(x)[1], point)
+        seen["size"] = len(start)
+        return minimize(loss, start, jac=jac, method="L-BFGS-B")
+
+    minimize = _pool.minimize
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_pool, "minimize", compare)
+        pool = Pool(2, 30, 3, 2.0).fit(log_p, features, true, given)
+    assert seen["error"] < 1e-4
+    assert seen["size"] == 2 + 2 + 12 * 3
+
+    def loss(coef):
+        """The same with all 30 directions, of which 18 gain nothing."""
+        pool.coef = coef.reshape(30, 3)
+        p = pool.predict_proba(log_p, features, given)
+        return -np.log(p[np.arange(12), true]).sum() + (coef**2).sum() / 2
+
+    best = pool.coef.copy()
+    found = minimize(loss, best.ravel(), method="L-BFGS-B").x
+    assert_allclose(found.reshape(30, 3), best, atol=5e-3)
+
+
+def test_spread():
+    agreed = np.array([[0.9, 0.1], [0.9, 0.1]])
+    opposed = np.array([[0.9, 0.1], [0.1, 0.9]])
+    found = spread(np.stack([agreed, opposed]))
+    assert found[0] == pytest.approx(0, abs=1e-9)
+    assert found[1] > 0.3
+    alone = spread(np.array([[[0.5, 0.5]], [[1.0, 0.0]]]))
+    assert alone[0] > alone[1] > 0
+
+
+@pytest.mark.parametrize(
+    "denoiser", [DirichletVAE(n_epochs=3, random_state=0), TransitionMatrixDenoiser()]
+)
+def test_other_denoisers_take_verified_labels(denoiser):
+    trajectories, true, given = make()
+    rows = np.flatnonzero(given != true)[:30]
+    denoiser.fit(trajectories, given, verified=known(true, rows))
+    found = denoiser.label_distributions_
+    assert_array_equal(found[rows], np.eye(3)[true[rows]])
+    assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
+    if isinstance(denoiser, TransitionMatrixDenoiser):
+        plain = TransitionMatrixDenoiser().fit(trajectories, given)
+        pairs = 3 * plain.transition_matrix_
+        np.add.at(pairs, (true[rows], given[rows]), 1)
+        expected = pairs / pairs.sum(axis=1, keepdims=True)
+        assert_allclose(denoiser.transition_matrix_, expected)
+
+
+def test_without_a_prior():
+    trajectories, _, given = make(30)
+    bare = Trajectories(trajectories.embeddings, trajectories.probabilities)
+    with pytest.raises(ValueError, match="X has no prior"):
+        LogLinearPool().fit(bare, given)
