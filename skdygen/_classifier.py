@@ -1,5 +1,6 @@
 """The classifier: targets, three stages, decisions, and a final estimator."""
 
+import copy
 import logging
 import os
 from contextlib import suppress
@@ -7,7 +8,6 @@ from numbers import Real
 
 import joblib
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -17,6 +17,8 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 
 from . import __version__, denoisers, dynamics, priors
 from ._decisions import correct_labels, estimate_transition_matrix, judge_labels
+from ._label_review import LabelReviewMixin
+from ._pool import spread
 from ._sklearn_compat import HasMethods, Interval, StrOptions, fit_context
 from ._storage import StorageMixin
 from ._targets import fit_weighted
@@ -37,7 +39,7 @@ logger = logging.getLogger(__name__)
 _DEFAULTS = {
     "dynamics": lambda: dynamics.LanguageModelDynamics(),
     "prior": lambda: priors.ConsensusPrior(),
-    "denoiser": lambda: denoisers.DirichletVAE(),
+    "denoiser": lambda: denoisers.LogLinearPool(),
 }
 
 
@@ -47,15 +49,15 @@ def _final_estimator_has_predict_proba(classifier):
     return final is None or hasattr(final, "predict_proba")
 
 
-def _check_epochs(stages):
-    """Raise an error if a prior reads an epoch that will not be recorded."""
-    n_epochs = None
-    if isinstance(stages.get("dynamics"), BaseDynamics):
-        n_epochs = stages["dynamics"]._n_recorded_epochs()
+def _check_views(stages):
+    """Raise an error if a prior reads an epoch or view that will not be recorded."""
+    stage, n_epochs = stages.get("dynamics"), None
+    if isinstance(stage, BaseDynamics):
+        n_epochs = stage._n_recorded_epochs()
     if n_epochs is not None:
         for prior in (stages["prior"], *stages["prior"].get_params().values()):
             if isinstance(prior, BaseCleanSetPrior):
-                prior._check_epoch(n_epochs)
+                prior._check_view(n_epochs, stage._view_names())
 
 
 # The version of this package is an argument for caches: another one fits anew.
@@ -115,13 +117,16 @@ def _weigh_classes(class_weight, classes):
     return compute_class_weight(class_weight, classes=classes, y=classes)
 
 
-class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimator):
+class DyGenClassifier(
+    LabelReviewMixin, TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimator
+):
     """Classify texts after learning from labels of which an unknown share is wrong.
 
     Three stages, each an estimator of its own, in a scikit-learn pipeline [1]_: a
     language model is fine-tuned on the labels as given while the movement of every
     text's embedding is recorded; texts whose movement looks clean give all texts a
-    prior label; and a generative model infers the posterior of each true label.
+    prior, by several views; and the posterior of each true label is inferred from these
+    opinions, the given label, and what the labels that somebody has verified teach.
 
     Parameters
     ----------
@@ -131,19 +136,21 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
     prior : estimator, default=None
         Second stage. None takes `ConsensusPrior`.
     denoiser : skdygen.base.BaseDenoiser, default=None
-        Third stage. None takes `DirichletVAE`.
+        Third stage. None takes `LogLinearPool`; the paper's is `DirichletVAE`.
     final_estimator : classifier of texts, default=None
         If given, it is fitted on the texts with the corrected labels, with their
         probabilities as `sample_weight` if its `fit` takes one, and serves
         predictions in one pass. None predicts with the three stages.
     correction_threshold : "auto" or float in [0, 1], default="auto"
-        When `transduction_` replaces a given label. A float is the probability that
-        another class must have. With "auto" a label is replaced only where, at that
-        confidence, disagreement with the given labels is more likely their fault than
-        the model's, judged by the texts that the second stage is most sure of. That
-        is cautious: mistakes that follow a rule, which the model learns, are often all
-        left. `label_distributions_` and `label_issues` do not depend on it, nor do
-        predictions unless there is a `final_estimator`.
+        When `transduction_` replaces a given label by the most probable one. A float is
+        the probability that one must have; 0 replaces wherever it differs. With "auto"
+        all are replaced if that makes the verified labels better, each of them judged
+        without itself. If not, and as long as none is verified, one is replaced only
+        where, at that confidence, disagreement is more likely the label's fault than
+        the model's, and none by a model near chance. That leaves
+        right labels as they are, and mistakes that follow a rule, which the model
+        learns, too. `label_distributions_` and `label_issues` do not depend on it, nor
+        do predictions unless there is a `final_estimator`.
     class_weight : dict of label to float, "balanced" or None, default=None
         How much each class counts in predictions. Their probabilities are multiplied
         by these weights, which is what a loss so weighted leads to [2]_; a
@@ -155,7 +162,8 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
         values; None: every text must have a label.
     store_trajectories : bool, default=False
         Whether the trajectories of the training texts are kept as `trajectories_`, so
-        that displays and reports replay nothing.
+        that `refit` can take more verified labels in seconds, and displays and reports
+        replay nothing.
     memory : str, path or joblib.Memory, default=None
         Caches the fitted first and second stage, as in `sklearn.pipeline.Pipeline`, and
         the dynamics of texts that predictions are asked for: a search over parameters
@@ -172,14 +180,27 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
     classes_ : ndarray of shape (n_classes,)
         The classes seen in `y`.
     transduction_ : ndarray of shape (n_samples,)
-        Corrected labels of the training texts.
+        Corrected labels of the training texts; verified ones as verified.
     label_distributions_ : ndarray of shape (n_samples, n_classes)
         Posterior over the true label of the training texts.
     label_quality_ : ndarray of shape (n_samples,)
         Posterior probability of each given label; NaN where none is given.
     noise_rate_ : float
-        Estimated share of wrong labels: that of the given labels that are not the most
-        probable class of their text.
+        Estimated share of wrong labels. Without verified labels, the middle between
+        how improbable the given ones are on average, and how many of them are not the
+        most probable class, by everything but themselves: mistakes that the model has
+        learnt are missed. With them, it is corrected by what was found.
+    noise_rate_interval_ : ndarray of shape (2,)
+        An interval that holds the share of wrong labels in 95 % of all cases, whatever
+        the model believes, if the verified labels were drawn by `labels_to_check` or
+        otherwise at random. Only with verified labels: nothing else proves it.
+    class_noise_rate_intervals_ : ndarray of shape (n_classes, 2)
+        The same for the labels of each given class.
+    correction_guarantee_ : dict
+        What verified labels promise of `transduction_`, with "max_error" 0.05 and
+        "confidence" 0.95, see `accept_labels`: "n_accepted", the number of labels that
+        can be taken unread, and "n_more", how many more have to be verified before the
+        surer half can. Only with verified labels.
     class_weight_ : ndarray of shape (n_classes,)
         The weights of the classes.
     noise_transition_matrix_ : ndarray of shape (n_classes, n_classes)
@@ -290,8 +311,8 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
 
     # Nested validation comes first: everything is checked before anything is trained.
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
-        """Learn from texts and labels that may be wrong.
+    def fit(self, X, y, sample_weight=None, verified=None):
+        """Learn from texts and labels that may be wrong, and some that are verified.
 
         Parameters
         ----------
@@ -303,6 +324,15 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
             How much each label counts. One of weight 0 is as if it were missing; one
             of weight 2 counts as two of weight 1 in every mean and loss. To a
             `final_estimator`, texts without a label count as the mean of the others.
+        verified : array-like of shape (n_samples,), dict, Series or DataFrame, \
+                default=None
+            Labels that are known to be right, because somebody has looked: one row for
+            each text, missing (null, or `missing_label`) where nobody has; or a dict or
+            Series from positions in `X` to labels; or a frame with the columns "index"
+            and "verified", such as `labels_to_check` gives, with "probability" if they
+            were not drawn with equal chances. `y` stays as it was given: each pair
+            teaches how labels go wrong, and the first stage does not change. A class
+            that nobody gave is a new class.
 
         Returns
         -------
@@ -317,60 +347,126 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
             If a row of `X` is no string, or the labels are of several types.
         """
         stages = self._make_stages()
-        _check_epochs(stages)
+        _check_views(stages)
         X = self._check_X(X, stages.get("dynamics"))
-        targets = targets_for(X, y, sample_weight, self.missing_label)
-        class_weight = _weigh_classes(self.class_weight, targets.classes)
+        targets = targets_for(X, y, sample_weight, self.missing_label, verified)
+        _weigh_classes(self.class_weight, targets.classes)  # raises errors
         with fitting(self):
-            self.classes_, self.class_weight_ = targets.classes, class_weight
-            trajectories = self._fit_stages(stages, X, targets, y, sample_weight)
-            if self.store_trajectories:
-                self.trajectories_ = trajectories
-            corrected = self._decide(targets)
-            if self.final_estimator is not None:
-                self._fit_final_estimator(X, targets, corrected)
+            trajectories = X
+            if "dynamics" in stages:
+                given = targets.as_given()
+                stages["dynamics"], trajectories = self._fit_stage(
+                    stages["dynamics"], X, given, (y, sample_weight)
+                )
+            self._conclude(stages, X, trajectories, targets, (y, sample_weight))
         return self
 
-    def _fit_stages(self, stages, X, targets, y, sample_weight):
-        """Fit one stage after the other, and give the trajectories with their prior."""
-        for name in list(stages)[:-1]:
-            stage = stages[name]
-            if isinstance(stage, (BaseDynamics, BasePrior)):
-                fit, labels = _fit_stage, (targets,)
-            else:
-                fit, labels = _fit_other_stage, (y, sample_weight)
-            stages[name], X = self._cached(fit)(stage, X, *labels, __version__)
-            _check_agreement(check_trajectories(X), targets)
-        stages["denoiser"]._fit_targets(X, targets)
+    def refit(self, verified, X=None):
+        """Take more verified labels, without training the language model again.
+
+        Parameters
+        ----------
+        verified : array-like of shape (n_samples,), dict, Series or DataFrame
+            As for `fit`; they are added to those that are known already.
+        X : sequence of str of length n_samples, default=None
+            The training texts, if there is a `final_estimator` to be fitted again.
+
+        Returns
+        -------
+        self : object
+            The classifier, as if it had been fitted with these labels. It stays as it
+            was if an error is raised.
+
+        Raises
+        ------
+        ValueError
+            If the trajectories are not there (fit with ``store_trajectories=True``), or
+            the verified labels are invalid.
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "trajectories_"):
+            raise ValueError(
+                "refit needs the trajectories of the training texts; fit with "
+                "store_trajectories=True."
+            )
+        if self.final_estimator is not None and X is None:
+            raise ValueError("refit needs the texts, X, for the final_estimator.")
+        if not isinstance(self.prior_, BasePrior):
+            raise ValueError(
+                f"prior={self.prior!r} takes no verified labels; fit again."
+            )
+        targets = self._targets.verify(verified, self.missing_label)
+        stages = {"prior": clone(self.prior_), "denoiser": clone(self.denoiser_)}
+        if hasattr(self, "dynamics_"):
+            stages = {"dynamics": self.dynamics_} | stages
+        fitted = copy.copy(self)
+        fitted._conclude(stages, X, self.trajectories_, targets, None)
+        vars(self).update(vars(fitted))
+        return self
+
+    def _fit_stage(self, stage, X, targets, labels):
+        """Fit one of the first two stages; give it and what it makes of the texts."""
+        if isinstance(stage, (BaseDynamics, BasePrior)):
+            fit, labels = _fit_stage, (targets,)
+        else:
+            fit = _fit_other_stage
+        stage, trajectories = self._cached(fit)(stage, X, *labels, __version__)
+        _check_agreement(check_trajectories(trajectories), targets)
+        return stage, trajectories
+
+    def _conclude(self, stages, X, trajectories, targets, labels):
+        """Fit the stages behind the first one, and draw conclusions from them."""
+        stages["prior"], trajectories = self._fit_stage(
+            stages["prior"], trajectories, targets, labels
+        )
+        stages["denoiser"]._fit_targets(trajectories, targets)
         for name, stage in stages.items():
             setattr(self, f"{name}_", stage)
         self.pipeline_ = Pipeline(list(stages.items()))
-        return X
+        if self.store_trajectories:
+            self.trajectories_ = trajectories
+        opinions = trajectories.opinions
+        if opinions is None:
+            opinions = self.denoiser_.marginal_distributions_[:, None]
+        self._spread = spread(opinions)
+        corrected = self._decide(targets)
+        if self.final_estimator is not None:
+            self._fit_final_estimator(X, targets, corrected)
 
     def _decide(self, targets):
         """Draw conclusions from the posterior; give corrected codes (n_samples,)."""
         codes, weights = targets.codes, targets.weights
         posterior = self.denoiser_.label_distributions_
-        suggested, _, quality, _ = judge_labels(posterior, codes)
+        marginal = self.denoiser_.marginal_distributions_
+        quality = judge_labels(posterior, codes)[2]
+        self.classes_, self._targets = targets.classes, targets
         self.label_distributions_, self.label_quality_ = posterior, quality
-        self._given_codes = codes
+        self.class_weight_ = _weigh_classes(self.class_weight, targets.classes)
         if self.class_weight == "balanced":
             shares = posterior.mean(axis=0)
             self.class_weight_ = np.divide(
                 1, len(shares) * shares, out=np.ones_like(shares), where=shares > 0
             )
-        self.noise_rate_ = float(np.average(suggested != codes, weights=weights))
+        # The share of labels that are not the most probable misses mistakes, the mean
+        # doubt counts the model's own: the middle of both. Weights are 0 without label.
+        doubts = 1 - marginal[np.arange(len(codes)), codes]
+        differs = marginal.argmax(axis=1) != codes
+        self.noise_rate_ = float(np.average((doubts + differs) / 2, weights=weights))
         logger.info("estimated share of wrong labels: %.3f", self.noise_rate_)
         self.noise_transition_matrix_ = estimate_transition_matrix(
             posterior, codes, weights
         )
-        # Dynamics remember the given labels: better what was said without them.
-        evidence = self.denoiser_.marginal_distributions_
-        evidence = getattr(self.prior_, "untouched_distributions_", evidence)
-        corrected = correct_labels(
-            posterior, evidence, codes, weights, self.correction_threshold
-        )
+        untouched = getattr(self.prior_, "untouched_distributions_", marginal[:, None])
+        # What would be said of verified texts had nobody looked, and of all others.
+        self._said = correct_labels(
+            self.denoiser_.held_out_distributions_, marginal, untouched, targets,
+            self.correction_threshold,
+        )  # fmt: skip
+        is_checked = targets.verified >= 0
+        corrected = np.where(is_checked, targets.verified, self._said)
         self.transduction_ = self.classes_[corrected]
+        if len(targets.checked):
+            self._prove(targets)
         n_changed = int(((corrected != codes) & (codes >= 0)).sum())
         logger.info("changed %d of %d given labels", n_changed, len(targets.labelled))
         return corrected
@@ -497,35 +593,3 @@ class DyGenClassifier(TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimat
         columns = np.searchsorted(self.classes_, self.final_estimator_.classes_)
         probabilities[:, columns] = found
         return probabilities
-
-    def label_issues(self):
-        """List the given labels that look wrong, the most suspicious first.
-
-        Returns
-        -------
-        issues : DataFrame
-            One row for each training text whose most probable class is not the given
-            one, whether or not `transduction_` changes it, with the columns
-
-            - index: position of the text in `X`;
-            - given: its label in `y`;
-            - suggested: its most probable class;
-            - confidence: the probability of the suggested class;
-            - quality: the probability of the given class.
-        """
-        check_is_fitted(self)
-        given = self._given_codes
-        suggested, confidence, quality, is_issue = judge_labels(
-            self.label_distributions_, given
-        )
-        order = np.lexsort((-confidence, quality))
-        index = order[is_issue[order]]
-        return pd.DataFrame(
-            {
-                "index": index,
-                "given": self.classes_[given[index]],
-                "suggested": self.classes_[suggested[index]],
-                "confidence": confidence[index],
-                "quality": quality[index],
-            }
-        )

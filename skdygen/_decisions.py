@@ -7,22 +7,59 @@ from .priors._clean_set import lowest
 
 _SUREST_SHARE = 0.25
 _ERROR_OF_SUREST = 0.05
+# Of the way from the largest class to all labels that are foretold: a view that goes no
+# further is near chance; one that does is believed where what is verified is undecided.
+_NEAR_CHANCE, _BELIEVED = 0.1, 0.6
 
 
-def correct_labels(label_distributions, evidence, codes, weights, threshold):
-    """Replace labels (code -1: none) where there is reason to be sure, (n_samples,)."""
-    # The posterior knows a text's own label; the evidence hardly does. Both are
-    # (n_samples, n_classes): the former says what the label is, the latter if to act.
-    suggested = label_distributions.argmax(axis=1)
-    is_sure = np.ones(len(codes), dtype=bool)  # where there is no label
-    labelled = np.flatnonzero(codes >= 0)
+def correct_labels(distributions, marginal, untouched, targets, threshold):
+    """Replace labels where there is reason to be sure, (n_samples,).
+
+    The distributions, (n_samples, n_classes), say what the labels are, those of
+    verified texts without their verified labels. With "auto" they do everywhere if that
+    makes verified labels better. If not, or if none is verified, the `marginal` ones,
+    without regard to a text's own label, say where, unless those that it had no part at
+    all in, `untouched` (n_samples, n_views, n_classes), are near chance.
+    """
+    codes, labelled = targets.codes, targets.labelled
+    suggested = distributions.argmax(axis=1)
     if threshold == "auto":
-        is_sure[labelled] = is_more_likely_right(
-            evidence[labelled], codes[labelled], weights[labelled]
-        )
+        acts = _act(suggested, marginal, untouched, targets)
     else:
-        is_sure[labelled] = label_distributions[labelled].max(axis=1) >= threshold
-    return np.where(is_sure, suggested, codes)
+        acts = distributions[labelled].max(axis=1) >= threshold
+    corrected = suggested.copy()  # where there is no label
+    corrected[labelled] = np.where(acts, suggested[labelled], codes[labelled])
+    return corrected
+
+
+def _act(suggested, marginal, untouched, targets):
+    """Tell which given labels are replaced by what is suggested, (n_labelled,)."""
+    labelled = targets.labelled
+    codes, weights = targets.codes[labelled], targets.weights[labelled]
+    views = np.moveaxis(untouched[labelled], 1, 0)
+    foretold = max(lift(view, codes, weights) for view in views)
+    # What was read in any case, perhaps since the model doubts it, is no fair sample.
+    is_drawn = (targets.probabilities < 1) & (targets.codes >= 0)
+    rows = targets.checked[is_drawn[targets.checked]]
+    if len(rows):
+        right, given = targets.verified[rows], targets.codes[rows]
+        gained = (suggested[rows] == right).astype(int) - (given == right)
+        gain = (gained / targets.probabilities[rows]).sum()
+        if gain > 0 or (gain == 0 and foretold > _BELIEVED):
+            return np.ones(len(labelled), dtype=bool)
+    if foretold < _NEAR_CHANCE:
+        return np.zeros(len(labelled), dtype=bool)
+    return is_more_likely_right(marginal[labelled], codes, weights)
+
+
+def lift(distributions, codes, weights):
+    """How far labels can be foretold, beyond always naming the largest class.
+
+    1 if all are, 0 if no more are than are of that class.
+    """
+    accuracy = np.average(distributions.argmax(axis=1) == codes, weights=weights)
+    chance = np.bincount(codes, weights).max() / weights.sum()
+    return (accuracy - chance) / (1 - chance) if chance < 1 else 0.0
 
 
 def judge_labels(label_distributions, codes):

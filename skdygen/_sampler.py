@@ -65,7 +65,7 @@ class DyGenCorrector(TextInputMixin, StorageMixin, BaseEstimator):
         return super().set_params(**params)
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit_resample(self, X, y, sample_weight=None):
+    def fit_resample(self, X, y, sample_weight=None, verified=None):
         """Correct the labels.
 
         Parameters
@@ -76,6 +76,9 @@ class DyGenCorrector(TextInputMixin, StorageMixin, BaseEstimator):
             Labels that may be wrong.
         sample_weight : array-like of shape (n_samples,), default=None
             How much each label counts.
+        verified : array-like of shape (n_samples,), dict, Series or DataFrame, \
+                default=None
+            Labels that are known to be right, see `DyGenClassifier.fit`.
 
         Returns
         -------
@@ -91,7 +94,7 @@ class DyGenCorrector(TextInputMixin, StorageMixin, BaseEstimator):
         """
         classifier = DyGenClassifier() if self.classifier is None else self.classifier
         with fitting(self):
-            self.classifier_ = clone(classifier).fit(X, y, sample_weight)
+            self.classifier_ = clone(classifier).fit(X, y, sample_weight, verified)
             labels = self.classifier_.transduction_
             columns = np.searchsorted(self.classifier_.classes_, labels)
             found = self.classifier_.label_distributions_

@@ -28,6 +28,8 @@ _TRUSTED = [
     "numpy.dtype",
     "scipy.sparse._csr.csr_array",
     "scipy.sparse._csr.csr_matrix",
+    "skdygen._pool.Pool",
+    "skdygen._targets.Targets",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.feature_selection._univariate_selection.chi2",

@@ -93,7 +93,7 @@ class NumberClassifier(ReadsNumbers, DyGenClassifier):
 
 
 class NumberStage(ReadsNumbers):
-    def _check_fit(self, X, y, sample_weight):
+    def _check_fit(self, X, y, sample_weight, verified=None):
         numbers = validate_data(self, X)
         self._seen = {
             name: v for name, v in vars(self).items() if name.endswith("_in_")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -6,7 +8,9 @@ from skdygen._decisions import (
     correct_labels,
     estimate_transition_matrix,
     is_more_likely_right,
+    lift,
 )
+from skdygen._targets import Targets
 
 
 def make_model(n_samples, noise, error, seed=0):
@@ -29,9 +33,17 @@ def make_model(n_samples, noise, error, seed=0):
     return distributions / distributions.sum(axis=1, keepdims=True), true, given
 
 
-def correct(p, given, threshold="auto"):
-    """Correct labels of equal weight by one array of probabilities."""
-    return correct_labels(p, p, given, np.ones(len(p)), threshold)
+def make_targets_of(given, verified=None):
+    """Make targets of encoded labels of equal weight."""
+    targets = Targets.unverified(np.arange(6), given, (given >= 0).astype(float))
+    return targets if verified is None else targets.verify(verified)
+
+
+def correct(p, given, threshold="auto", evidence=None, verified=None):
+    """Correct labels by probabilities; the evidence, to act by, is the same or not."""
+    evidence = p if evidence is None else evidence
+    targets = make_targets_of(given, verified)
+    return correct_labels(p, evidence, evidence[:, None], targets, threshold)
 
 
 @pytest.mark.parametrize(
@@ -49,11 +61,60 @@ def test_right_labels_are_left_alone(error):
     assert_array_equal(correct(p, true), true)
 
 
-def test_a_model_as_good_as_chance_is_not_believed():
+@pytest.mark.parametrize("sharpness", [0.3, 100])
+def test_a_model_near_chance_changes_nothing(sharpness):
     rng = np.random.RandomState(0)
-    p = rng.dirichlet(np.full(6, 0.3), size=600)
-    given = rng.randint(6, size=600)
-    assert_array_equal(correct(p, given), given)
+    given = np.where(rng.rand(600) < 0.9, 0, rng.randint(6, size=600))
+    evidence = rng.dirichlet(np.full(6, sharpness), size=600)
+    posterior = np.eye(6)[rng.randint(6, size=600)]
+    assert_array_equal(correct(posterior, given, evidence=evidence), given)
+    # Nor one that does as well as naming the class that nearly all labels are of.
+    largest = np.eye(6)[np.zeros(600, dtype=int)]
+    assert lift(largest, given, np.ones(600)) == 0
+    assert_array_equal(correct(posterior, given, evidence=largest), given)
+
+
+def test_what_decides_and_what_is_said():
+    """The marginal decides where to act, the posterior says what is right."""
+    marginal, true, given = make_model(4000, 0.1, 1.0)
+    given[:50] = -1
+    posterior = np.roll(0.1 + 0.6 * np.eye(4)[true], 1, axis=1)  # one class too high
+    corrected = correct(posterior, given, evidence=marginal)
+    is_sure = np.ones(4000, dtype=bool)
+    is_sure[50:] = is_more_likely_right(marginal[50:], given[50:], np.ones(3950))
+    assert 0.1 < is_sure[50:].mean() < 0.9
+    assert_array_equal(corrected, np.where(is_sure, (true + 1) % 4, given))
+    everywhere = correct(posterior, given, 0.5, evidence=marginal)
+    assert_array_equal(everywhere, (true + 1) % 4)
+
+
+@pytest.mark.parametrize("n_verified", [1, 40])
+def test_verified_labels_decide(n_verified):
+    """They do against any evidence, and where nothing differs the evidence does."""
+    evidence, true, given = make_model(4000, 0.1, 0.05)
+    known = {i: int(true[i]) for i in np.flatnonzero(given != true)[:n_verified]}
+    right, wrong = np.eye(4)[true], np.eye(4)[(true + 1) % 4]
+    assert_array_equal(correct(right, given, verified=known), true)
+    poor = np.full((4000, 4), 0.25)
+    assert_array_equal(correct(right, given, evidence=poor, verified=known), true)
+    of_right = {i: int(true[i]) for i in np.flatnonzero(given == true)[:n_verified]}
+    found = correct(wrong, given, evidence=poor, verified=of_right)
+    assert_array_equal(found, given)
+    # Those that were not drawn, but chosen for what is said of them, decide nothing.
+    chosen = make_targets_of(given, known)
+    chosen = replace(chosen, probabilities=np.where(chosen.verified < 0, np.nan, 1.0))
+    found = correct_labels(right, poor, poor[:, None], chosen, "auto")
+    assert_array_equal(found, given)
+    # Where they speak against it, it is as if none were verified.
+    found = correct(wrong, given, evidence=evidence, verified=of_right)
+    assert_array_equal(found, correct(wrong, given, evidence=evidence))
+    same = np.eye(4)[given]
+    same[-100:] = np.eye(4)[true[-100:]]
+    few = {i: int(true[i]) for i in range(20)}
+    found = correct(same, given, evidence=evidence, verified=few)
+    assert_array_equal(found[-100:], true[-100:])
+    found = correct(same, given, evidence=poor, verified=few)
+    assert_array_equal(found, given)
 
 
 def test_the_most_confident_are_corrected_and_no_others():
@@ -76,21 +137,6 @@ def test_float_threshold():
     assert_array_equal(correct(p, given, 0.75), [0, 1, 1, 1])
     assert_array_equal(correct(p, given, 0.0), [0, 0, 1, 1])
     assert_array_equal(correct(p, given, 1.0), [1, 1, 0, 1])
-
-
-@pytest.mark.parametrize("threshold", ["auto", 0.5])
-def test_what_the_evidence_decides_and_what_the_posterior(threshold):
-    """Where "auto" is sure is judged by the one, what is right is said by the other."""
-    evidence, true, given = make_model(4000, 0.1, 1.0)
-    given[:50] = -1
-    weights = np.where(given < 0, 0.0, 1.0)
-    posterior = np.roll(0.1 + 0.6 * np.eye(4)[true], 1, axis=1)  # one class too high
-    corrected = correct_labels(posterior, evidence, given, weights, threshold)
-    is_sure = np.ones(4000, dtype=bool)  # by a threshold, of the posterior
-    if threshold == "auto":
-        is_sure[50:] = is_more_likely_right(evidence[50:], given[50:], weights[50:])
-        assert 0.1 < is_sure[50:].mean() < 0.9
-    assert_array_equal(corrected, np.where(is_sure, (true + 1) % 4, given))
 
 
 def test_transition_matrix():

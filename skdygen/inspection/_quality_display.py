@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.metrics import PrecisionRecallDisplay
 
 from .._decisions import correct_labels
-from .._targets import encode_labels
+from .._targets import Targets, encode_labels
 from ._labels import Labels
 from ._style import BLUE, GREY, ORANGE, VERMILION, Display
 
@@ -102,8 +102,10 @@ class LabelQualityDisplay(Display):
         classes = None if classes is None else np.asarray(classes)
         found = np.asarray(label_distributions, dtype=float)
         labels = Labels.of_predictions(y, found, classes, missing_label)
+        weights = (labels.given >= 0).astype(float)
+        targets = Targets.unverified(labels.classes, labels.given, weights)
         corrected = correct_labels(
-            found, found, labels.given, np.ones(len(found)), correction_threshold
+            found, found, found[:, None], targets, correction_threshold
         )
         return cls._from_labels(labels, corrected, y_true, ax)
 

@@ -1,0 +1,182 @@
+"""What a fitted classifier says of its labels: wrong ones, proofs, what to check."""
+
+from numbers import Integral
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from ._decisions import judge_labels
+from ._verified import accept_surest, draw_to_check, estimate_share
+
+
+class LabelReviewMixin:
+    """Gives `DyGenClassifier` its methods about the training labels."""
+
+    def label_issues(self):
+        """List the given labels that look wrong, the most suspicious first.
+
+        Returns
+        -------
+        issues : DataFrame
+            One row for each training text whose most probable class is not the given
+            one, whether or not `transduction_` changes it, with the columns
+
+            - index: position of the text in `X`;
+            - given: its label in `y`;
+            - suggested: its most probable class;
+            - confidence: the probability of the suggested class;
+            - quality: the probability of the given class.
+        """
+        check_is_fitted(self)
+        _, confidence, quality, is_issue = judge_labels(
+            self.label_distributions_, self._targets.codes
+        )
+        order = np.lexsort((-confidence, quality))
+        return self._table(order[is_issue[order]])
+
+    def _table(self, index):
+        """Say what is given and what is most probable, of some texts."""
+        codes = self._targets.codes
+        suggested, confidence, quality, _ = judge_labels(
+            self.label_distributions_, codes
+        )
+        given = self.classes_[codes[index]]
+        if (codes[index] < 0).any():
+            given = np.where(codes[index] < 0, None, given.astype(object))
+        return pd.DataFrame(
+            {
+                "index": index,
+                "given": given,
+                "suggested": self.classes_[suggested[index]],
+                "confidence": confidence[index],
+                "quality": quality[index],
+            }
+        )
+
+    def accept_labels(self, max_error=0.05, confidence=0.95):
+        """Tell which corrected labels can be taken without reading them.
+
+        Parameters
+        ----------
+        max_error : float in (0, 1), default=0.05
+            The largest share of all labels that may be accepted and wrong.
+        confidence : float in (0, 1), default=0.95
+            With what probability that is to hold, over draws of the verified texts.
+
+        Returns
+        -------
+        accepted : ndarray of shape (n_samples,) and dtype bool
+            The surest labels of `transduction_`; verified ones always. With few
+            verified labels none of the others: it takes 59 that are all right to prove
+            5 % at a confidence of 95 %.
+
+        Notes
+        -----
+        Holds if the verified texts were drawn at random, or by `labels_to_check` with
+        the strategy "random" or "auto"; after the latter up to twice as many are needed
+        to prove the same. That each verified text is judged by a pool fitted to others
+        makes it an approximation, on the safe side as far as simulations show.
+        """
+        check_is_fitted(self)
+        for name, value in (("max_error", max_error), ("confidence", confidence)):
+            if not 0 < value < 1:
+                raise ValueError(f"{name} must be between 0 and 1, but is {value!r}.")
+        accepted, _ = self._accept(max_error, confidence)
+        return accepted | (self._targets.verified >= 0)
+
+    def labels_to_check(self, n_labels=50, strategy="auto", random_state=None):
+        """Draw texts whose labels to verify next.
+
+        Parameters
+        ----------
+        n_labels : int, default=50
+            How many.
+        strategy : {"auto", "random", "suspicious", "uncertain"}, default="auto"
+            "auto" draws the more likely the more the opinions on a text differ, which
+            teaches most; "random" draws all alike; both keep intervals and guarantees
+            valid. "suspicious" takes the given labels of the lowest quality, to find
+            most mistakes by reading, and "uncertain" the texts whose two most probable
+            classes are closest; these say nothing of the labels that are not taken.
+        random_state : int, RandomState instance or None, default=None
+            Determines the draw.
+
+        Returns
+        -------
+        labels : DataFrame
+            One row for each text, with the columns of `label_issues`, and
+
+            - probability: with which it was drawn; 1 where it is taken in any case;
+            - verified: empty, to be filled in; rows that stay empty are passed over.
+
+            Filled in, it is what `refit` and `fit` take as `verified`.
+        """
+        check_is_fitted(self)
+        rng = check_random_state(random_state)
+        left = np.flatnonzero(self._targets.verified < 0)
+        if not (isinstance(n_labels, Integral) and 0 < n_labels <= len(left)):
+            raise ValueError(
+                f"n_labels must be between 1 and {len(left)}, the number of texts that "
+                f"nobody has verified, but is {n_labels!r}."
+            )
+        posterior, quality = self.label_distributions_[left], self.label_quality_[left]
+        two = np.sort(posterior, axis=1)[:, -2:]
+        if strategy in ("auto", "random"):
+            sizes = np.ones(len(left))
+            if strategy == "auto":  # none is less than half as likely as at random
+                sizes += self._spread[left] / (self._spread[left].mean() or 1)
+            chosen, drawn = draw_to_check(sizes, n_labels, rng)
+        elif strategy in ("suspicious", "uncertain"):
+            by = two[:, 1] - two[:, 0]
+            by = by if strategy == "uncertain" else np.nan_to_num(quality, nan=np.inf)
+            chosen, drawn = np.argsort(by, kind="stable")[:n_labels], np.ones(n_labels)
+        else:
+            raise ValueError(
+                f"strategy must be 'auto', 'random', 'suspicious' or 'uncertain', but "
+                f"is {strategy!r}."
+            )
+        table = self._table(left[chosen])
+        return table.assign(probability=drawn, verified=None)
+
+    def _prove(self, targets):
+        """Say what the verified labels prove of the given and the corrected ones."""
+        rows = targets.checked[targets.codes[targets.checked] >= 0]
+        held_out = self.denoiser_.held_out_distributions_
+        doubts = 1 - judge_labels(held_out, targets.codes)[2]
+        is_wrong = targets.verified[rows] != targets.codes[rows]
+        drawn = targets.probabilities[rows]
+
+        def estimate(labels):
+            checked = np.flatnonzero(np.isin(rows, labels))
+            return estimate_share(
+                is_wrong[checked], np.searchsorted(labels, rows[checked]),
+                doubts[labels], drawn[checked],
+            )  # fmt: skip
+
+        share, interval = estimate(targets.labelled)
+        self.noise_rate_ = share if np.isfinite(share) else self.noise_rate_
+        self.noise_rate_interval_ = np.array(interval)
+        self.class_noise_rate_intervals_ = np.array(
+            [
+                estimate(labels)[1] if len(labels) else (0.0, 1.0)
+                for labels in map(targets.given_as, range(len(targets.classes)))
+            ]
+        )
+        accepted, n_more = self._accept(0.05, 0.95)
+        self.correction_guarantee_ = {
+            "max_error": 0.05, "confidence": 0.95,
+            "n_accepted": int((accepted & (targets.verified < 0)).sum()),
+            "n_more": int(n_more),
+        }  # fmt: skip
+
+    def _accept(self, max_error, confidence):
+        """Which labels can be taken unread, and how many more are to be verified."""
+        targets, said = self._targets, self._said
+        rows = targets.checked
+        held_out = self.denoiser_.held_out_distributions_
+        doubts = 1 - held_out[np.arange(len(said)), said]
+        return accept_surest(
+            doubts, rows, said[rows] != targets.verified[rows],
+            targets.probabilities[rows], max_error, 1 - confidence,
+        )  # fmt: skip

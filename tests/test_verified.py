@@ -1,0 +1,357 @@
+"""Labels that somebody has verified: what they do and prove, and which to ask for."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+import skdygen
+from skdygen import DyGenClassifier, DyGenCorrector
+from skdygen._verified import (
+    accept_surest,
+    draw_to_check,
+    estimate_share,
+    inclusion_probabilities,
+)
+from skdygen.dynamics import IncrementalDynamics
+from skdygen.priors import UniformPrior
+from tests.conftest import make_word_texts
+
+TEXTS, LABELS = make_word_texts(240, ("animal", "fruit", "tool"))
+# A rule that takes half of the tools for animals, for one of their words.
+TRICKED = np.array(["hammer" in text or "saw" in text for text in TEXTS])
+GIVEN = np.where(TRICKED & (LABELS == "tool"), "animal", LABELS)
+
+
+def make(**params):
+    clf = DyGenClassifier(IncrementalDynamics(), random_state=0)
+    return clf.set_params(**{"store_trajectories": True} | params)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Fit one without verified labels, to be copied before it is changed."""
+    return make().fit(TEXTS, GIVEN)
+
+
+def fill_in(table):
+    return table.assign(verified=LABELS[table["index"]])
+
+
+def test_verified_labels_correct_what_labels_alone_do_not(fitted):
+    assert (fitted.transduction_ == LABELS).mean() < (GIVEN == LABELS).mean() + 0.05
+    clf = pickle.loads(pickle.dumps(fitted))
+    shares, widths = [], []
+    for _ in range(3):
+        clf.refit(fill_in(clf.labels_to_check(25, random_state=0)))
+        shares.append((clf.transduction_ == LABELS).mean())
+        low, high = clf.noise_rate_interval_
+        assert low <= clf.noise_rate_ <= high
+        widths.append(high - low)
+    assert shares[-1] > (GIVEN == LABELS).mean() + 0.1
+    assert widths[-1] < widths[0]
+    assert low <= (GIVEN != LABELS).mean() <= high
+    intervals = clf.class_noise_rate_intervals_
+    assert intervals.shape == (3, 2)
+    for k, (low, high) in zip(clf.classes_, intervals, strict=True):
+        assert low <= (k != LABELS)[k == GIVEN].mean() <= high
+    assert len(clf.labels_to_check(165, random_state=0)) == 165  # 75 are verified
+    with pytest.raises(ValueError, match="between 1 and 165"):
+        clf.labels_to_check(166)
+
+
+def test_no_interval_without_verified_labels(fitted):
+    for name in ("noise_rate_interval_", "correction_guarantee_"):
+        assert not hasattr(fitted, name)
+    assert not fitted.accept_labels().any()
+
+
+def test_all_ways_to_pass_them_are_the_same(fitted):
+    rows = np.arange(0, 240, 8)
+    every = pd.Series(np.where(np.isin(np.arange(240), rows), LABELS, None))
+    few = pd.Series(LABELS[rows], index=rows)
+    ways = {
+        "frame": pd.DataFrame({"index": rows, "verified": LABELS[rows]}),
+        "with blanks": pd.DataFrame({"index": range(240), "verified": every}),
+        "list": every.tolist(), "array": every.to_numpy(), "Series": every,
+        "nullable": every.astype("string"), "categories": every.astype("category"),
+        "dict": few.to_dict(), "Series of positions": few,
+    }  # fmt: skip
+    expected = make().fit(TEXTS, GIVEN, verified=ways["list"])
+    assert_array_equal(expected.transduction_[rows], LABELS[rows])
+    for name, verified in ways.items():
+        refitted = pickle.loads(pickle.dumps(fitted)).refit(verified)
+        for found in (make().fit(TEXTS, GIVEN, verified=verified), refitted):
+            for attribute in ("label_distributions_", "noise_rate_interval_"):
+                one, other = getattr(found, attribute), getattr(expected, attribute)
+                assert_array_equal(one, other, name)
+            assert_array_equal(found.predict(TEXTS), expected.predict(TEXTS), name)
+    twice = pickle.loads(pickle.dumps(fitted))
+    twice.refit(few[:10]).refit(few[10:])
+    assert_array_equal(twice.label_distributions_, expected.label_distributions_)
+
+
+def test_labels_of_other_types():
+    codes, given = (np.unique(y, return_inverse=True)[1] for y in (LABELS, GIVEN))
+    with_nan = np.where(np.arange(240) < 30, codes, np.nan)
+    expected = make().fit(TEXTS, given, verified=dict(enumerate(codes[:30].tolist())))
+    for verified in (with_nan, pd.Series(with_nan).astype("Int64")):
+        found = make().fit(TEXTS, given, verified=verified)
+        assert found.classes_.dtype == given.dtype
+        assert_array_equal(found.label_distributions_, expected.label_distributions_)
+    found = make(missing_label=-1).fit(
+        TEXTS, given, verified=np.where(np.arange(240) < 30, codes, -1)
+    )
+    assert_array_equal(found.label_distributions_, expected.label_distributions_)
+
+
+def test_a_class_that_nobody_gave(fitted, tmp_path):
+    rows = np.flatnonzero(["drill" in text for text in TEXTS])[:12]
+    verified = dict.fromkeys(rows.tolist(), "machine")
+    clf = make().fit(TEXTS, GIVEN, verified=verified)
+    assert clf.classes_.tolist() == ["animal", "fruit", "machine", "tool"]
+    assert set(clf.transduction_[rows]) == {"machine"}
+    assert clf.predict(["drill", "old drill and pliers drill"])[0] == "machine"
+    assert clf.predict_proba(TEXTS).shape == (240, 4)
+    assert clf.dynamics_.classes_.tolist() == ["animal", "fruit", "tool"]
+    refitted = pickle.loads(pickle.dumps(fitted)).refit(verified)
+    assert_array_equal(refitted.predict_proba(TEXTS), clf.predict_proba(TEXTS))
+    weighted = make(class_weight={"tool": 2.0}).fit(TEXTS, GIVEN).refit(verified)
+    assert weighted.class_weight_.tolist() == [1, 1, 1, 2]
+    assert weighted.predict_proba(TEXTS).shape == (240, 4)
+    clf.save(tmp_path / "model.skops")
+    loaded = skdygen.load(tmp_path / "model.skops")
+    assert_array_equal(loaded.predict_proba(TEXTS), clf.predict_proba(TEXTS))
+    table = fill_in(loaded.labels_to_check(5, random_state=0))
+    assert_array_equal(
+        loaded.refit(table).label_distributions_, clf.refit(table).label_distributions_
+    )
+
+
+@pytest.mark.parametrize(
+    ("verified", "error", "message"),
+    [
+        ({240: "tool"}, ValueError, "label for text 240, but there are 240"),
+        ({-1: "tool"}, ValueError, "text -1"),
+        ({"a": "tool"}, ValueError, "text 'a'"),
+        (pd.Series(["tool", "fruit"], index=[3, 3]), ValueError, "two labels.* 3"),
+        (pd.DataFrame({"index": [3, 3], "verified": "tool"}), ValueError, "two labels"),
+        ({5: 1}, TypeError, r"1 \(int\) in row 5, but .*'animal' \(str\)"),
+        ({5: "tool", 6: 1}, TypeError, "mixes types .* row 6"),
+        (
+            pd.DataFrame({"index": [2], "verified": "tool", "probability": 0}),
+            ValueError,
+            "probability 0.0 for text 2",
+        ),
+        (["tool"] * 9, ValueError, "verified has 9 rows, but there are 240 texts"),
+        ("tool", ValueError, "verified is a str"),
+    ],
+)
+def test_bad_verified_labels(verified, error, message, fitted, monkeypatch):
+    monkeypatch.setattr(IncrementalDynamics, "_fit", None)  # before any training
+    with pytest.raises(error, match=message):
+        make().fit(TEXTS, GIVEN, verified=verified)
+    before = fitted.label_distributions_
+    with pytest.raises(error, match=message):
+        fitted.refit(verified)
+    assert fitted.label_distributions_ is before
+
+
+def test_refit_says_what_it_needs():
+    known = {0: "tool"}
+    bare = make(store_trajectories=False).fit(TEXTS, GIVEN)
+    with pytest.raises(ValueError, match="store_trajectories=True"):
+        bare.refit(known)
+    final = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    clf = make(final_estimator=final).fit(TEXTS, GIVEN)
+    with pytest.raises(ValueError, match="needs the texts, X"):
+        clf.refit(known)
+    before = clf.final_estimator_
+    assert clf.refit(known, TEXTS).final_estimator_ is not before
+    other = make(prior=make_pipeline(FunctionTransformer(), UniformPrior()))
+    with pytest.raises(ValueError, match="takes no verified labels"):
+        other.fit(TEXTS, GIVEN).refit(known)
+
+
+def test_the_first_stage_is_taken_from_the_cache(tmp_path, monkeypatch):
+    clf = make(memory=tmp_path).fit(TEXTS, GIVEN)
+    monkeypatch.setattr(IncrementalDynamics, "_fit", None)
+    verified = dict(enumerate(LABELS[:40].tolist())) | {50: "new"}
+    found = clf.fit(TEXTS, GIVEN, verified=verified)
+    assert_array_equal(found.transduction_[:40], LABELS[:40])
+
+
+def test_metadata_routing_and_search():
+    verified = np.where(np.arange(240) % 6 == 0, LABELS, None)
+    with config_context(enable_metadata_routing=True):
+        clf = make().set_fit_request(verified=True)
+        grid = {"denoiser__given_weight": [1.0, 3.0]}
+        search = GridSearchCV(clf, grid, cv=3).fit(TEXTS, GIVEN, verified=verified)
+        assert_array_equal(search.best_estimator_.transduction_[::6], LABELS[::6])
+        found = cross_val_predict(clf, TEXTS, GIVEN, params={"verified": verified})
+        plain = cross_val_predict(clone(clf), TEXTS, GIVEN)
+        assert (found == LABELS).mean() > (plain == LABELS).mean()
+        pipeline = Pipeline([("lower", FunctionTransformer()), ("clf", clf)])
+        pipeline.fit(TEXTS, GIVEN, verified=verified)
+        assert_array_equal(pipeline[-1].transduction_[::6], LABELS[::6])
+    corrector = DyGenCorrector(make())
+    _, corrected = corrector.fit_resample(TEXTS, GIVEN, verified=verified)
+    assert_array_equal(corrected[::6], LABELS[::6])
+
+
+@pytest.mark.parametrize("strategy", ["auto", "random", "suspicious", "uncertain"])
+def test_what_to_check(strategy, fitted):
+    table = fitted.labels_to_check(30, strategy, random_state=1)
+    columns = ["index", "given", "suggested", "confidence", "quality"]
+    assert table.columns.tolist() == [*columns, "probability", "verified"]
+    assert table["index"].is_unique
+    assert table["verified"].isna().all()
+    assert_array_equal(table["given"], GIVEN[table["index"]])
+    probability = table["probability"]
+    if strategy == "auto":
+        assert probability.min() >= 30 / 240 / 2 - 1e-9
+        assert probability.nunique() > 5
+    elif strategy == "random":
+        assert_allclose(probability, 30 / 240)
+    else:
+        assert (probability == 1).all()
+    again = fitted.labels_to_check(30, strategy, random_state=1)
+    assert_array_equal(again["index"], table["index"])
+    if strategy == "suspicious":
+        assert table["quality"].max() <= np.sort(fitted.label_quality_)[29]
+    with pytest.raises(ValueError, match="strategy must be"):
+        fitted.labels_to_check(3, "other")
+
+
+def test_a_table_from_a_file(fitted, tmp_path):
+    table = fill_in(fitted.labels_to_check(30, random_state=0))
+    table.loc[3, "verified"] = None
+    table.to_csv(tmp_path / "checked.csv", index=False)
+    read = pd.read_csv(tmp_path / "checked.csv")
+    one, other = (pickle.loads(pickle.dumps(fitted)).refit(t) for t in (table, read))
+    assert_array_equal(one.label_distributions_, other.label_distributions_)
+    assert_allclose(one.noise_rate_interval_, other.noise_rate_interval_)
+    assert (one._targets.verified >= 0).sum() == 29
+
+
+def test_draws_have_the_probabilities_that_are_said():
+    rng = np.random.RandomState(0)
+    sizes = np.array([1.0, 1, 2, 4, 30, 2])
+    probabilities = inclusion_probabilities(sizes, 3)
+    assert probabilities.sum() == pytest.approx(3)
+    assert probabilities[4] == 1
+    assert_allclose(probabilities[[0, 2, 3]] / probabilities[0], [1, 2, 4])
+    counts = np.zeros(6)
+    for _ in range(4000):
+        rows, p = draw_to_check(sizes, 3, rng)
+        assert len(set(rows)) == 3
+        assert_allclose(p, probabilities[rows])
+        counts[rows] += 1
+    assert_allclose(counts / 4000, probabilities, atol=0.03)
+
+
+@pytest.mark.parametrize("is_uneven", [False, True])
+@pytest.mark.parametrize(("share", "n"), [(0.05, 20), (0.2, 50), (0.4, 20), (0.2, 200)])
+def test_intervals_hold_the_share_in_93_percent_of_draws(share, n, is_uneven):
+    rng = np.random.RandomState(0)
+    is_wrong = rng.rand(1500) < share
+    doubts = np.clip(0.3 * is_wrong + 0.7 * rng.rand(1500), 0, 1)
+    sizes = 1 + is_uneven * doubts / doubts.mean()
+    errors, held, naive = [], 0, []
+    for _ in range(1000):
+        rows, p = draw_to_check(sizes, n, rng)
+        found, (low, high) = estimate_share(is_wrong[rows], rows, doubts, p)
+        held += low <= is_wrong.mean() <= high
+        errors.append(abs(found - is_wrong.mean()))
+        if not is_uneven:
+            naive.append(abs(is_wrong[rows].mean() - is_wrong.mean()))
+    assert held >= 930
+    if not is_uneven:
+        assert np.mean(errors) < np.mean(naive) * 1.05
+
+
+def test_draws_of_unequal_size_count_by_their_size(fitted):
+    """Twenty and then a hundred give about what a hundred and twenty give."""
+    widths = []
+    for sizes in ([120], [20, 100], [60, 60]):
+        clf = pickle.loads(pickle.dumps(fitted))
+        for draw, n in enumerate(sizes):
+            clf.refit(fill_in(clf.labels_to_check(n, random_state=draw)))
+        widths.append(np.diff(clf.noise_rate_interval_)[0])
+        drawn = clf._targets.probabilities[clf._targets.verified >= 0]
+        assert (1 / drawn).sum() == pytest.approx(240, rel=0.3)
+    assert max(widths) < 1.5 * min(widths)
+    unsaid = pickle.loads(pickle.dumps(fitted)).refit({3: "tool", 4: "fruit"})
+    assert_allclose(unsaid._targets.probabilities[[3, 4]], 2 / 240)
+
+
+def test_shares_at_the_ends():
+    doubts = np.full(100, 0.3)
+    rows = np.arange(20)
+    known = np.full(20, 0.2)
+    none, (low, high) = estimate_share(np.zeros(20, bool), rows, doubts, known)
+    assert none == low == 0
+    assert high == pytest.approx(1 - 0.025 ** (1 / 20), abs=1e-6)  # Clopper-Pearson
+    every, (low, high) = estimate_share(np.ones(20, bool), rows, doubts, known)
+    assert every == high == 1
+    # Rows that are taken in any case say nothing of the others.
+    taken = estimate_share(np.ones(20, bool), rows, doubts, np.ones(20))
+    assert np.isnan(taken[0])
+    assert_allclose(taken[1], (0.2, 1.0))
+    whole = estimate_share(np.arange(100) < 30, np.arange(100), doubts, np.ones(100))
+    assert whole == (0.3, (0.3, 0.3))
+
+
+@pytest.mark.parametrize("is_uneven", [False, True])
+def test_accepted_labels_hold_what_is_promised(is_uneven):
+    rng = np.random.RandomState(0)
+    doubts = rng.rand(2000)
+    is_wrong = rng.rand(2000) < 0.6 * doubts**2
+    sizes = 1 + is_uneven * doubts / doubts.mean()
+    broken, accepted_share = 0, []
+    for _ in range(500):
+        rows, p = draw_to_check(sizes, 100, rng)
+        accepted, n_more = accept_surest(doubts, rows, is_wrong[rows], p, 0.1, 0.1)
+        rest = np.setdiff1d(np.flatnonzero(accepted), rows)
+        broken += is_wrong[rest].sum() > 0.1 * 2000
+        accepted_share.append(accepted.mean())
+        assert (n_more == 0) == bool(accepted[doubts <= np.median(doubts)].all())
+    assert broken <= 0.1 * 500
+    assert np.mean(accepted_share) > 0.3
+
+
+def test_how_many_it_takes_to_promise_anything():
+    doubts = np.linspace(0, 1, 1000)
+    for n, promises in ((58, False), (59, True)):
+        rows = np.arange(n) * 16
+        found, n_more = accept_surest(
+            doubts, rows, np.zeros(n, bool), np.full(n, n / 1000), 0.05, 0.05
+        )
+        assert found.all() if promises else not found.any()
+        assert n_more <= (0 if promises else 5)
+
+
+def test_guarantee_of_a_classifier(fitted):
+    clf = pickle.loads(pickle.dumps(fitted))
+    clf.refit(fill_in(clf.labels_to_check(120, "random", random_state=0)))
+    accepted = clf.accept_labels(max_error=0.1)
+    assert accepted[clf._targets.verified >= 0].all()
+    assert accepted.sum() > 120
+    assert (clf.transduction_[accepted] != LABELS[accepted]).sum() <= 0.1 * 240
+    assert clf.accept_labels(0.01).sum() == 120
+    guarantee = clf.correction_guarantee_
+    assert (guarantee["max_error"], guarantee["confidence"]) == (0.05, 0.95)
+    assert guarantee["n_accepted"] == clf.accept_labels().sum() - 120
+    assert guarantee["n_more"] <= 120
+    for wrong in ({"max_error": 0}, {"confidence": 1.0}):
+        with pytest.raises(ValueError, match="must be between 0 and 1"):
+            clf.accept_labels(**wrong)
