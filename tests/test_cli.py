@@ -23,6 +23,7 @@ from skdygen.denoisers import DirichletVAE
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
 from tests.conftest import make_word_texts
 
+CLEANED = "tickets.cleaned.csv"
 NEW = ["label_suggested", "label_quality", "is_issue", "label_corrected"]
 
 
@@ -230,19 +231,108 @@ def test_clean(tickets, quick, tmp_path, capsys):
 def test_options_of_the_classifier_and_ctrl_c(tickets, tiny_model, monkeypatch, capsys):
     fitted = []
 
-    def fit(self, X, y):
+    def fit(self, X, y, verified):
         fitted.append(self)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(DyGenClassifier, "fit", fit)
     options = ["--fast", "--epochs", "7", "--device", "cpu", "--seed", "5"]
-    assert run("clean", tickets, "--model", tiny_model, *options) == 130
+    command = ["clean", tickets, "--model", tiny_model, "--cache", "folder"]
+    assert run(*command, *options) == 130
     assert capsys.readouterr().err == "\nskdygen: interrupted\n"
     assert names_in(tickets.parent) == ["tickets.csv"]
     stage, params = fitted[0].dynamics, {"n_epochs": 7, "device": "cpu"}
     expected = {"model": tiny_model, "trainable_layers": 0, **params}
     assert stage.get_params().items() >= expected.items()
-    assert fitted[0].random_state == 5
+    assert (fitted[0].random_state, str(fitted[0].memory)) == (5, "folder")
+
+
+def test_check_and_clean(tickets, word_texts, quick, tmp_path, capsys):
+    path, second = tmp_path / "tickets.check.csv", tmp_path / "second.csv"
+    new, right = tmp_path / "new.csv", pd.Series(word_texts[1]).astype(object)
+    texts, given = read(tickets)["Body"], read(tickets)["TAG"]
+    assert run("check", tickets, "--n", "60", "--strategy", "random") == 0
+    assert "60 labels to check: fill in the column" in capsys.readouterr().out
+    found = read(path)
+    names = ["row", "text", "given", "suggested", "confidence", "probability"]
+    assert found.columns.tolist() == [*names, "verified"]
+    rows = found["row"].astype(int)
+    assert_array_equal(found["text"], texts[rows])
+    assert_array_equal(found["given"], given[rows])
+    assert {*found["probability"], *found["verified"]} == {"0.5", ""}
+    assert "exists; pass --force" in fail(capsys, "check", tickets)
+    # A row that is left empty is passed over; a class may be a new one.
+    found["verified"] = right[rows].tolist()
+    found.loc[[0, 1], "verified"] = ["", "berry "]
+    write(found, path)
+    assert run("clean", tickets, "--verified", path) == 0
+    said, cleaned = parse_summary(capsys.readouterr().out), read(tmp_path / CLEANED)
+    expected = found.rename(columns={"row": "index"})[1:].astype({"index": int})
+    clf = make_quick(SimpleNamespace(seed=0, quiet=True))
+    clf.fit(texts, given, verified=expected)
+    assert cleaned.columns.tolist() == [*read(tickets).columns, *NEW, "is_accepted"]
+    assert_array_equal(cleaned["label_corrected"][rows[1:]], expected["verified"])
+    assert_array_equal(cleaned["is_accepted"] == "True", clf.accept_labels())
+    low, high = clf.noise_rate_interval_
+    interval = f"{clf.noise_rate_:.1%} (95% interval: {low:.1%} to {high:.1%})"
+    assert said["labels estimated wrong"] == interval
+    assert said["labels verified"] == "59 (classes not among those: berry )"
+    n_unread = clf.accept_labels().sum() - 59
+    assert said["labels to take unread"].startswith(f"{n_unread} of 61")
+    # A second round proposes others, and both are taken.
+    command = ["check", tickets, "--verified", path, "--out"]
+    assert "it is read or written already" in fail(capsys, *command, path, "--force")
+    assert run(*command, second, "--n", "500", "--quiet") == 0
+    others = read(second)["row"].astype(int)
+    assert {*others} == {*range(120)} - {*rows[1:]}
+    write(read(second).assign(verified=right[others].tolist()), second)
+    command = ["check", tickets, "--verified", path, "--verified", second]
+    assert "all labels are verified" in fail(capsys, *command, "--out", new)
+    assert run("clean", *command[1:], "--force", "--quiet") == 0
+    assert {*read(tmp_path / CLEANED)["is_accepted"]} == {"True"}
+    # A column of the table can hold them, too.
+    write(read(tickets).assign(seen=right.where(right.index % 9 < 1)), tickets)
+    command = ["clean", tickets, "--verified", "seen", "--dry-run", "--force"]
+    assert run(*command) == 0
+    assert parse_summary(capsys.readouterr().out)["labels verified"] == "14"
+    assert "two labels for row" in fail(capsys, *command, "--verified", path)
+
+
+def test_what_is_verified_in_another_kind_of_file(word_texts, quick, tmp_path, capsys):
+    path, out = tmp_path / "a.parquet", tmp_path / "a.check.csv"
+    frame = pd.DataFrame({"text": word_texts[0], "y": [0, 1] * 60})
+    frame.iloc[::-1].to_parquet(path)
+    assert run("check", path, "--quiet") == 0
+    found = read(out).assign(verified="1")
+    found["probability"] = found["probability"].str.replace(".", ",")
+    found.to_csv(out, sep=";", index=False)
+    assert run("clean", path, "--verified", out, "--quiet") == 0
+    corrected = pd.read_parquet(tmp_path / "a.cleaned.parquet")["label_corrected"]
+    assert set(corrected.iloc[found["row"].astype(int)]) == {1}
+    write(found.assign(verified="x"), out)
+    said = fail(capsys, "clean", path, "--verified", out, "--force")
+    assert "verified has 'x' (str) in row" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("row,verified\n120,pet\n", "check.csv: '120' is no row of"),
+        ("row,verified\n1,pet\n1,pet\n", "two labels for row 1"),
+        ("row,verified\n1,\n", "nothing is verified there"),
+        ("row,label\n1,pet\n", "'verified' is no column of"),
+        ("row,verified,probability\n1,pet,2\n", "'2' is no probability"),
+        ("row,text,verified\n1,other,pet\n", "row 1 has another text now"),
+        ("TAG", "--verified and --label are both 'TAG'"),
+        ("none.csv", "--verified is no file, and 'none.csv' is no column of"),
+    ],
+)
+def test_errors_of_verified_labels(tickets, content, message, capsys, monkeypatch):
+    monkeypatch.setattr(DyGenClassifier, "fit", None)
+    path = tickets.with_name("check.csv")
+    path.write_text(content)
+    source = path if "\n" in content else content
+    assert message in fail(capsys, "clean", tickets, "--verified", source)
 
 
 @pytest.mark.parametrize(
@@ -452,6 +542,14 @@ def test_all_commands_with_a_language_model(tickets, tiny_model, tmp_path, capfd
     assert capfd.readouterr() == ("", "")
     found = read(tmp_path / "tickets.predicted.csv")
     assert_array_equal(found["label_predicted"], load(model).predict(found["Body"]))
+    # What has been trained to choose labels is not trained again.
+    command = [*command[1:], "--cache", tmp_path / "cache"]
+    assert run("check", *command) == 0
+    path = tmp_path / "tickets.check.csv"
+    write(read(path).assign(verified="pet"), path)
+    assert "fine-tuning" in capfd.readouterr().err
+    assert run("clean", *command, "--verified", path, "--force") == 0
+    assert "fine-tuning" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -462,6 +560,8 @@ def test_all_commands_with_a_language_model(tickets, tiny_model, tmp_path, capfd
         (2, "clean a.csv --epochs 0", ["--epochs"]),
         (2, "report model a.csv", ["Missing option '--out'"]),
         (0, "clean -h", ["label_suggested", "is_issue", "--dry-run", "--fast"]),
+        (0, "check -h", ["verified", "--n", "pickles", "uncertain"]),
+        (2, "check a.csv --strategy best", ["--strategy", "best", "random"]),
         (0, "--version", ["skdygen 0."]),
     ],
 )

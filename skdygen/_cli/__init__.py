@@ -1,6 +1,7 @@
 """The command line: tables in, tables with better labels out."""
 
 import logging
+from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated
@@ -75,6 +76,24 @@ Label = _option(
 MissingLabel = _option(
     str | None, "VALUE", "Label that means 'no label', as an empty cell does: say, -1."
 )
+Verified = _option(
+    list[str] | None, "COLUMN|FILE",
+    "Column of labels that somebody has verified, empty where nobody has looked, or a "
+    "table of `check`, filled in; can be given several times.",
+)  # fmt: skip
+NToCheck = _option(int, "N", "How many labels to check.", min=1)
+_STRATEGIES = ("auto", "random", "suspicious", "uncertain")
+Strategy = Enum("Strategy", [(name, name) for name in _STRATEGIES])
+StrategyToCheck = _option(
+    Strategy, "NAME",
+    "auto or random: drawn, so that they say something of the others, too; suspicious: "
+    "of the lowest quality; uncertain: between two classes.",
+)  # fmt: skip
+Cache = _option(
+    Path | None, "FOLDER",
+    "Keep the trained model here, so that `clean` after `check` trains nothing if all "
+    "other options are the same. It holds pickles: the folder must be your own.",
+)  # fmt: skip
 Out = _option(Path | None, "FILE", "The table to write. Without it: beside TABLE.")
 ReportOut = _option(Path, "FILE", "The report, one HTML file.")
 Report = _option(Path | None, "FILE", "Write a report, too, one HTML file.")
@@ -104,6 +123,8 @@ def _skdygen(version: Version = False):
         skdygen demo
         skdygen clean tickets.csv --dry-run
         skdygen clean tickets.csv --report report.html --model-out model.skops
+        skdygen check tickets.csv --n 50
+        skdygen clean tickets.csv --verified tickets.check.csv
         skdygen predict model.skops new.csv
         skdygen report model.skops tickets.csv --out report.html
 
@@ -115,11 +136,11 @@ def _skdygen(version: Version = False):
 @app.command()
 def clean(
     table: Table, text: Text = None, label: Label = None,
-    missing_label: MissingLabel = None, out: Out = None, report: Report = None,
-    model_out: ModelOut = None, model: LanguageModel = None, fast: Fast = False,
-    epochs: Epochs = None, seed: Seed = 0, device: Device = "auto",
-    dry_run: DryRun = False, force: Force = False, quiet: Quiet = False,
-    debug: Debug = False,
+    missing_label: MissingLabel = None, verified: Verified = None, out: Out = None,
+    report: Report = None, model_out: ModelOut = None, cache: Cache = None,
+    model: LanguageModel = None, fast: Fast = False, epochs: Epochs = None,
+    seed: Seed = 0, device: Device = "auto", dry_run: DryRun = False,
+    force: Force = False, quiet: Quiet = False, debug: Debug = False,
 ):  # fmt: skip
     """Find and correct the wrong labels of a table.
 
@@ -129,10 +150,37 @@ def clean(
     - `label_quality`: the probability that the given label is right
     - `is_issue`: whether the given label is not the most probable class
     - `label_corrected`: the label, replaced only where there is reason to be sure
+    - `is_accepted`, with `--verified` only: whether that is verified or can be taken
+      unread: at most 5 % of all labels are taken so and wrong, at 95 % confidence
 
     Every other column stays as it is. All files are checked before the training.
     """
     _run("clean", locals())
+
+
+@app.command()
+def check(
+    table: Table, text: Text = None, label: Label = None,
+    missing_label: MissingLabel = None, verified: Verified = None,
+    n: NToCheck = 50, strategy: StrategyToCheck = Strategy.auto, out: Out = None,
+    cache: Cache = None, model: LanguageModel = None, fast: Fast = False,
+    epochs: Epochs = None, seed: Seed = 0, device: Device = "auto",
+    dry_run: DryRun = False, force: Force = False, quiet: Quiet = False,
+    debug: Debug = False,
+):  # fmt: skip
+    """Choose labels that somebody should check, for `clean --verified`.
+
+    They are written, as tickets.check.csv, say, with these columns:
+
+    - `row`: the row of TABLE, counted from 0 below the header; leave it as it is
+    - `text`, `given`: the text and its label
+    - `suggested`, `confidence`: the most probable class, and its probability
+    - `probability`: with which the row was drawn; leave it, too
+    - `verified`: to be filled in with the right label, or left empty
+
+    TABLE must keep its rows. What `--verified` holds already is not chosen again.
+    """
+    _run("check", locals())
 
 
 @app.command()

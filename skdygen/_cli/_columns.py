@@ -1,8 +1,11 @@
 """Which columns of a table hold texts and labels, and what is in them."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from .._targets import check_texts
+from ._tables import read_table
 
 _TEXT_NAMES = ("text", "body", "message", "content", "title", "sentence", "document")
 _LABEL_NAMES = ("label", "labels", "class", "category", "target", "tag", "y")
@@ -49,6 +52,52 @@ def read_labels(table, column, missing_label=None):
         None if _is_null(cell) or str(cell) in ("", missing_label) else cell
         for cell in table[column].tolist()
     ]
+
+
+def read_verified(table, options, label, texts, classes):
+    """Give index, verified label and probability by columns and tables of `check`."""
+    parts = [pd.DataFrame(columns=["index", "verified", "probability"])]
+    for source in options.verified or ():
+        if Path(source).is_file():
+            found = read_table(Path(source))
+        elif source == label:
+            raise ValueError(f"--verified and --label are both {label!r}; name two.")
+        else:
+            _check(table, options.table, "--verified is no file, and", source)
+            found = pd.DataFrame({"row": range(len(table)), "verified": table[source]})
+        parts.append(_read_checked(found, source, texts, classes, options))
+    verified = pd.concat(parts[1:] or parts)
+    for row in verified["index"][verified["index"].duplicated()]:
+        raise ValueError(f"--verified has two labels for row {row}; keep one.")
+    return verified
+
+
+def _read_checked(found, path, texts, classes, options):
+    """Read what somebody has filled in, in a table as `check` has written it."""
+    for name in ("row", "verified"):
+        _check(found, path, "--verified needs a column, but", name)
+    labels = read_labels(found, "verified", options.missing_label)
+    # Typed in, and maybe in a file of another kind: "1 " is the class 1.
+    spelled = {str(label): label for label in classes.tolist()}
+    labels = pd.Series([spelled.get(str(x).strip(), x) for x in labels], dtype=object)
+    found = found.reset_index(drop=True).assign(verified=labels)[labels.notna()]
+    if found.empty:
+        raise ValueError(f"--verified {path}: nothing is verified there.")
+    rows = pd.to_numeric(found["row"], errors="coerce")
+    for cell in found["row"][~rows.isin(range(len(texts)))]:
+        raise ValueError(f"{path}: {cell!r} is no row of {options.table}.")
+    rows, drawn = rows.astype(int).tolist(), None
+    if "probability" in found:
+        cells = pd.Series(read_labels(found, "probability"), dtype=object)
+        drawn = pd.to_numeric(cells.replace(",", ".", regex=True), errors="coerce")
+        for cell in cells[cells.notna() & ~drawn.between(0, 1, inclusive="right")]:
+            raise ValueError(f"{path}: {cell!r} is no probability of being drawn.")
+    # Spreadsheets change blanks, and may cut what is long.
+    for row, text in zip(rows, found.get("text", ()), strict=False):
+        if str("" if _is_null(text) else text).split()[:20] != texts[row].split()[:20]:
+            raise ValueError(f"{path}: row {row} has another text now; check again.")
+    labels = found["verified"].tolist()
+    return pd.DataFrame({"index": rows, "verified": labels, "probability": drawn})
 
 
 def _check(table, path, option, name):

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 from textwrap import shorten
 
 import numpy as np
@@ -19,9 +20,9 @@ from skdygen import datasets, dynamics
 
 from .._decisions import judge_labels
 from .._storage import is_saved_model
-from .._targets import encode_labels
+from .._targets import encode_labels, encode_verified
 from ..inspection import write_report
-from ._columns import choose_label, choose_text, read_labels, read_texts
+from ._columns import choose_label, choose_text, read_labels, read_texts, read_verified
 from ._tables import check_writable, read_table, split_suffix, write_table
 
 _NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected")
@@ -30,35 +31,13 @@ _NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected
 def clean(options):
     """Find and correct the wrong labels of a table."""
     start = time.perf_counter()
-    path, out = options.table, _name_out(options, "cleaned")
-    table = read_table(path)
-    outputs = {"table": out, "report": options.report, "model": options.model_out}
+    outputs = {"table": _name_out(options, "cleaned")}
+    outputs |= {"report": options.report, "model": options.model_out}
     outputs = {name: path for name, path in outputs.items() if path is not None}
-    _check_outputs(options, **outputs)
-    label = choose_label(table, path, options.label)
-    text = choose_text(table, path, options.text, label)
-    check_writable(table, out, _NEW_COLUMNS)
-    texts = read_texts(table, text)
-    labels = read_labels(table, label, options.missing_label)
-    name = f"column {label!r}"
-    classes, codes = encode_labels(labels, missing_label=np.nan, name=name)
-    clf = _make_classifier(options)
-    if not options.quiet or options.dry_run:
-        counts = pd.Series(classes[codes[codes >= 0]]).value_counts().head(8)
-        largest = ", ".join(f"{name} {n:,}" for name, n in counts.items())
-        missing = (
-            f"{sum(codes < 0):,} without a label, {texts.count(''):,} without text"
-        )
-        _show({"texts": f"column {text!r} of {path}", "labels": name})
-        _show({"rows": f"{len(texts):,} ({missing})"})
-        _show({"classes": f"{len(classes)}: {largest}"})
-    if options.dry_run:
-        _show({"training": clf.dynamics} | outputs | {"dry run": "nothing was done"})
-        return
-    clf.fit(texts, labels)
-    clf._text_column = text  # which `predict` and `report` read
+    new_columns = _NEW_COLUMNS + ("is_accepted",) * bool(options.verified)
+    clf, table, texts = _fit(options, outputs, new_columns)
     write = {
-        "table": lambda path: write_table(_clean_table(table, clf, codes), path),
+        "table": lambda path: write_table(_clean_table(table, clf), path),
         "report": lambda path: write_report(clf, path, texts, overwrite=options.force),
         "model": lambda path: _save(clf, path, options.force),
     }
@@ -70,10 +49,25 @@ def clean(options):
             errors[outputs.pop(name)] = error
     if not options.quiet:
         took = timedelta(seconds=round(time.perf_counter() - start))
-        _show(_summarize(clf, codes) | outputs | {"time": took})
+        _show(_summarize(clf) | outputs | {"time": took})
     if errors:
         each = [f"{path} was not written: {error}" for path, error in errors.items()]
         raise OSError("; ".join(each)) from next(iter(errors.values()))
+
+
+def check(options):
+    """Write a table in which somebody can fill in verified labels."""
+    out = _name_out(options, "check")
+    clf, table, texts = _fit(options, {"table": out})
+    n = min(options.n, int((clf._targets.verified < 0).sum()))
+    found = clf.labels_to_check(n, options.strategy.value, options.seed)
+    found = found.drop(columns="quality").rename(columns={"index": "row"})
+    found.insert(1, "text", [texts[row] for row in found["row"]])
+    found = found.round({"confidence": 3})
+    found.attrs = table.attrs  # semicolons where the table has them
+    write_table(found, out)
+    if not options.quiet:
+        typer.echo(f"{n:,} labels to check: fill in the column 'verified' of {out}")
 
 
 def predict(options):
@@ -127,9 +121,47 @@ def demo(options, **params):
         typer.echo(f"\nA report to look at: {options.report}")
 
 
+def _fit(options, outputs, new_columns=()):
+    """Check everything, say what is there, and fit, or exit if that is all."""
+    path, out = options.table, outputs["table"]
+    table = read_table(path)
+    _check_outputs(options, **outputs)
+    label = choose_label(table, path, options.label)
+    text = choose_text(table, path, options.text, label)
+    check_writable(table, out, new_columns)
+    texts = read_texts(table, text)
+    labels = read_labels(table, label, options.missing_label)
+    name = f"column {label!r}"
+    classes, codes = encode_labels(labels, missing_label=np.nan, name=name)
+    verified = read_verified(table, options, label, texts, classes)
+    new = np.setdiff1d(encode_verified(verified, classes, len(texts))[0], classes)
+    if len(verified) == len(texts) and not new_columns:
+        raise ValueError(f"{path}: all labels are verified already.")
+    clf = _make_classifier(options)
+    if not options.quiet or options.dry_run:
+        counts = pd.Series(classes[codes[codes >= 0]]).value_counts().head(8)
+        largest = ", ".join(f"{name} {n:,}" for name, n in counts.items())
+        missing = (
+            f"{sum(codes < 0):,} without a label, {texts.count(''):,} without text"
+        )
+        _show({"texts": f"column {text!r} of {path}", "labels": name})
+        _show({"rows": f"{len(texts):,} ({missing})"})
+        _show({"classes": f"{len(classes)}: {largest}"})
+        new = f" (classes not among those: {', '.join(map(str, new))})" * bool(len(new))
+        _show({"labels verified": f"{len(verified):,}{new}"} if len(verified) else {})
+    if options.dry_run:
+        _show({"training": clf.dynamics} | outputs | {"dry run": "nothing was done"})
+        raise typer.Exit
+    clf.fit(texts, labels, verified=verified)
+    clf._text_column = text  # which `predict` and `report` read
+    return clf, table, texts
+
+
 def _name_out(options, word):
     """Name a table after the one it comes from: tickets.csv, tickets.cleaned.csv."""
     stem, suffix = split_suffix(options.table)
+    if word == "check" and suffix.lower() not in (".csv", ".tsv", ".xlsx"):
+        suffix = ".csv"  # people are to fill it in
     return options.out or options.table.with_name(f"{stem}.{word}{suffix}")
 
 
@@ -137,6 +169,7 @@ def _check_outputs(options, *, table=None, report=None, model=None):
     """Raise an error about the first file that cannot be written or replaced."""
     source = getattr(options, "table", None)
     taken = [source and source.resolve()]
+    taken += [Path(p).resolve() for p in getattr(options, "verified", None) or ()]
     for path in filter(None, (table, report, model)):
         folder, is_taken = path.parent, path.resolve() in taken
         is_other = path == model and path.is_file() and not is_saved_model(path)
@@ -175,7 +208,7 @@ def _make_classifier(options):
     from ..dynamics._hub import find_model  # torch takes seconds
 
     find_model(stage.model)
-    clf = skdygen.DyGenClassifier(stage, missing_label=np.nan)
+    clf = skdygen.DyGenClassifier(stage, missing_label=np.nan, memory=options.cache)
     return clf.set_params(random_state=options.seed, verbose=int(not options.quiet))
 
 
@@ -203,15 +236,18 @@ def _read(options, **outputs):
     return clf, table, choose_text(table, path, options.text, fitted=fitted)
 
 
-def _clean_table(table, clf, codes):
+def _clean_table(table, clf):
     """Add what the classifier says of the labels."""
+    codes = clf._targets.codes
     suggested, _, _, is_issue = judge_labels(clf.label_distributions_, codes)
-    return table.assign(
+    table = table.assign(
         label_suggested=clf.classes_[suggested],
         label_quality=pd.array(clf.label_quality_, dtype="Float64"),
         is_issue=is_issue,
         label_corrected=clf.transduction_,
     )
+    is_proved = hasattr(clf, "correction_guarantee_")
+    return table.assign(is_accepted=clf.accept_labels()) if is_proved else table
 
 
 def _show(found):
@@ -220,12 +256,22 @@ def _show(found):
         typer.echo(typer.style(f"{name:<26}", fg="cyan") + str(value))
 
 
-def _summarize(clf, codes):
+def _summarize(clf):
     """Say what the classifier has found."""
+    codes, unread = clf._targets.codes, clf._targets.verified < 0
     issues, given, labelled = clf.label_issues(), clf.classes_[codes], codes >= 0
     n_changed = (clf.transduction_ != given)[labelled].sum()
-    return {
+    found = {
         "labels estimated wrong": f"{clf.noise_rate_:.1%}",
         "labels that look wrong": f"{len(issues):,} of {labelled.sum():,}",
         "labels corrected": f"{n_changed:,}",
     }
+    if hasattr(clf, "correction_guarantee_"):
+        low, high = clf.noise_rate_interval_
+        found["labels estimated wrong"] += f" (95% interval: {low:.1%} to {high:.1%})"
+        accepted = f"{(clf.accept_labels() & unread).sum():,} of {unread.sum():,}"
+        n_more = clf.correction_guarantee_["n_more"]
+        if 0 < n_more < unread.sum():
+            accepted += f" (for the surer half, verify about {n_more:,} more)"
+        found["labels to take unread"] = accepted
+    return found
