@@ -19,6 +19,8 @@ REAL = (
     "youtube_wrench",
     "noisyagnews",
     "mr_chatgpt",
+    "claude9_ws",
+    "rte_mturk",
 )
 MADE = tuple(
     f"{name}:{kind}:{rate}"

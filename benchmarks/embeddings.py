@@ -74,4 +74,4 @@ def encode(texts):
         trainable_layers=0, n_branches=1, n_epochs=1, random_state=0
     )
     labels = np.arange(len(texts)) % 2  # what is learnt of them is thrown away
-    return np.asarray(dynamics.fit_transform(texts, labels).initial)
+    return np.asarray(dynamics.fit_transform(texts, labels).views["initial"])

@@ -13,7 +13,12 @@ from skdygen import DyGenClassifier, Trajectories, make_paper_classifier
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import LanguageModelDynamics
 from skdygen.dynamics._engine import recorded_epochs
-from skdygen.priors import ConsensusPrior, TrajectoryKNNPrior, UniformPrior
+from skdygen.priors import (
+    ClassifierPrior,
+    ConsensusPrior,
+    TrajectoryKNNPrior,
+    UniformPrior,
+)
 
 from .rivals import ApproximateVAE, fit_cleanlab, fit_co_teaching
 from .task import PLAIN, TRAINED_LAYERS
@@ -184,18 +189,32 @@ def _make_linear():
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
 
 
-def _prior(position, **params):
-    """Take one of the four default priors, with other parameters."""
-    _, prior = ConsensusPrior()._default_priors()[position]
-    return prior.set_params(**params)
+DEFAULT_PRIORS = dict(ConsensusPrior()._default_priors({"initial", "lexical"}))
 
 
-def _unweighted():
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+def _consensus(keep):
+    """Take those of the default priors whose names are to be kept."""
+    return ConsensusPrior([item for item in DEFAULT_PRIORS.items() if keep(item[0])])
 
 
-def _consensus(*priors):
-    return ConsensusPrior([(f"prior {i}", prior) for i, prior in enumerate(priors)])
+def _without(part):
+    return _ablation(prior=_consensus(lambda name: part not in name))
+
+
+def _four_priors():
+    """The consensus before there were views: logistic regression, and neighbours."""
+    near = {"selection": "class", "voting": "soft", "leave_one_out": True}
+    near = {"contamination": 0.5} | near
+    return ConsensusPrior(
+        [
+            (f"{view}-{kind}", prior)
+            for view in ("initial", -1)
+            for kind, prior in (
+                ("linear", ClassifierPrior(view=view)),
+                ("neighbors", TrajectoryKNNPrior(view=view, **near)),
+            )
+        ]
+    )
 
 
 def _ablation(*, view=None, fit=None, **params):
@@ -258,7 +277,7 @@ def _only_epochs(choose):
             trajectories.embeddings[:, :, epochs],
             trajectories.probabilities[:, :, epochs],
             trajectories.classes,
-            initial=trajectories.initial,
+            views=trajectories.views,
         )
 
     return view
@@ -281,7 +300,7 @@ def _without_initial(trajectories):
 
 def _initial_only(trajectories):
     return Trajectories(
-        trajectories.initial[:, None, None],
+        trajectories.views["initial"][:, None, None],
         trajectories.probabilities[:, :, -1:].mean(axis=1, keepdims=True),
         trajectories.classes,
     )
@@ -293,7 +312,6 @@ ABLATIONS = {
     "last epoch only": _ablation(view=_as_recorded(n_recorded_epochs=1)),
     "without the initial embedding": _ablation(view=_without_initial),
     "stage 1 not co-regularised": _ablation(fit={"coregularization": 0.0}),
-    "stage 3 not co-regularised": _ablation(denoiser__coregularization=0.0),
     "one branch": _ablation(fit={"n_branches": 1}),
     "three branches": _ablation(fit={"n_branches": 3}),
     "half the epochs": _ablation(fit={"n_epochs": 5}),
@@ -304,38 +322,25 @@ ABLATIONS = {
     "contamination: estimated": _ablation(prior__contamination="auto"),
     "contamination: 0.3": _ablation(prior__contamination=0.3),
     "contamination: 0.7": _ablation(prior__contamination=0.7),
-    "initial-linear alone": _ablation(prior=_consensus(_prior(0))),
-    "initial-neighbors alone": _ablation(prior=_consensus(_prior(1))),
-    "last-linear alone": _ablation(prior=_consensus(_prior(2))),
-    "last-neighbors alone": _ablation(prior=_consensus(_prior(3))),
-    "initial embedding only": _ablation(prior=_consensus(_prior(0), _prior(1))),
-    "last embedding only": _ablation(prior=_consensus(_prior(2), _prior(3))),
-    "all global": _ablation(
-        prior=_consensus(*[_prior(i, selection="global") for i in range(4)])
+    **{
+        f"{name} alone": _ablation(prior=_consensus(lambda n, name=name: n == name))
+        for name in DEFAULT_PRIORS
+    },
+    "without the lexical view": _without("lexical"),
+    "without the last embedding": _without("last"),
+    "without the cut statistic": _without("cut"),
+    "without priors of all labels": _without("-all"),
+    "without priors of clean labels": _without("-clean"),
+    "without neighbours": _without("neighbors"),
+    "given weight: 1": _ablation(denoiser__given_weight=1.0),
+    "given weight: 3": _ablation(denoiser__given_weight=3.0),
+    "four priors, generative denoiser": _ablation(
+        prior=_four_priors(), denoiser=DirichletVAE()
     ),
-    "all per class": _ablation(
-        prior=_consensus(*[_prior(i, selection="class") for i in range(4)])
+    "generative denoiser": _ablation(denoiser=DirichletVAE()),
+    "generative denoiser without prior": _ablation(
+        denoiser=DirichletVAE(prior_weight=0.0)
     ),
-    "own label kept": _ablation(
-        prior=_consensus(
-            _prior(0),
-            _prior(1, leave_one_out=False),
-            _prior(2),
-            _prior(3, leave_one_out=False),
-        )
-    ),
-    "unweighted classes": _ablation(
-        prior=_consensus(
-            _prior(0, estimator=_unweighted()),
-            _prior(1),
-            _prior(2, estimator=_unweighted()),
-            _prior(3),
-        )
-    ),
-    "prior strength: 2": _ablation(denoiser__prior_strength=2.0),
-    "prior strength: 5": _ablation(denoiser__prior_strength=5.0),
-    "prior strength: 20": _ablation(denoiser__prior_strength=20.0),
-    "posterior without prior": _ablation(denoiser__prior_weight=0.0),
     "approximate Dirichlet sample": _ablation(denoiser=ApproximateVAE()),
     "prior without denoiser": _prior_alone,
     "refit instead of denoiser": _refit,

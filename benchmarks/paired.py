@@ -20,7 +20,7 @@ from .run import commit_of, describe_machine
 HERE = Path(__file__).parent
 # By parameters that all checkouts have.
 LAYERS = {"frozen": 0, "three layers": 3, "all layers": "all", "search": 3}
-GRID = {"prior__criterion": ["relative", "paper"], "denoiser__prior_strength": [2, 10]}
+GRID = {"prior__criterion": ["relative", "paper"], "prior__contamination": [0.3, 0.5]}
 
 
 def main(arguments=None):

@@ -96,7 +96,7 @@ def fit_published(
         np.stack([moment[i] for moment in moments], axis=2) for i in (0, 1)
     )
     recorded = Trajectories(embeddings, probabilities, classes)
-    prior = TrajectoryKNNPrior(criterion="paper", epoch=0, max_samples=None)
+    prior = TrajectoryKNNPrior(criterion="paper", view=0, max_samples=None)
     trained = prior.fit_transform(recorded[: len(texts)], labels)
     denoiser = DirichletVAE(
         n_epochs=10, learning_rate=1e-3, prior_strength=5.0, prior_weight=0.0,

@@ -103,7 +103,7 @@ def make_trajectories(n_samples, folder):
         believed = 0.1 + 0.9 * np.eye(N_CLASSES)[given[part]]
         believed /= believed.sum(axis=1, keepdims=True)
         probabilities[part] = believed[:, None, None]
-    trajectories = Trajectories(embeddings, probabilities, initial=initial)
+    trajectories = Trajectories(embeddings, probabilities, views={"initial": initial})
     return trajectories, true, given
 
 

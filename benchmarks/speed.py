@@ -290,6 +290,7 @@ def search(n_texts, n_epochs):
     dynamics = LanguageModelDynamics(n_epochs=n_epochs, random_state=0)
     grid = {
         "prior__criterion": ["relative", "paper"],
+        "denoiser": [DirichletVAE(random_state=0)],
         "denoiser__prior_strength": [2.0, 10.0],
         "denoiser__prior_weight": [0.0, 0.5, 0.9],
     }

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from benchmarks import embeddings, methods, report, rivals, run, task
+from benchmarks import embeddings, methods, report, rivals, run, task, verified
 from benchmarks.data import Split, draw_setting, load_splits
 from benchmarks.scores import score_outcome
 from skdygen._torch import seeded
@@ -50,6 +50,34 @@ def test_run_stops_and_resumes_and_report(tmp_path, monkeypatch, capsys):
     page = (tmp_path / "benchmarks.md").read_text()
     accuracy = {row["method"]: row["scores"]["test_accuracy"] for row in rows}
     assert f"| **default** | {accuracy['default']:.3f} |" in page
+
+
+@needs_data
+@pytest.mark.long
+def test_verified_labels_are_drawn_told_and_scored(tmp_path, monkeypatch):
+    regime = {"n_train": 150, "n_valid": 20, "n_development": 20, "n_test": 60}
+    regime["dynamics"] = {"trainable_layers": 0, "n_epochs": 3}
+    monkeypatch.setitem(task.REGIMES, "frozen", regime)
+    command = ["--data", str(DATA), "--settings", "youtube_wrench", "--draws", "2"]
+    command += ["--output", str(tmp_path / "rows"), "--cache", str(tmp_path / "cache")]
+    command += ["--numbers", "0", "20"]
+    verified.main(command)
+    rows = run.read_rows(tmp_path / "rows")
+    assert len(rows) == 3 * len(verified.METHODS) - 1  # nothing is learnt from nothing
+    for row in rows:
+        scores, n_right = row["scores"], 150 * row["scores"]["labels_accuracy"]
+        assert n_right == pytest.approx(round(n_right))
+        if row["method"].startswith("default") and row["n_verified"]:
+            assert 0 < scores["interval_width"] < 1
+    verified.main([*command, "--labels", "gold", "--methods", "default"])
+    added = run.read_rows(tmp_path / "rows")[len(rows) :]
+    assert [row["scores"]["given_labels_accuracy"] for row in added] == [1, 1, 1]
+    verified.main([*command, "--page", str(tmp_path / "page.md")])
+    page = (tmp_path / "page.md").read_text()
+    at_20 = [r for r in rows if r["method"] == "default" and r["n_verified"] == 20]
+    gain = 100 * np.mean([r["scores"]["labels_accuracy"] for r in at_20])
+    gain -= 100 * at_20[0]["scores"]["given_labels_accuracy"]
+    assert f"{gain:+.1f}" in page
 
 
 def test_a_cell_with_two_rows_is_no_mean_of_both(tmp_path):
@@ -132,8 +160,10 @@ def test_co_teaching_forgets_ever_more_and_reads_stored_embeddings(
     model.forget_rate = 0.4
     fitted = model.fit_transform(texts, noisy)
     assert rates == pytest.approx(np.repeat([0, 0.2, 0.4, 0.4], 3))
-    np.testing.assert_array_equal(fitted.initial, store(texts))
-    np.testing.assert_array_equal(model.transform(texts[:5]).initial, store(texts[:5]))
+    np.testing.assert_array_equal(fitted.views["initial"], store(texts))
+    np.testing.assert_array_equal(
+        model.transform(texts[:5]).views["initial"], store(texts[:5])
+    )
 
 
 def test_approximate_sample_is_close_for_small_concentrations():
