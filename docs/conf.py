@@ -44,6 +44,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": ExplicitOrder(
         [
             "plot_find_wrong_labels.py",
+            "plot_verified.py",
             "plot_ranking.py",
             "plot_dynamics.py",
             "plot_noise_transitions.py",

@@ -67,14 +67,14 @@ replayed = dynamics.transform(texts[test])
 priors = {
     "votes": EpochVotePrior(),
     "neighbours, as in the paper": TrajectoryKNNPrior(
-        criterion="paper", contamination="auto", epoch=0
+        criterion="paper", contamination="auto", view=0
     ),
     "default": ConsensusPrior(),
     "votes and two others": ConsensusPrior(
         [
             ("votes", EpochVotePrior()),
-            ("linear", ClassifierPrior(epoch="initial")),
-            ("near", TrajectoryKNNPrior(epoch="initial", leave_one_out=True)),
+            ("linear", ClassifierPrior(view="initial")),
+            ("near", TrajectoryKNNPrior(view="initial", leave_one_out=True)),
         ]
     ),
 }

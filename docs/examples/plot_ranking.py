@@ -46,7 +46,7 @@ probabilities = {
     "paper": paper.label_distributions_,
     "plain network": recorded.probabilities[:, :, -1].mean(axis=1),
     "held-out logistic regression": cross_val_predict(
-        LogisticRegression(), recorded.initial, labels, method="predict_proba"
+        LogisticRegression(), recorded.views["initial"], labels, method="predict_proba"
     ),
 }
 suspicion = {

@@ -28,7 +28,7 @@ clf = DyGenClassifier(
 )
 grid = {
     "prior__contamination": [0.25, 0.5, 0.75],
-    "denoiser__prior_weight": [0.0, 0.5],
+    "prior__criterion": ["relative", "paper"],
 }
 
 # %%
@@ -67,13 +67,13 @@ fig, (left, middle) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 left.bar(found.index + 1, found["mean_fit_time"], color="#0072b2")
 left.set(xlabel="candidate", ylabel="seconds per fit", title="time")
 
-for weight, style in ((0.0, "--"), (0.5, "-")):
-    rows = found[found["param_denoiser__prior_weight"] == weight]
+for criterion, style in (("relative", "-"), ("paper", "--")):
+    rows = found[found["param_prior__criterion"] == criterion]
     at = rows["param_prior__contamination"].astype(float)
     for name, color in (("right", "#0072b2"), ("given", "#d55e00")):
         middle.plot(
             at, rows[f"mean_test_{name}"], style, marker="o", color=color,
-            label=f"{name} labels, prior_weight={weight}",
+            label=f"{name} labels, {criterion}",
         )  # fmt: skip
 middle.set(
     xlabel="prior__contamination", ylabel="share of held-out labels", title="score"
