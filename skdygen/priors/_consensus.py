@@ -31,8 +31,7 @@ class ConsensusPrior(BaseComposition, BasePrior):
     initial-cut        "initial"     half by the cut statistic       `RidgePrior`
     initial-neighbors  "initial"     cleaner half of each class      neighbours
     lexical-all        "lexical"     and three more, as above
-    last-cut           last epoch    half by the cut statistic       `RidgePrior`
-    last-neighbors     last epoch    cleaner half of each class      neighbours
+    last-all           last epoch    and three more, as above
     =================  ============  ==============================  ================
 
     Those of a view that the trajectories do not have are left out, and "initial" is the
@@ -66,8 +65,9 @@ class ConsensusPrior(BaseComposition, BasePrior):
     label_distributions_ : ndarray of shape (n_samples, n_classes)
         The mean for the training texts.
     untouched_distributions_ : ndarray of shape (n_samples, n_untouched, n_classes)
-        Those of the priors whose choice of texts no label had a say in, so that a
-        text's own label has no part in what they say of it; all, if there are none.
+        Those of the priors that learn from all labels by a view that no label has
+        touched, so that a text's own has no part in what they say of it; all of them,
+        if there are none.
     names_ : list of str
         Names of the priors that were asked, in the order of `Trajectories.opinions`.
 
@@ -152,8 +152,8 @@ class ConsensusPrior(BaseComposition, BasePrior):
             self.priors_.append(fitted)
         opinions = _stack(opinions)
         self.label_distributions_ = geometric_mean(opinions)
-        learns_all = [getattr(p, "contamination_", None) == 0 for p in self.priors_]
-        untouched = np.flatnonzero(learns_all) if any(learns_all) else slice(None)
+        untouched = np.flatnonzero([_is_untouched(prior) for prior in self.priors_])
+        untouched = untouched if len(untouched) else slice(None)
         self.untouched_distributions_ = opinions[:, untouched]
         return opinions
 
@@ -171,18 +171,26 @@ class ConsensusPrior(BaseComposition, BasePrior):
         near = {"voting": "soft", "leave_one_out": True}
         near = clean | near | {"n_neighbors": self.n_neighbors}
         named = []
-        for view in ("initial", "lexical") if "lexical" in views else ("initial",):
+        for name, view in (
+            ("initial", "initial"),
+            ("lexical", "lexical"),
+            ("last", -1),
+        ):
+            if view == "lexical" and view not in views:
+                continue
             named += [
-                (f"{view}-all", RidgePrior(view=view, **every)),
-                (f"{view}-clean", RidgePrior(view=view, **clean)),
-                (f"{view}-cut", RidgePrior("cut", view=view, **half)),
-                (f"{view}-neighbors", TrajectoryKNNPrior(view=view, **near)),
+                (f"{name}-all", RidgePrior(view=view, **every)),
+                (f"{name}-clean", RidgePrior(view=view, **clean)),
+                (f"{name}-cut", RidgePrior("cut", view=view, **half)),
+                (f"{name}-neighbors", TrajectoryKNNPrior(view=view, **near)),
             ]
-        return [
-            *named,
-            ("last-cut", RidgePrior("cut", view=-1, **half)),
-            ("last-neighbors", TrajectoryKNNPrior(view=-1, **near)),
-        ]
+        return named
+
+
+def _is_untouched(prior):
+    """Tell whether no label had a say in what a prior reads, nor in its texts."""
+    is_view = isinstance(getattr(prior, "view", None), str)
+    return is_view and prior.contamination_ == 0
 
 
 def _stack(opinions):

@@ -60,7 +60,7 @@ def test_parameters_of_the_default_reach_its_priors(memorised):
     assert {prior.max_samples for prior in fitted.values()} == {50}
     assert fitted["last-neighbors"].n_neighbors == 3
     words = trajectories.with_views({"lexical": trajectories.views["initial"]})
-    assert len(ConsensusPrior().fit(words, given).priors_) == 10
+    assert len(ConsensusPrior().fit(words, given).priors_) == 12
 
 
 def test_named_priors_have_nested_parameters():
