@@ -317,6 +317,9 @@ def main(arguments=None):
         type=Path,
         default=HERE / "results" / "verified" / "verified.jsonl",
     )
+    parser.add_argument(
+        "--parts", type=Path, default=HERE / "results" / "verified" / "parts.jsonl"
+    )
     parser.add_argument("--cache", type=Path, default=HERE / "cache")
     parser.add_argument("--page", type=Path, help="write this page instead")
     options = parser.parse_args(arguments)
@@ -324,7 +327,7 @@ def main(arguments=None):
     options.output.parent.mkdir(parents=True, exist_ok=True)
     rows = read_rows(options.output) if options.output.exists() else []
     if options.page is not None:
-        write_page(rows, options.page)
+        write_page(rows, read_rows(options.parts), options.page)
         return
     keys = ("setting", "regime", "seed", "labels", "method", "n_verified", "draw")
     done = {tuple(row[key] for key in keys) for row in rows}
@@ -360,7 +363,7 @@ def run_cell(setting, method, n_verified, draw):
     return None if found is None else score(setting, rows, found)
 
 
-def write_page(rows, path):
+def write_page(rows, part_rows, path):
     """Write the page of the documentation: the text of verified.md, with its tables."""
     table = pd.json_normalize([row for row in rows if row["scores"] is not None])
     table.columns = table.columns.str.removeprefix("scores.")
@@ -372,7 +375,31 @@ def write_page(rows, path):
         lambda found: globals()[found[1]](table, *found[2].split(" | ")),
         (HERE / "verified.md").read_text(),
     )
-    path.write_text(text)
+    path.write_text(text.replace("<!-- parts -->", parts(part_rows)))
+
+
+def parts(rows):
+    """What the default comes to, with other parts and without some, unverified."""
+    scores = pd.json_normalize(rows).set_index(["setting", "method"])
+    scores = scores.filter(regex="^scores").rename(columns=lambda name: name[7:])
+    shown = []
+    for method in scores.index.get_level_values("method").unique():
+        found = scores.xs(method, level="method")
+        row = {"method": method.removeprefix("ablation: ")}
+        for part in SCORED:
+            plain = scores.xs("plain", level="method")[f"{part}_accuracy"]
+            gain = 100 * (found[f"{part}_accuracy"] - plain)
+            row[f"{part}, gain"] = f"{gain.mean():+.1f} ({gain.min():+.1f})"
+        right = found.get("most_probable_accuracy", np.nan)
+        right = 100 * (right - found["given_labels_accuracy"])
+        row["most probable labels, gain"] = row["AUROC"] = ""
+        if right.notna().all():
+            row["most probable labels, gain"] = (
+                f"{right.mean():+.1f} ({right.min():+.1f})"
+            )
+            row["AUROC"] = f"{found['auroc'].mean():.3f}"
+        shown.append(row)
+    return markdown(shown)
 
 
 def by_method(table, labels, measure, scale=100):
