@@ -44,8 +44,10 @@ def _act(suggested, marginal, untouched, targets):
     if len(rows):
         right, given = targets.verified[rows], targets.codes[rows]
         gained = (suggested[rows] == right).astype(int) - (given == right)
-        gain = (gained / targets.probabilities[rows]).sum()
-        if gain > 0 or (gain == 0 and foretold > _BELIEVED):
+        gained = gained / targets.probabilities[rows]
+        # What does not foretell labels well has to gain more than chance would.
+        is_believed, chance = foretold > _BELIEVED, np.sqrt((gained**2).sum())
+        if gained.sum() > chance or (is_believed and gained.sum() >= 0):
             return np.ones(len(labelled), dtype=bool)
     if foretold < _NEAR_CHANCE:
         return np.zeros(len(labelled), dtype=bool)

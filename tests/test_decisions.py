@@ -96,7 +96,8 @@ def test_verified_labels_decide(n_verified):
     right, wrong = np.eye(4)[true], np.eye(4)[(true + 1) % 4]
     assert_array_equal(correct(right, given, verified=known), true)
     poor = np.full((4000, 4), 0.25)
-    assert_array_equal(correct(right, given, evidence=poor, verified=known), true)
+    found = correct(right, given, evidence=poor, verified=known)
+    assert_array_equal(found, true if n_verified > 1 else given)  # one proves nothing
     of_right = {i: int(true[i]) for i in np.flatnonzero(given == true)[:n_verified]}
     found = correct(wrong, given, evidence=poor, verified=of_right)
     assert_array_equal(found, given)
