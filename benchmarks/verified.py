@@ -47,7 +47,10 @@ class Setting:
     def __init__(self, task, labels="given"):
         self.task, self.seed = task, task.seed
         train = task.train
-        self.fit = task.fit(replay=SCORED, labels=labels)
+        recorded = {}
+        if task.settings["dynamics"]["trainable_layers"] != 0:  # as users have it
+            recorded = {"recording": "auto", "n_recorded_epochs": "auto"}
+        self.fit = task.fit(replay=SCORED, labels=labels, **recorded)
         if labels == "gold":  # what is done to labels that are right
             train.given = train.gold
         self.plain = task.plain()

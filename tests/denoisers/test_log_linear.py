@@ -69,6 +69,10 @@ def test_verified_labels_teach_whom_to_trust():
     held_out = pool.held_out_distributions_[:100]
     assert (held_out.argmax(axis=1) == true[:100]).mean() < 1
     assert (held_out.argmax(axis=1) == true[:100]).mean() > n_right[3] - 0.1
+    other = LogLinearPool(n_folds=2)
+    other.fit(trajectories, given, verified=known(true, range(100)))
+    assert_array_equal(other.label_distributions_, pool.label_distributions_)
+    assert not np.allclose(other.held_out_distributions_[:100], held_out)
     new, new_true, _ = make(seed=1)
     assert pool.score(new, new_true) > without.score(new, new_true) + 0.1
 

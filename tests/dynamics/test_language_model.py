@@ -146,6 +146,14 @@ def test_what_does_not_change_the_numbers(tiny_model, fitted, tmp_path, params):
         assert len(pickle.dumps(dynamics)) < 10_000
 
 
+def test_views_beside_the_embedding_from_before(tiny_model, fitted):
+    dynamics = make_dynamics(tiny_model, views=[])
+    recorded = dynamics.fit_transform(TEXTS, LABELS)
+    assert list(recorded.views) == ["initial"]
+    assert list(fitted[1].views) == ["initial", "lexical"]
+    assert_array_equal(recorded.embeddings, fitted[1].embeddings)
+
+
 def test_only_some_epochs_are_recorded(tiny_model, fitted):
     every, complete = fitted
     dynamics = make_dynamics(tiny_model, n_recorded_epochs=2)

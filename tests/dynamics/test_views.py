@@ -31,6 +31,8 @@ def test_lexical_view():
     assert_array_equal(view.fit(TEXTS).transform(TEXTS[:9]), found[:9])
     assert_array_equal(view.transform(["no such words"]), np.zeros((1, 7)))
     assert len(view.get_feature_names_out()) == 7
+    few = LexicalView(max_features=9, random_state=0).fit(TEXTS)
+    assert len(few.vectorizer_.vocabulary_) == 9
     # Texts of one class are more alike than others.
     alike = found @ found.T
     is_same = LABELS[:, None] == LABELS

@@ -57,7 +57,7 @@ def test_verified_texts_are_learnt_from_whatever_is_given(memorised):
     wrong = np.flatnonzero(given != true)[:20]
     known = dict(zip(wrong.tolist(), true[wrong].tolist(), strict=True))
     for prior in (
-        RidgePrior(contamination=0.5),
+        RidgePrior(contamination=0.5, selection="class"),
         TrajectoryKNNPrior(contamination=0.5, leave_one_out=True, voting="soft"),
     ):
         found = prior.fit_transform(trajectories, given, verified=known).prior
