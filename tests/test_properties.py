@@ -13,7 +13,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from sklearn.base import clone
@@ -204,9 +204,14 @@ def try_without_language_model(case):
             assert "empty vocabulary" in str(error)  # noqa: PT017
 
 
-@pytest.mark.parametrize("n", [60, pytest.param(10_000, marks=pytest.mark.long)])
-def test_without_language_model(n):
-    settings(EXAMPLES, max_examples=n)(given(cases())(try_without_language_model))()
+# Ten thousand in four parts, which can run side by side.
+PARTS = [pytest.param(2_500, i, marks=pytest.mark.long) for i in range(1, 5)]
+
+
+@pytest.mark.parametrize(("n", "drawn_by"), [(60, 0), *PARTS])
+def test_without_language_model(n, drawn_by):
+    test = given(cases())(try_without_language_model)
+    seed(drawn_by)(settings(EXAMPLES, max_examples=n)(test))()
 
 
 def frozen(tiny_model, **params):
