@@ -147,10 +147,10 @@ class DyGenClassifier(
         all are replaced if that makes the verified labels better, each of them judged
         without itself. If not, and as long as none is verified, one is replaced only
         where, at that confidence, disagreement is more likely the label's fault than
-        the model's, and none by a model near chance. That leaves
-        right labels as they are, and mistakes that follow a rule, which the model
-        learns, too. `label_distributions_` and `label_issues` do not depend on it, nor
-        do predictions unless there is a `final_estimator`.
+        the model's, and none by a model near chance. That leaves right labels as they
+        are, and mistakes that follow a rule, which the model learns, too.
+        `label_distributions_` and `label_issues` do not depend on it, nor do
+        predictions unless there is a `final_estimator`.
     class_weight : dict of label to float, "balanced" or None, default=None
         How much each class counts in predictions. Their probabilities are multiplied
         by these weights, which is what a loss so weighted leads to [2]_; a

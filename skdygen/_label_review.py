@@ -38,20 +38,20 @@ class LabelReviewMixin:
 
     def _table(self, index):
         """Say what is given and what is most probable, of some texts."""
-        codes = self._targets.codes
+        codes = self._targets.codes[index]
         suggested, confidence, quality, _ = judge_labels(
-            self.label_distributions_, codes
+            self.label_distributions_[index], codes
         )
-        given = self.classes_[codes[index]]
-        if (codes[index] < 0).any():
-            given = np.where(codes[index] < 0, None, given.astype(object))
+        given = self.classes_[codes]
+        if (codes < 0).any():
+            given = np.where(codes < 0, None, given.astype(object))
         return pd.DataFrame(
             {
                 "index": index,
                 "given": given,
-                "suggested": self.classes_[suggested[index]],
-                "confidence": confidence[index],
-                "quality": quality[index],
+                "suggested": self.classes_[suggested],
+                "confidence": confidence,
+                "quality": quality,
             }
         )
 
@@ -120,16 +120,18 @@ class LabelReviewMixin:
                 f"n_labels must be between 1 and {len(left)}, the number of texts that "
                 f"nobody has verified, but is {n_labels!r}."
             )
-        posterior, quality = self.label_distributions_[left], self.label_quality_[left]
-        two = np.sort(posterior, axis=1)[:, -2:]
         if strategy in ("auto", "random"):
             sizes = np.ones(len(left))
             if strategy == "auto":  # none is less than half as likely as at random
                 sizes += self._spread[left] / (self._spread[left].mean() or 1)
             chosen, drawn = draw_to_check(sizes, n_labels, rng)
         elif strategy in ("suspicious", "uncertain"):
-            by = two[:, 1] - two[:, 0]
-            by = by if strategy == "uncertain" else np.nan_to_num(quality, nan=np.inf)
+            by = np.nan_to_num(self.label_quality_[left], nan=np.inf)
+            if strategy == "uncertain":
+                second, first = np.sort(self.label_distributions_[left], axis=1)[
+                    :, -2:
+                ].T
+                by = first - second
             chosen, drawn = np.argsort(by, kind="stable")[:n_labels], np.ones(n_labels)
         else:
             raise ValueError(

@@ -328,6 +328,15 @@ def check_trajectories(X, *, name="X"):
     )
 
 
+def check_prior(trajectories):
+    """Raise a clear error if the second stage has been left out."""
+    if trajectories.prior is None:
+        raise ValueError(
+            "X has no prior; put a prior such as skdygen.priors.ConsensusPrior before "
+            "the denoiser."
+        )
+
+
 def _as_array(values, name, ndim):
     """Return values as an array of numbers of so many dimensions."""
     array = values if isinstance(values, np.ndarray) else np.asarray(values)

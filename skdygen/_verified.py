@@ -3,10 +3,6 @@
 import numpy as np
 from scipy.stats import beta
 
-_MOST_TRUST = (
-    1.0  # in the estimates of wrong labels that are corrected by verified ones
-)
-
 
 def estimate_share(is_wrong, checked, doubts, probabilities, alpha=0.05):
     """Estimate the share of wrong labels, and an interval that holds it.
@@ -42,7 +38,7 @@ def estimate_share(is_wrong, checked, doubts, probabilities, alpha=0.05):
     trust = 0.0
     if variance > 0 and n_drawn > 2:
         trust = (weights @ (centered[0] * centered[1])) / variance
-        trust = float(np.clip(trust / (1 + n_drawn / n_rest), 0, _MOST_TRUST))
+        trust = float(np.clip(trust / (1 + n_drawn / n_rest), 0, 1))
     share = float(np.clip(trust * rest.mean() + weights @ (wrong - trust * own), 0, 1))
     spread = weights**2 @ (centered[0] - trust * centered[1]) ** 2
     spread *= n_drawn / max(n_drawn - 1, 1) * (1 - n_drawn / n_rest)
@@ -127,7 +123,6 @@ def draw_to_check(sizes, n, rng):
 
 def inclusion_probabilities(sizes, n):
     """Probabilities in proportion to sizes, none above 1, that sum up to n."""
-    probabilities = np.zeros(len(sizes))
     certain = np.zeros(len(sizes), dtype=bool)
     while True:
         rest = sizes * ~certain

@@ -495,13 +495,12 @@ class BaseDenoiser(ReadsTrajectoriesMixin, PredictsMixin, BaseStage, metaclass=A
                 )
             self.held_out_distributions_ = self.label_distributions_
             if len(rows := targets.checked):
-                held_out = self._hold_out(X[rows], targets)
-                if held_out is not None:
-                    self.held_out_distributions_ = self.label_distributions_.copy()
-                    self.held_out_distributions_[rows] = held_out
                 known = np.eye(len(self.classes_))[targets.verified[rows]]
                 self.label_distributions_ = self.label_distributions_.copy()
                 self.label_distributions_[rows] = known
+                held_out = self._hold_out(X[rows], targets)
+                if held_out is not None:
+                    self.held_out_distributions_[rows] = held_out
 
     def _predict_proba(self, X):
         """Posterior of texts whose given label is not known."""

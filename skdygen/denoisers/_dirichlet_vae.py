@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state, gen_batches
 
 from .._sklearn_compat import Interval, StrOptions
 from .._torch import n_epochs_without_pull, one_thread, seeded
+from .._trajectories import check_prior
 from ..base import BaseDenoiser
 from ._vae import ConditionalVAE, by_branch, train_vae, weighted_moments
 
@@ -140,7 +141,7 @@ class DirichletVAE(BaseDenoiser):
         self.verbose = verbose
 
     def _fit(self, trajectories, targets):
-        _check_prior(trajectories)
+        check_prior(trajectories)
         self.n_epochs_ = self.n_epochs
         if self.n_epochs == "auto":
             n_steps_per_epoch = math.ceil(len(targets.labelled) / self.batch_size)
@@ -217,17 +218,8 @@ class DirichletVAE(BaseDenoiser):
         """Average what was inferred with the texts' own prior."""
         if not self.prior_weight:
             return found
-        _check_prior(trajectories)
+        check_prior(trajectories)
         return (1 - self.prior_weight) * found + self.prior_weight * trajectories.prior
-
-
-def _check_prior(trajectories):
-    """Raise a clear error if the second stage has been left out."""
-    if trajectories.prior is None:
-        raise ValueError(
-            "X has no prior; put a prior such as skdygen.priors.ConsensusPrior before "
-            "the denoiser."
-        )
 
 
 def marginalize(probabilities, posterior):

@@ -9,6 +9,7 @@ from sklearn.utils import gen_batches
 
 from .._pool import Pool, log_opinions
 from .._sklearn_compat import Interval
+from .._trajectories import check_prior
 from ..base import BaseDenoiser
 
 _ROWS_AT_ONCE = 4096
@@ -117,12 +118,12 @@ class LogLinearPool(BaseDenoiser):
         return pool.fit(log_p, features, codes, given) if len(codes) else pool
 
     def _hold_out(self, trajectories, targets):
-        held_out = self._conditional(trajectories, targets.codes[targets.checked])
+        given = targets.codes[targets.checked]
+        codes = targets.verified[targets.checked]
+        held_out = self._conditional(trajectories, given)
         n_folds = min(self.n_folds, len(held_out))
         if n_folds < 2:
             return held_out
-        given = targets.codes[targets.checked]
-        codes = targets.verified[targets.checked]
         for fitted, left in KFold(n_folds, shuffle=True, random_state=0).split(codes):
             pool = self._fit_pool(trajectories[fitted], codes[fitted], given[fitted])
             held_out[left] = self._judge(pool, trajectories[left], given[left])
@@ -164,11 +165,7 @@ def _opinions(trajectories):
     """Distributions that the prior was made of, or the prior itself."""
     if trajectories.opinions is not None:
         return trajectories.opinions
-    if trajectories.prior is None:
-        raise ValueError(
-            "X has no prior; put a prior such as skdygen.priors.ConsensusPrior before "
-            "the denoiser."
-        )
+    check_prior(trajectories)
     return trajectories.prior[:, None]
 
 

@@ -146,7 +146,8 @@ class LexicalView(
     def _reduce(self, weights):
         """Bring down what the vectorizer gives, and rows to length 1."""
         weights.sort_indices()  # a fit leaves another order: not the same to the bit
-        return _unit(self.svd_.transform(weights) if self.svd_ else weights.toarray())
+        found = self.svd_.transform(weights) if self.svd_ else weights.toarray()
+        return normalize(found, copy=False)
 
     @property
     def _n_features_out(self):
@@ -214,8 +215,3 @@ class ViewsMixin(BaseComposition):
         kept = allocate(features.shape, np.float16, **storage)
         kept[:] = features
         return kept
-
-
-def _unit(features):
-    """Bring rows to length 1."""
-    return normalize(features, copy=False)
