@@ -201,18 +201,26 @@ def _without(part):
     return _ablation(prior=_consensus(lambda name: part not in name))
 
 
-def _four_priors():
-    """The consensus before there were views: logistic regression, and neighbours."""
+def _neighbors():
+    """Priors of neighbours among the cleaner half of each class, with their names."""
     near = {"selection": "class", "voting": "soft", "leave_one_out": True}
     near = {"contamination": 0.5} | near
+    views = {"initial": "initial", "lexical": "lexical", "last": -1}
+    return [
+        (f"{name}-neighbors", TrajectoryKNNPrior(view=view, **near))
+        for name, view in views.items()
+    ]
+
+
+def _four_priors():
+    """The consensus before there were views: logistic regression, and neighbours."""
     return ConsensusPrior(
         [
-            (f"{view}-{kind}", prior)
-            for view in ("initial", -1)
-            for kind, prior in (
-                ("linear", ClassifierPrior(view=view)),
-                ("neighbors", TrajectoryKNNPrior(view=view, **near)),
-            )
+            *(
+                (f"{view}-linear", ClassifierPrior(view=view))
+                for view in ("initial", -1)
+            ),
+            *(named for named in _neighbors() if "lexical" not in named[0]),
         ]
     )
 
@@ -331,7 +339,9 @@ ABLATIONS = {
     "without the cut statistic": _without("cut"),
     "without priors of all labels": _without("-all"),
     "without priors of clean labels": _without("-clean"),
-    "without neighbours": _without("neighbors"),
+    "with neighbours": _ablation(
+        prior=ConsensusPrior([*DEFAULT_PRIORS.items(), *_neighbors()])
+    ),
     "given weight: 1": _ablation(denoiser__given_weight=1.0),
     "given weight: 3": _ablation(denoiser__given_weight=3.0),
     "four priors, generative denoiser": _ablation(

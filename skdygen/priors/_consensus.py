@@ -7,7 +7,6 @@ from .._pool import geometric_mean
 from .._sklearn_compat import BaseComposition
 from ..base import BasePrior
 from ._clean_set import BaseCleanSetPrior
-from ._knn import TrajectoryKNNPrior
 from ._ridge import RidgePrior
 from ._scores import noise_scores
 
@@ -23,20 +22,20 @@ class ConsensusPrior(BaseComposition, BasePrior):
     this is known, so the default asks these, each without the label of the text that
     it is asked about:
 
-    =================  ============  ==============================  ================
-    name               view          labels                          prior
-    =================  ============  ==============================  ================
-    initial-all        "initial"     all                             `RidgePrior`
-    initial-clean      "initial"     cleaner half of each class      `RidgePrior`
-    initial-cut        "initial"     half by the cut statistic       `RidgePrior`
-    initial-neighbors  "initial"     cleaner half of each class      neighbours
-    lexical-all        "lexical"     and three more, as above
-    last-all           last epoch    and three more, as above
-    =================  ============  ==============================  ================
+    =============  ============  ==============================
+    name           view          labels
+    =============  ============  ==============================
+    initial-all    "initial"     all
+    initial-clean  "initial"     cleaner half of each class
+    initial-cut    "initial"     half by the cut statistic
+    lexical-all    "lexical"     and two more, as above
+    last-all       last epoch    and two more, as above
+    =============  ============  ==============================
 
-    Those of a view that the trajectories do not have are left out, and "initial" is the
-    first recorded epoch where nothing from before the training was recorded. All of
-    them are handed on as `Trajectories.opinions`, for `LogLinearPool` to weigh.
+    All are of the kind `RidgePrior`. Those of a view that the trajectories do not have
+    are left out, and "initial" is the first recorded epoch where nothing from before
+    the training was recorded. All of them are handed on as `Trajectories.opinions`, for
+    `LogLinearPool` to weigh.
 
     Parameters
     ----------
@@ -49,8 +48,6 @@ class ConsensusPrior(BaseComposition, BasePrior):
         Share of the labels that the priors above leave out, but for those that learn
         from all. It may well be larger than that of the wrong labels: what is left need
         not be much, but clean. "auto" estimates the share of wrong labels.
-    n_neighbors : int, default=10
-        Number of neighbours for the priors above that ask them.
     max_samples : int or None, default=10_000
         Number of clean texts that each of the priors above learns from, at most.
     missing_label : object, default=None
@@ -87,8 +84,8 @@ class ConsensusPrior(BaseComposition, BasePrior):
 
     _parameter_constraints = {
         **{
-            name: TrajectoryKNNPrior._parameter_constraints[name]
-            for name in ("criterion", "contamination", "n_neighbors", "max_samples")
+            name: RidgePrior._parameter_constraints[name]
+            for name in ("criterion", "contamination", "max_samples")
         },
         "priors": [list, None],
         "missing_label": "no_validation",
@@ -100,14 +97,12 @@ class ConsensusPrior(BaseComposition, BasePrior):
         *,
         criterion="relative",
         contamination=0.5,
-        n_neighbors=10,
         max_samples=10_000,
         missing_label=None,
     ):
         self.priors = priors
         self.criterion = criterion
         self.contamination = contamination
-        self.n_neighbors = n_neighbors
         self.max_samples = max_samples
         self.missing_label = missing_label
 
@@ -168,8 +163,6 @@ class ConsensusPrior(BaseComposition, BasePrior):
         every = {"max_samples": self.max_samples}
         half = every | {"contamination": self.contamination}
         clean = half | {"criterion": self.criterion, "selection": "class"}
-        near = {"voting": "soft", "leave_one_out": True}
-        near = clean | near | {"n_neighbors": self.n_neighbors}
         named = []
         for name, view in (
             ("initial", "initial"),
@@ -182,7 +175,6 @@ class ConsensusPrior(BaseComposition, BasePrior):
                 (f"{name}-all", RidgePrior(view=view, **every)),
                 (f"{name}-clean", RidgePrior(view=view, **clean)),
                 (f"{name}-cut", RidgePrior("cut", view=view, **half)),
-                (f"{name}-neighbors", TrajectoryKNNPrior(view=view, **near)),
             ]
         return named
 

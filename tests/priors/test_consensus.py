@@ -49,7 +49,7 @@ def test_default_finds_what_training_has_hidden(memorised):
 def test_parameters_of_the_default_reach_its_priors(memorised):
     trajectories, _, given = memorised
     consensus = ConsensusPrior(
-        criterion="margin", contamination=0.25, n_neighbors=3, max_samples=50
+        criterion="margin", contamination=0.25, max_samples=50
     ).fit(trajectories, given)
     fitted = dict(zip(consensus.names_, consensus.priors_, strict=True))
     assert not any(name.startswith("lexical") for name in fitted)
@@ -58,9 +58,8 @@ def test_parameters_of_the_default_reach_its_priors(memorised):
     assert fitted["initial-all"].contamination_ == 0
     assert fitted["initial-cut"].contamination_ == 0.25
     assert {prior.max_samples for prior in fitted.values()} == {50}
-    assert fitted["last-neighbors"].n_neighbors == 3
     words = trajectories.with_views({"lexical": trajectories.views["initial"]})
-    assert len(ConsensusPrior().fit(words, given).priors_) == 12
+    assert len(ConsensusPrior().fit(words, given).priors_) == 9
 
 
 def test_named_priors_have_nested_parameters():
