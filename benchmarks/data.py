@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.cluster import KMeans
 from sklearn.utils import check_random_state
 
 from skdygen.datasets import load_noisy_csv, make_label_noise, make_texts
@@ -29,6 +30,21 @@ MADE = tuple(
     for rate in (0.2, 0.4)
 )
 SETTINGS = REAL + MADE
+# "data set/classes/ratio": so many classes, the largest so many times the smallest.
+SHAPES = (
+    "agnews/2/1", "agnews/2/13", "agnews/4/50", "20newsgroups_raw/2/1",
+    "20newsgroups_raw/5/20", "20newsgroups_raw/20/1", "20newsgroups_raw/20/50",
+    "20newsgroups_raw/77/1", "20newsgroups_raw/77/10",
+)  # fmt: skip
+SHAPED = tuple(
+    f"{shape}:{noise}"
+    for shape in SHAPES
+    for noise in (
+        "symmetric:0.01", "symmetric:0.1", "symmetric:0.3", "symmetric:0.6",
+        "asymmetric:0.3", "instance:0.1",
+    )
+    if noise != "symmetric:0.6" or "/2/" not in shape  # more than half of two classes
+)  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -93,6 +109,57 @@ def load_splits(folder, name):
         )
         splits.append(Split(data.data, data.gold, data.target))
     return splits
+
+
+def shape(splits, n_classes, ratio, embed):
+    """Choose classes, and thin them out so that they are of unequal size.
+
+    Parameters
+    ----------
+    splits : list of Split
+        Output of `load_splits`.
+    n_classes : int
+        Number of classes, the first ones; where it is larger than what there is, each
+        is cut into clusters first.
+    ratio : float
+        How many times as large the largest class is as the smallest; sizes between them
+        fall geometrically.
+    embed : callable
+        Gives features of texts, for the clusters.
+
+    Returns
+    -------
+    splits : list of Split
+        The same ones, with fewer texts.
+    """
+    codes = [split.gold for split in splits]
+    n_found = len(np.unique(codes[0]))
+    if n_classes > n_found:
+        n_clusters = -(-n_classes // n_found)
+        features = [embed(split.texts).astype(float) for split in splits]
+        finer = [np.zeros_like(part) for part in codes]
+        for code in range(n_found):
+            model = KMeans(n_clusters, n_init=3, random_state=0)
+            model.fit(features[0][codes[0] == code])
+            for part, found, X in zip(finer, codes, features, strict=True):
+                part[found == code] = model.predict(X[found == code])
+        codes = [c + n_found * f for c, f in zip(codes, finer, strict=True)]
+    rng = check_random_state(0)
+    shaped = []
+    shares = float(ratio) ** -np.linspace(0, 1, n_classes)
+    for split, found in zip(splits, codes, strict=True):
+        sizes = np.bincount(found, minlength=n_classes)[:n_classes]
+        n_each = np.ceil((sizes / shares).min() * shares).astype(int)
+        rows = np.concatenate(
+            [
+                rng.permutation(np.flatnonzero(found == code))[:n]
+                for code, n in enumerate(n_each)
+            ]
+        )
+        taken = split.take(np.sort(rows))
+        taken.gold = found[np.sort(rows)]
+        shaped.append(taken)
+    return shaped
 
 
 def draw_setting(splits, noise, *, sizes, seed, embed):

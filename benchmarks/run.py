@@ -19,7 +19,7 @@ import psutil
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._testing import ignore_warnings
 
-from .data import SETTINGS
+from .data import SETTINGS, SHAPED
 from .methods import ABLATIONS, LAYERS, METHODS, RECORDINGS
 from .scores import score_outcome
 from .task import REGIMES, Task
@@ -77,8 +77,9 @@ def parse(arguments):
     parser.add_argument("--data", type=Path, required=True, help="folder of the data")
     parser.add_argument("--regime", choices=list(REGIMES), default="frozen")
     parser.add_argument(
-        "--settings", nargs="+", choices=SETTINGS, default=SETTINGS, metavar="SETTING",
-        help='data sets, or "data set:kind of noise:rate"; default: all',
+        "--settings", nargs="+", choices=SETTINGS + SHAPED, default=SETTINGS,
+        metavar="SETTING",
+        help='data sets, or "data set:kind of noise:rate"; default: those published',
     )  # fmt: skip
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--methods", nargs="+", help="by name; default: all rivals")

@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .data import draw_setting, load_splits
+from .data import draw_setting, load_splits, shape
 from .embeddings import FrozenStore, StoredDynamics
 
 # What all methods of a regime have in common: what two cores can do.
@@ -58,7 +58,7 @@ class Task:
     Parameters
     ----------
     setting : str
-        Data set, or ``"data set:kind of noise:rate"``.
+        Data set, or ``"data set:kind of noise:rate"``; see `data.SHAPES`.
     regime : {"frozen", "finetuned"}
         Key of `REGIMES`.
     seed : int
@@ -74,10 +74,13 @@ class Task:
         self.cache = cache
         self.settings = REGIMES[regime]
         name, *noise = setting.split(":")
+        name, *wanted = name.split("/")
         splits = load_splits(folder, name)
         self.store = StoredDynamics.store = FrozenStore(cache / "frozen")
         for split in splits:
             self.store.add(split.texts)
+        if wanted:
+            splits = shape(splits, int(wanted[0]), float(wanted[1]), self.store)
         self.splits = draw_setting(
             splits,
             (noise[0], float(noise[1])) if noise else None,
