@@ -25,7 +25,8 @@ class FrozenStore(dict):
 
     def add(self, texts):
         """Compute the embeddings of texts, all at once, or read them."""
-        name = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:24]
+        what = "\0".join([repr(make_encoder().get_params()), *texts])
+        name = hashlib.sha256(what.encode()).hexdigest()[:24]
         path = self.folder / f"{name}.npy"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -68,10 +69,14 @@ class StoredDynamics(LanguageModelDynamics):
         return Inputs({"sentence_embedding": embeddings}, lengths)
 
 
-def encode(texts):
-    """Embed texts by the frozen default model, (n_samples, n_features) float16."""
-    dynamics = LanguageModelDynamics(
+def make_encoder():
+    """Make a stage for its embeddings: what it learns is thrown away."""
+    return LanguageModelDynamics(
         trainable_layers=0, n_branches=1, n_epochs=1, random_state=0
     )
-    labels = np.arange(len(texts)) % 2  # what is learnt of them is thrown away
-    return np.asarray(dynamics.fit_transform(texts, labels).views["initial"])
+
+
+def encode(texts):
+    """Embed texts by the frozen default model, (n_samples, n_features) float16."""
+    recorded = make_encoder().fit_transform(texts, np.arange(len(texts)) % 2)
+    return np.asarray(recorded.views["initial"])

@@ -143,7 +143,10 @@ class Task:
         result : object
             From a file that this benchmark wrote, or computed.
         """
-        key = json.dumps([self.setting, self.regime, self.seed, self.settings, what])
+        defaults = repr(StoredDynamics().get_params())
+        key = json.dumps(
+            [self.setting, self.regime, self.seed, self.settings, defaults, what]
+        )
         name = hashlib.sha256(key.encode()).hexdigest()[:24]
         path = self.cache / "fits" / f"{name}.joblib"
         if path.exists():

@@ -59,6 +59,7 @@ def make_paper_classifier(
             n_recorded_epochs=None,
             recording="evaluation",
             batch_size=32,
+            max_windows=1,
             trainable_layers="all",
             coregularization=5.0,
             coregularization_warmup=0.1,

@@ -93,7 +93,7 @@ def _train(
     trajectories = recorder = None
     if record:
         trajectories = _allocate(stage, backbone, len(texts))
-        backbone.embed(inputs, trajectories.views["initial"])
+        backbone.embed(texts, inputs, trajectories.views["initial"])
         recorder = Recorder(stage, trajectories)
     in_training = _epochs_recorded_in_training(stage)
 
@@ -329,7 +329,7 @@ class Networks:
         with self._progress(n_passes, "replaying") as progress:
             inputs = self.backbone.encode(texts)
             trajectories = _allocate(stage, self.backbone, len(texts))
-            self.backbone.embed(inputs, trajectories.views["initial"])
+            self.backbone.embed(texts, inputs, trajectories.views["initial"])
             recorder = Recorder(stage, trajectories)
             self.branches.eval()
             for epoch, snapshot in zip(

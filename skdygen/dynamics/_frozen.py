@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from .._torch import autocast, fewer_rows
 from .._trajectories import allocate
+from ._windows import add_rest
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +141,8 @@ class Backbone:
         n_batches = 1 if is_cpu else _INFERENCE_BATCHES
         self.batch_size = stage.batch_size * n_batches
         self.max_tokens = stage.max_tokens and stage.max_tokens * n_batches
+        self.max_windows = stage.max_windows
+        self.normalizes = len(_without_normalize(model)) < len(model)
         self.storage = {
             "max_nbytes": stage.max_nbytes,
             "temp_folder": stage.temp_folder,
@@ -156,14 +159,17 @@ class Backbone:
 
     def encode(self, texts):
         """Compute the part that is not trained; give what `trained_part` reads."""
-        tokens = self._tokenize(texts)
+        tokens = self.tokenize(texts)
         if self.trainable_layers == 0:
-            return self._embed(tokens)
+            embeddings = np.empty((len(tokens), self.n_features), dtype=np.float32)
+            self._embed(texts, tokens, self.model, embeddings)
+            lengths = np.ones(len(tokens), dtype=np.int64)
+            return Inputs({"sentence_embedding": embeddings}, lengths)
         if self.caches_layers:
             return self._run_lower_layers(tokens)
         return tokens
 
-    def embed(self, inputs, embeddings):
+    def embed(self, texts, inputs, embeddings):
         """Fill in the embeddings of texts by the model as it was before the training.
 
         They are normalised if the model does so; inputs come from `encode`.
@@ -173,7 +179,11 @@ class Backbone:
             return
         normalize = list(self.model)[len(_without_normalize(self.model)) :]
         whole = nn.Sequential(self.trained_part(), *normalize).to(self.device).eval()
-        for rows, output in self.infer(whole, inputs, desc="encoding"):
+        self._embed(texts, inputs, whole, embeddings)
+
+    def fill(self, embeddings, network, inputs, *, desc=None):
+        """Fill in what a network gives as embeddings; see `infer`."""
+        for rows, output in self.infer(network, inputs, desc=desc):
             embeddings[rows] = output["sentence_embedding"].float().cpu().numpy()
 
     @torch.no_grad()
@@ -204,18 +214,11 @@ class Backbone:
     @torch.no_grad()
     def fingerprint(self):
         """Embed a fixed text by the whole model, scaled to length 1, to tell models."""
-        features = self._tokenize([_FIXED_TEXT]).batch(np.arange(1), self.device)
+        features = self.tokenize([_FIXED_TEXT]).batch(np.arange(1), self.device)
         embedding = self.model(features)["sentence_embedding"][0]
         return nn.functional.normalize(embedding.float(), dim=0).cpu().numpy()
 
-    def trained_part(self):
-        """Return a new copy of the trained part, which adds "sentence_embedding".
-
-        Parameters that are not trained are shared between copies and need no gradient.
-        """
-        return self._upper_layers() if self.caches_layers else self._partly_frozen()
-
-    def _tokenize(self, texts):
+    def tokenize(self, texts):
         """Token ids of each text, cut to the model's length but not padded."""
         prompt = self.model.prompts.get(self.model.default_prompt_name)
         flat, lengths, constants = {}, [], {}
@@ -244,13 +247,19 @@ class Backbone:
         }
         return Inputs(fields, lengths, constants, self.multiple)
 
-    def _embed(self, tokens):
-        """Embed texts by the frozen model, where none of it is trained."""
-        embeddings = np.empty((len(tokens), self.n_features), dtype=np.float32)
-        for rows, output in self.infer(self.model, tokens, desc="encoding"):
-            embeddings[rows] = output["sentence_embedding"].float().cpu().numpy()
-        lengths = np.ones(len(tokens), dtype=np.int64)
-        return Inputs({"sentence_embedding": embeddings}, lengths)
+    def trained_part(self):
+        """Return a new copy of the trained part, which adds "sentence_embedding".
+
+        Parameters that are not trained are shared between copies and need no gradient.
+        """
+        return self._upper_layers() if self.caches_layers else self._partly_frozen()
+
+    def _embed(self, texts, inputs, network, embeddings):
+        """Fill in embeddings: of what a network reads of texts, and of the rest."""
+        self.fill(embeddings, network, inputs, desc="encoding")
+        full = np.flatnonzero(inputs.lengths == self.model.max_seq_length)
+        if self.max_windows > 1 and len(full):  # shorter texts have not been cut
+            add_rest(self, texts, inputs.lengths, full, embeddings)
 
     def _run_lower_layers(self, tokens):
         """Hidden states of each token in front of the first trained layer."""
@@ -318,7 +327,7 @@ class Backbone:
 
     def _layer_cache_is_right(self):
         """Compare the model cut in two with the whole one, on two short texts."""
-        probe = self._tokenize(["a", "b c d e f g h i j k l m n o p q r s t u v"])
+        probe = self.tokenize(["a", "b c d e f g h i j k l m n o p q r s t u v"])
         rows = np.arange(2)
         try:
             with torch.no_grad():

@@ -64,7 +64,14 @@ class LanguageModelDynamics(ViewsMixin, BaseDynamics):
         although it has no more than `batch_size` texts; on a GPU four times as many
         where no gradients are needed. A single text may have more. None: no limit.
     max_length : int or None, default=128
-        Number of tokens that texts are cut to. None takes the model's own limit.
+        Number of tokens that are read at once: a text is cut to them where layers are
+        trained, see `max_windows` for others. None takes the model's own limit.
+    max_windows : int, default=8
+        Number of consecutive windows of up to `max_length` tokens, from the beginning
+        of a text, that are embedded by the model as it was before the training. Their
+        mean, weighted by their numbers of tokens and normalised if the model does so,
+        is the view "initial" and, if `trainable_layers` is 0, what the hidden layer
+        reads. Each costs a pass of the whole model. 1 cuts long texts here, too.
     trainable_layers : "all" or int, default=3
         What is trained below the heads: "all" of the model but its table of word
         embeddings, that many transformer layers from the top (if it has so many), or,
@@ -182,6 +189,7 @@ prior=False)
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_tokens": [Interval(Integral, 1, None, closed="left"), None],
         "max_length": [Interval(Integral, 2, None, closed="left"), None],
+        "max_windows": [Interval(Integral, 1, None, closed="left")],
         "trainable_layers": [
             StrOptions({"all"}),
             Interval(Integral, 0, None, closed="left"),
@@ -218,6 +226,7 @@ prior=False)
         batch_size=32,
         max_tokens=None,
         max_length=128,
+        max_windows=8,
         trainable_layers=3,
         hidden_size=128,
         dropout=0.1,
@@ -248,6 +257,7 @@ prior=False)
         self.batch_size = batch_size
         self.max_tokens = max_tokens
         self.max_length = max_length
+        self.max_windows = max_windows
         self.trainable_layers = trainable_layers
         self.hidden_size = hidden_size
         self.dropout = dropout
