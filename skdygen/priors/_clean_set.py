@@ -43,7 +43,7 @@ class BaseCleanSetPrior(BasePrior):
     def _judge(self, space, positions=None):
         """Prior of embedded texts; `positions` are theirs if they were fitted on."""
 
-    def _fit_prior(self, trajectories, targets, scores=None):
+    def _fit_prior(self, trajectories, targets, scores=None, limits=None):
         if self.criterion == "cut":
             scores = cut_scores(
                 lambda rows: self._space(trajectories, rows), targets, self.max_samples
@@ -59,7 +59,7 @@ class BaseCleanSetPrior(BasePrior):
             logger.info("estimated share of wrong labels: %.3f", self.contamination_)
         else:
             self.contamination_ = float(self.contamination)
-        self.clean_indices_ = self._select(targets)
+        self.clean_indices_ = self._select(targets, limits)
         is_checked = targets.verified >= 0
         codes = np.where(is_checked, targets.verified, targets.codes)
         full_weight = targets.weights[targets.labelled].mean()
@@ -76,18 +76,24 @@ class BaseCleanSetPrior(BasePrior):
             prior[part] = self._judge(self._space(trajectories, part), fitted_on)
         return prior
 
-    def _select(self, targets):
+    def _select(self, targets, limits):
         """Positions of the texts with the lowest scores, or of some of them, sorted.
 
         Those with verified labels are among them, whatever the scores of the given.
+        `limits` are shares of each class, (n_classes,), above which none is left out.
         """
         codes, scores = targets.codes, self.noise_scores_
-        groups = [targets.labelled]
+        groups = [(targets.labelled, self.contamination_)]
         if self.selection == "class":
-            given = np.unique(codes[targets.labelled])
-            groups = [np.flatnonzero(codes == code) for code in given]
-        share = 1 - self.contamination_
-        kept = [g[lowest(scores[g], targets.weights[g], share)] for g in groups]
+            limits = np.ones(len(targets.classes)) if limits is None else limits
+            groups = [
+                (np.flatnonzero(codes == code), min(self.contamination_, limits[code]))
+                for code in np.unique(codes[targets.labelled])
+            ]
+        kept = [
+            rows[lowest(scores[rows], targets.weights[rows], 1 - share)]
+            for rows, share in groups
+        ]
         kept = np.sort(np.concatenate(kept))
         if len(np.union1d(kept, targets.checked)) < 2:
             raise ValueError(

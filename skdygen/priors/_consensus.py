@@ -10,6 +10,10 @@ from ._clean_set import BaseCleanSetPrior
 from ._ridge import RidgePrior
 from ._scores import noise_scores
 
+# Of the labels of a class, at most so many times as many are left out as are not
+# foretold: where nearly all are, those of the texts between classes would be missing.
+_UNFORETOLD = 2
+
 
 class ConsensusPrior(BaseComposition, BasePrior):
     """Geometric mean of priors that differ in what they read and take for clean.
@@ -22,15 +26,16 @@ class ConsensusPrior(BaseComposition, BasePrior):
     this is known, so the default asks these, each without the label of the text that
     it is asked about:
 
-    =============  ============  ==============================
+    =============  ============  ================================
     name           view          labels
-    =============  ============  ==============================
+    =============  ============  ================================
     initial-all    "initial"     all
-    initial-clean  "initial"     cleaner half of each class
+    initial-clean  "initial"     the cleaner ones of each class
     initial-cut    "initial"     half by the cut statistic
     lexical-all    "lexical"     and two more, as above
-    last-all       last epoch    and two more, as above
-    =============  ============  ==============================
+    last-clean     last epoch    the cleaner ones of each class
+    last-cut       last epoch    half by the cut statistic
+    =============  ============  ================================
 
     All are of the kind `RidgePrior`. Those of a view that the trajectories do not have
     are left out, and "initial" is the first recorded epoch where nothing from before
@@ -42,12 +47,14 @@ class ConsensusPrior(BaseComposition, BasePrior):
     priors : list of (str, prior) tuples, default=None
         The priors and their names; None takes those above.
     criterion : {"paper", "relative", "margin", "cut"}, default="relative"
-        Noise score of the priors above that learn from the cleaner half of each class,
+        Noise score of the priors above that learn from the cleaner ones of each class,
         see `TrajectoryKNNPrior`.
     contamination : "auto" or float in [0, 1), default=0.5
         Share of the labels that the priors above leave out, but for those that learn
         from all. It may well be larger than that of the wrong labels: what is left need
-        not be much, but clean. "auto" estimates the share of wrong labels.
+        not be much, but clean. "auto" estimates the share of wrong labels. Of each
+        class, though, no more are left out than twice those that the priors of all
+        labels do not foretell, where the cleaner ones of each class are sought.
     max_samples : int or None, default=10_000
         Number of clean texts that each of the priors above learns from, at most.
     missing_label : object, default=None
@@ -134,16 +141,20 @@ class ConsensusPrior(BaseComposition, BasePrior):
         if named is None:
             named = self._default_priors(trajectories.views)
         self.names_, self.priors_ = [name for name, _ in named], []
-        scores, opinions = {}, []
+        scores, opinions, limits = {}, [], None
         for _, prior in named:
             fitted = clone(prior)
             fitted._remember(trajectories, targets.classes)
-            shared, criterion = (), getattr(fitted, "criterion", "cut")
+            shared, criterion = {}, getattr(fitted, "criterion", "cut")
             if isinstance(fitted, BaseCleanSetPrior) and criterion != "cut":
                 if criterion not in scores:  # made once for all priors with the same
                     scores[criterion] = noise_scores(trajectories, targets, criterion)
-                shared = (scores[criterion],)
-            opinions.append(fitted._fit_prior(trajectories, targets, *shared))
+                shared["scores"] = scores[criterion]
+            if self.priors is None and fitted.selection == "class":
+                if limits is None:  # by those before, which learn from all labels
+                    limits = _UNFORETOLD * not_foretold(_stack(opinions), targets)
+                shared["limits"] = limits
+            opinions.append(fitted._fit_prior(trajectories, targets, **shared))
             self.priors_.append(fitted)
         opinions = _stack(opinions)
         self.label_distributions_ = geometric_mean(opinions)
@@ -163,16 +174,11 @@ class ConsensusPrior(BaseComposition, BasePrior):
         every = {"max_samples": self.max_samples}
         half = every | {"contamination": self.contamination}
         clean = half | {"criterion": self.criterion, "selection": "class"}
-        named = []
-        for name, view in (
-            ("initial", "initial"),
-            ("lexical", "lexical"),
-            ("last", -1),
-        ):
-            if view == "lexical" and view not in views:
-                continue
+        untouched = [name for name in ("initial", "lexical") if name in views]
+        untouched = untouched or ["initial"]
+        named = [(f"{v}-all", RidgePrior(view=v, **every)) for v in untouched]
+        for name, view in [*zip(untouched, untouched, strict=True), ("last", -1)]:
             named += [
-                (f"{name}-all", RidgePrior(view=view, **every)),
                 (f"{name}-clean", RidgePrior(view=view, **clean)),
                 (f"{name}-cut", RidgePrior("cut", view=view, **half)),
             ]
@@ -183,6 +189,16 @@ def _is_untouched(prior):
     """Tell whether no label had a say in what a prior reads, nor in its texts."""
     is_view = isinstance(getattr(prior, "view", None), str)
     return is_view and prior.contamination_ == 0
+
+
+def not_foretold(opinions, targets):
+    """Share of each class's labels that the opinions do not foretell, (n_classes,)."""
+    labelled = targets.labelled
+    codes, weights = targets.codes[labelled], targets.weights[labelled]
+    is_missed = geometric_mean(opinions[labelled]).argmax(axis=1) != codes
+    sizes = np.bincount(codes, weights, minlength=opinions.shape[2])
+    missed = np.bincount(codes[is_missed], weights[is_missed], minlength=len(sizes))
+    return missed / np.where(sizes > 0, sizes, 1)
 
 
 def _stack(opinions):

@@ -91,8 +91,8 @@ class RidgePrior(BaseCleanSetPrior):
         self.max_samples = max_samples
         self.missing_label = missing_label
 
-    def _fit_prior(self, trajectories, targets, scores=None):
-        prior = super()._fit_prior(trajectories, targets, scores)
+    def _fit_prior(self, trajectories, targets, **shared):
+        prior = super()._fit_prior(trajectories, targets, **shared)
         prior[self.clean_indices_] = self._left_out
         del self._left_out
         return prior

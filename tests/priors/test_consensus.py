@@ -59,7 +59,7 @@ def test_parameters_of_the_default_reach_its_priors(memorised):
     assert fitted["initial-cut"].contamination_ == 0.25
     assert {prior.max_samples for prior in fitted.values()} == {50}
     words = trajectories.with_views({"lexical": trajectories.views["initial"]})
-    assert len(ConsensusPrior().fit(words, given).priors_) == 9
+    assert len(ConsensusPrior().fit(words, given).priors_) == 8
 
 
 def test_named_priors_have_nested_parameters():
