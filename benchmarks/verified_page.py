@@ -65,7 +65,7 @@ def draw_curves(table, path):
     """Draw labels put right by number verified: ways to choose them, and rivals."""
     means = _means(table, "labels_gain", 100)
     plt.rcParams["svg.hashsalt"] = "skdygen"  # equal results, equal files
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(9, 5), layout="constrained")
     for axis, methods in zip(axes, (_STRATEGIES, _RIVALS), strict=True):
         for name in [m for m in methods if m in means.index.levels[1]]:
             found = means.xs(name, level="method").dropna(axis=1).mean()
@@ -73,7 +73,8 @@ def draw_curves(table, path):
             axis.plot(found.index, found, style, ms=3, label=name)
         axis.axhline(0, color="0.3", lw=0.8)
         axis.set_xlabel("verified labels")
-        axis.legend(fontsize=7, frameon=False)
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncols": 2}
+        axis.legend(fontsize=8, frameon=False, **below)
     axes[0].set_ylabel("labels put right, points")
     save_figure(figure, path)
 

@@ -118,6 +118,16 @@ def test_methods_are_run_where_draws_differ_and_labels_say_something():
     assert {found[part, n] for part in PARTS for n in (0, 10)} == {0}
 
 
+def test_what_is_scored_is_about_the_labels_that_a_method_has_drawn(monkeypatch):
+    setting = SimpleNamespace(draw=lambda n, draw: np.arange(n))
+    monkeypatch.setattr(verified, "score", lambda setting, rows, found: rows.tolist())
+    monkeypatch.setitem(verified.METHODS, "told", lambda setting, rows: {})
+    own = {"rows": np.array([7, 5])}
+    monkeypatch.setitem(verified.METHODS, "draws", lambda setting, rows: own)
+    assert verified.run_cell(setting, "told", 2, 0) == [0, 1]
+    assert verified.run_cell(setting, "draws", 2, 0) == [7, 5]
+
+
 def test_page_has_parts_and_curves(tmp_path):
     rows = []
     for method in verified.METHODS:
