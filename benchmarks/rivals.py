@@ -2,21 +2,32 @@
 
 import math
 import time
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
 import torch
 from cleanlab.classification import CleanLearning
 from cleanlab.count import num_label_issues
+from sklearn.utils import check_random_state, gen_batches
 from torch.nn import functional
+from transformers import get_linear_schedule_with_warmup
 
-from skdygen._torch import seeded
+from skdygen._torch import autocast, seeded
 from skdygen.denoisers import DirichletVAE
 from skdygen.denoisers._vae import ConditionalVAE
-from skdygen.dynamics import _engine
+from skdygen.dynamics import LanguageModelDynamics, _engine
+from skdygen.dynamics._frozen import Backbone
+from skdygen.dynamics._hub import load_sentence_transformer
 
 from .embeddings import StoredDynamics
 from .task import PLAIN, Fit
+
+# Of SetFit, but for the number of steps, which takes a core about a minute, and for
+# layers and length, as in the regime "finetuned".
+_N_PAIRS, _PAIRS_AT_ONCE, _MOST_STEPS, _LEARNING_RATE = 20, 16, 150, 2e-5
+_STAGE = {"trainable_layers": 3, "max_length": 64}
+_PIECES = 4  # of a batch, by length: less padding
 
 
 class CoTeaching(StoredDynamics):
@@ -73,6 +84,86 @@ class ApproximateVAE(DirichletVAE):
     """`DirichletVAE` with the approximate sample that published code has."""
 
     _network = ApproximateNetwork
+
+
+class Contrastive:
+    """Contrastive fine-tuning on pairs of few labelled texts.
+
+    As in SetFit (Tunstall et al., "Efficient Few-Shot Learning Without Prompts", 2022).
+
+    Parameters
+    ----------
+    texts : list of str of length n_samples
+        All that are to be embedded.
+    **params : dict
+        Of `LanguageModelDynamics`.
+    """
+
+    def __init__(self, texts, **params):
+        stage = LanguageModelDynamics(**_STAGE | params)
+        model = load_sentence_transformer(stage.model, max_length=stage.max_length)
+        stage = SimpleNamespace(**stage.get_params(), precision_="bf16")
+        self.backbone = Backbone(model, stage, torch.device("cpu"))
+        self.inputs = self.backbone.encode(texts)
+
+    def embed(self, rows, codes, seed):
+        """Train on some of the texts, and embed all, (n_samples, n_features)."""
+        with seeded(seed):
+            network = self.backbone.trained_part()
+            self._train(network.train(), *draw_pairs(rows, codes, seed))
+            embedded = np.empty((len(self.inputs), self.backbone.n_features))
+            for part, output in self.backbone.infer(network.eval(), self.inputs):
+                found = functional.normalize(output["sentence_embedding"].float())
+                embedded[part] = found.numpy()
+        return embedded
+
+    def _train(self, network, pairs, alike):
+        """Bring the cosines of pairs, (n_pairs, 2), to whether they are alike."""
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, _LEARNING_RATE, weight_decay=0.01)
+        batches = [*gen_batches(len(pairs), _PAIRS_AT_ONCE)][:_MOST_STEPS]
+        schedule = get_linear_schedule_with_warmup(
+            optimizer, len(batches) // 10, len(batches)
+        )
+        for batch in batches:
+            rows, positions = np.unique(pairs[batch], return_inverse=True)
+            order = np.argsort(self.inputs.lengths[rows])
+            pieces = np.array_split(order, min(_PIECES, len(order)))
+            found = [self._embed(network, rows[piece]) for piece in pieces]
+            found = torch.cat(found)[np.argsort(order)]
+            first, second = found[positions.reshape(-1, 2).T]
+            cosines = functional.cosine_similarity(first, second)
+            loss = functional.mse_loss(cosines, torch.from_numpy(alike[batch]).float())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+
+    def _embed(self, network, rows):
+        """Embed some texts."""
+        with autocast("bf16", self.backbone.device):
+            output = network(self.inputs.batch(rows, self.backbone.device))
+        return output["sentence_embedding"].float()
+
+
+def draw_pairs(rows, codes, seed):
+    """Draw for each text others of its class, and as many of others.
+
+    Returns pairs of rows in random order, (n_pairs, 2), and whether they are alike,
+    (n_pairs,). A text that is alone in its class has pairs of the second kind only.
+    """
+    rng = check_random_state(seed)
+    pairs, alike = [], []
+    for row, code in zip(rows, codes, strict=True):
+        for is_alike in (True, False):
+            others = rows[((codes == code) == is_alike) & (rows != row)]
+            if len(others):
+                drawn = rng.choice(others, _N_PAIRS)
+                pairs.append(np.column_stack([np.full(_N_PAIRS, row), drawn]))
+                alike.append(np.full(_N_PAIRS, is_alike))
+    pairs, alike = np.concatenate(pairs), np.concatenate(alike)
+    order = rng.permutation(len(pairs))
+    return pairs[order], alike[order]
 
 
 def fit_co_teaching(task):

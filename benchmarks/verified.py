@@ -6,10 +6,10 @@ number of verified labels and draw; those that are there are not computed again.
 """
 
 import argparse
+import copy
 import functools
 import json
 import os
-import re
 import time
 from pathlib import Path
 
@@ -30,14 +30,26 @@ from sklearn.utils._testing import ignore_warnings
 from skdygen import DyGenClassifier, make_paper_classifier
 
 from .data import REAL, SETTINGS
-from .report import markdown
+from .rivals import Contrastive
 from .run import describe_machine, read_rows
+from .strategies import STRATEGIES
 from .task import REGIMES, Task
+from .verified_page import LEAST_FOR_PARTS, SCORED, write_page
+from .verified_parts import PARTS, without
 
 HERE = Path(__file__).parent
-SCORED = ("development", "test")
-NUMBERS = (0, 25, 50, 100, 200)
-_OURS = ("default", "default, labels_to_check")
+NUMBERS = (0, 10, 25, 50, 100, 200)
+# Of these one draw is run: they take the same labels in any, or take long.
+_ONE_DRAW = (
+    "default, suspicious",
+    "default, uncertain",
+    "default, expected change",
+    "contrastive, verified alone",
+    "cleanlab, its own order",
+)
+# These are run from so many verified labels on.
+_FROM = {"verified alone": 1, "contrastive, verified alone": 1}
+_FROM |= dict.fromkeys(PARTS, LEAST_FOR_PARTS)
 _WEIGHTS = (1, 5, 25)  # of a verified label, where a given one has 1
 
 
@@ -59,6 +71,17 @@ class Setting:
         self.gold = np.searchsorted(self.classes, train.gold)
         self.embedded = {part: task.frozen(part) for part in ("train", *SCORED)}
 
+    @functools.cached_property
+    def unverified(self):
+        """Ours, as long as nothing is verified."""
+        return _fitted(self, DyGenClassifier())
+
+    @functools.cached_property
+    def contrastive(self):
+        """What fine-tunes on pairs, for all texts, those of `embedded` in a row."""
+        splits = [self.task.splits[part] for part in self.embedded]
+        return Contrastive([text for split in splits for text in split.texts])
+
     def draw(self, n, draw):
         """Draw positions of labels to verify, at random."""
         rng = check_random_state(1000 * self.seed + draw)
@@ -77,24 +100,36 @@ def most_probable(setting, rows):
 
 def drawn_by_itself(setting, rows, draw, strategy="auto"):
     """Ours, on labels that it has drawn itself."""
-    clf = _fitted(setting, DyGenClassifier())
+    clf = copy.copy(setting.unverified)
     if not len(rows):
         return _judged(setting, clf)
-    table = clf.labels_to_check(len(rows), strategy, random_state=draw)
+    if strategy in STRATEGIES:
+        table = STRATEGIES[strategy](setting, len(rows), draw)
+    else:
+        table = clf.labels_to_check(len(rows), strategy, random_state=draw)
     table["verified"] = setting.task.train.gold[table["index"]]
     start = time.perf_counter()
     clf.refit(table)
-    return _judged(setting, clf) | {"refit_seconds": time.perf_counter() - start}
+    seconds = time.perf_counter() - start
+    drawn = {"rows": table["index"].to_numpy(), "refit_seconds": seconds}
+    return _judged(setting, clf) | drawn
 
 
-def paper(setting, rows):
-    """The paper's stages, verified labels in the place of the given ones."""
+def part_left_out(setting, rows, part):
+    """Ours, without one of the parts that verified labels act on."""
+    with without(part):
+        return default(setting, rows)
+
+
+def put_in(setting, rows, make=DyGenClassifier):
+    """Verified labels in the place of the given ones, and not told as verified."""
     given = setting.task.train.given.copy()
     given[rows] = setting.task.train.gold[rows]
-    clf = make_paper_classifier().set_params(dynamics="precomputed", random_state=0)
+    clf = make().set_params(dynamics="precomputed", random_state=setting.seed)
     clf.fit(setting.fit.train, given)
     found = _judged(setting, clf)
-    found["labels"][rows] = setting.gold[rows]
+    for labels in ("labels", "likely"):
+        found[labels][rows] = setting.gold[rows]
     return found
 
 
@@ -103,6 +138,19 @@ def verified_alone(setting, rows):
     if len(np.unique(setting.gold[rows])) < 2:
         return None
     return _linear(setting, rows, setting.gold[rows], None)
+
+
+def contrastive(setting, rows):
+    """Logistic regression on embeddings trained on pairs of verified texts."""
+    codes = setting.gold[rows]
+    if len(np.unique(codes)) < 2:
+        return None
+    found = setting.contrastive.embed(rows, codes, setting.seed)
+    ends = np.cumsum([len(embedded) for embedded in setting.embedded.values()])
+    parts = np.split(found, ends[:-1])
+    embedded = dict(zip(setting.embedded, parts, strict=True))
+    model = LogisticRegression(max_iter=500).fit(embedded["train"][rows], codes)
+    return _predicted(setting, model, embedded, rows, codes)
 
 
 def given_and_verified(setting, rows):
@@ -200,9 +248,18 @@ METHODS = {
     "default, labels_to_check": drawn_by_itself,
     "default, suspicious": functools.partial(drawn_by_itself, strategy="suspicious"),
     "default, uncertain": functools.partial(drawn_by_itself, strategy="uncertain"),
+    "default, stratified": functools.partial(drawn_by_itself, strategy="stratified"),
+    "default, expected change": functools.partial(
+        drawn_by_itself, strategy="expected change"
+    ),
     "default, most probable": most_probable,
-    "dygen-paper, verified put in": paper,
+    **{name: functools.partial(part_left_out, part=name) for name in PARTS},
+    "default, verified put in": put_in,
+    "dygen-paper, verified put in": functools.partial(
+        put_in, make=make_paper_classifier
+    ),
     "verified alone": verified_alone,
+    "contrastive, verified alone": contrastive,
     "given and verified": given_and_verified,
     "gold loss correction": gold_loss_correction,
     "cleanlab, its own order": cleanlab,
@@ -220,10 +277,15 @@ def _linear(setting, rows, codes, weights, C=None):
     if weights is not None:
         params["logisticregression__sample_weight"] = weights
     model = _logistic(C).fit(setting.embedded["train"][rows], codes, **params)
+    return _predicted(setting, model, setting.embedded, rows, codes)
+
+
+def _predicted(setting, model, embedded, rows, codes):
+    """What a model says of all texts; the labels that it has learnt stay, if few."""
     p = {}
-    for part, embedded in setting.embedded.items():
-        p[part] = np.zeros((len(embedded), len(setting.classes)))
-        p[part][:, model.classes_] = model.predict_proba(embedded)
+    for part, features in embedded.items():
+        p[part] = np.zeros((len(features), len(setting.classes)))
+        p[part][:, model.classes_] = model.predict_proba(features)
     labels = p["train"].argmax(axis=1)
     if len(rows) < len(labels):
         labels[rows] = codes
@@ -264,6 +326,7 @@ def _judged(setting, clf):
         predicted[part][:, columns] = found
     found = {
         "labels": np.searchsorted(setting.classes, clf.transduction_),
+        "likely": columns[clf.label_distributions_.argmax(axis=1)],
         "predicted": predicted,
         "quality": clf.label_quality_,
         "noise_rate": clf.noise_rate_,
@@ -286,6 +349,8 @@ def score(setting, rows, found):
         scores[f"{part}_accuracy"] = (likely == gold).mean()
         likely = setting.plain.classes[setting.plain.predicted[part].argmax(axis=1)]
         scores[f"{part}_accuracy_plain"] = (likely == gold).mean()
+    if "likely" in found:
+        scores["most_probable_accuracy"] = (found["likely"] == setting.gold).mean()
     if "noise_rate" in found:
         scores["noise_rate_error"] = abs(found["noise_rate"] - is_wrong.mean())
         rest = np.setdiff1d(np.arange(len(is_wrong)), rows)
@@ -310,7 +375,7 @@ def main(arguments=None):
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(REAL))
     parser.add_argument("--labels", choices=["given", "gold"], default="given")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--numbers", nargs="+", type=int, default=list(NUMBERS))
     parser.add_argument(
         "--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD"
@@ -337,12 +402,12 @@ def main(arguments=None):
     for name in options.settings:
         setting = None
         for n_verified in options.numbers:
-            for draw in range(options.draws if n_verified else 1):
+            for draw in range(options.draws):
                 for method in options.methods:
                     cell = (name, options.regime, options.seed, options.labels)
                     cell = (*cell, method, n_verified, draw)
-                    is_nothing = method == "verified alone" and not n_verified
-                    if cell in done or is_nothing:
+                    n_wanted = n_draws(method, n_verified, options.draws)
+                    if cell in done or draw >= n_wanted:
                         continue
                     if setting is None:
                         task = (name, options.regime, options.seed)
@@ -363,89 +428,14 @@ def run_cell(setting, method, n_verified, draw):
     draws_itself = getattr(function, "func", function) is drawn_by_itself
     with ignore_warnings(category=ConvergenceWarning):
         found = function(setting, rows, *[draw] * draws_itself)
-    return None if found is None else score(setting, rows, found)
+    return None if found is None else score(setting, found.get("rows", rows), found)
 
 
-def write_page(rows, part_rows, path):
-    """Write the page of the documentation: the text of verified.md, with its tables."""
-    table = pd.json_normalize([row for row in rows if row["scores"] is not None])
-    table.columns = table.columns.str.removeprefix("scores.")
-    table["labels"] = table["labels"] + ", " + table["regime"]
-    table["labels_gain"] = table["labels_accuracy"] - table["given_labels_accuracy"]
-    table["test_gain"] = table["test_accuracy"] - table["test_accuracy_plain"]
-    text = re.sub(
-        r"<!-- (by_method|by_setting) (.*) -->",
-        lambda found: globals()[found[1]](table, *found[2].split(" | ")),
-        (HERE / "verified.md").read_text(),
-    )
-    path.write_text(text.replace("<!-- parts -->", parts(part_rows)))
-
-
-def parts(rows):
-    """What the default comes to, with other parts and without some, unverified."""
-    scores = pd.json_normalize(rows).set_index(["setting", "method"])
-    scores = scores.filter(regex="^scores").rename(columns=lambda name: name[7:])
-    shown = []
-    for method in scores.index.get_level_values("method").unique():
-        found = scores.xs(method, level="method")
-        row = {"method": method.removeprefix("ablation: ")}
-        for part in SCORED:
-            plain = scores.xs("plain", level="method")[f"{part}_accuracy"]
-            gain = 100 * (found[f"{part}_accuracy"] - plain)
-            row[f"{part}, gain"] = f"{gain.mean():+.1f} ({gain.min():+.1f})"
-        right = found.get("most_probable_accuracy", np.nan)
-        right = 100 * (right - found["given_labels_accuracy"])
-        row["most probable labels, gain"] = row["AUROC"] = ""
-        if right.notna().all():
-            row["most probable labels, gain"] = (
-                f"{right.mean():+.1f} ({right.min():+.1f})"
-            )
-            row["AUROC"] = f"{found['auroc'].mean():.3f}"
-        shown.append(row)
-    return markdown(shown)
-
-
-def by_method(table, labels, measure, scale=100):
-    """Mean over settings, and the worst of them, by method and number verified."""
-    means = _means(table[table["labels"] == labels], measure, float(scale))
-    digits = 1 if float(scale) == 100 else 3
-    shown = []
-    for method in [name for name in METHODS if name in means.index.levels[1]]:
-        found = means.xs(method, level="method")
-        row = {"method": f"**{method}**" if method in _OURS else method}
-        for n_verified, column in found.items():
-            worst = f" ({column.min():+.{digits}f})" if "gain" in measure else ""
-            form = f"+.{digits}f" if "gain" in measure else f".{digits}f"
-            known = "" if column.isna().any() else f"{column.mean():{form}}{worst}"
-            row[f"{n_verified} verified"] = known
-        if any(list(row.values())[1:]):
-            shown.append(row)
-    return markdown(shown)
-
-
-def by_setting(table, labels, method):
-    """What a method gains on each setting: labels put right, and test accuracy."""
-    rows = table[(table["labels"] == labels) & (table["method"] == method)]
-    gains = {m: _means(rows, m, 100) for m in ("labels_gain", "test_gain")}
-    firsts = rows.groupby("setting").first()
-    shown = []
-    for setting in gains["test_gain"].index.levels[0]:
-        row = {
-            "setting": setting,
-            "given right": f"{firsts.loc[setting, 'given_labels_accuracy']:.3f}",
-            "plain, test": f"{firsts.loc[setting, 'test_accuracy_plain']:.3f}",
-        }
-        for n_verified in gains["test_gain"].columns:
-            found = [gains[m].loc[(setting, method), n_verified] for m in gains]
-            row[f"{n_verified} verified"] = f"{found[0]:+.1f}, {found[1]:+.1f}"
-        shown.append(row)
-    return markdown(shown)
-
-
-def _means(rows, measure, scale):
-    """Means over draws, (setting and method, number verified)."""
-    keys = ["setting", "method", "n_verified"]
-    return rows.groupby(keys)[measure].mean().mul(scale).unstack("n_verified")
+def n_draws(method, n_verified, n_asked):
+    """Count the draws that a method is run with: 0 where it has nothing to say."""
+    if n_verified < _FROM.get(method, 0):
+        return 0
+    return n_asked if n_verified and method not in _ONE_DRAW else 1
 
 
 if __name__ == "__main__":
