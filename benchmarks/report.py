@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from .data import REAL, SETTINGS
+from .data import REAL, SETTINGS, SHAPED
 from .methods import ABLATIONS, METHODS, REFERENCE
 from .run import read_rows
 from .task import REGIMES
@@ -368,6 +368,21 @@ def ablations(cells, regime="frozen"):
     return markdown(rows)
 
 
+def shapes(cells):
+    """What the default gains on plain training, by shape of the data and by noise."""
+    wanted = cells[cells["setting"].isin(SHAPED)]
+    means = wanted.groupby(["setting", "method"])["test_accuracy"].mean().unstack()
+    shown = {}
+    for setting in [name for name in SHAPED if name in means.index]:
+        shape, _, noise = setting.partition(":")
+        names = ("data", "classes", "largest / smallest")
+        row = shown.setdefault(shape, dict(zip(names, shape.split("/"), strict=True)))
+        gain = means.loc[setting, "default"] - means.loc[setting, "plain"]
+        row[noise.replace(":", " ")] = f"{100 * gain:+.1f}"
+    columns = {name: "" for row in shown.values() for name in row}
+    return markdown([columns | row for row in shown.values()])
+
+
 def setup(cells, regime):
     """Sentence on what was run, from the results themselves."""
     return _setup(cells[(cells["regime"] == regime) & cells["method"].isin(METHODS)])
@@ -485,6 +500,7 @@ _PARTS = {
     "labels_per_setting": labels_per_setting,
     "targets": targets,
     "ablations": ablations,
+    "shapes": shapes,
     "setup": setup,
     "setup_ablations": setup_ablations,
 }

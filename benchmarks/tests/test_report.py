@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import embeddings, methods, report, rivals, run, task, verified
-from benchmarks.data import Split, draw_setting, load_splits
+from benchmarks.data import Split, draw_setting, load_splits, shape
 from benchmarks.scores import score_outcome
 from skdygen._torch import seeded
 
@@ -107,6 +107,37 @@ def test_splits_share_no_text_and_noise_is_as_asked():
     assert not others.intersection(drawn["train"].texts)
     as_given = draw_setting(splits, None, sizes=sizes, seed=1, embed=None)["train"]
     assert (as_given.given == as_given.gold).mean() > 0.8
+
+
+def test_classes_are_cut_into_clusters_and_thinned_out():
+    rng = np.random.RandomState(0)
+    gold = np.repeat([0, 1], 200)
+    points = np.column_stack([gold, np.tile([0.0, 1.0], 200)]) * 9 + rng.rand(400, 2)
+    embed = {str(row): point for row, point in enumerate(points)}
+    whole = Split(list(embed), gold, np.full(400, -1))
+    (few,) = shape([whole], 4, 8, lambda texts: np.array([embed[t] for t in texts]))
+    assert np.bincount(few.gold).tolist() == [100, 50, 25, 13]
+    for code in range(4):  # one cluster each
+        found = np.array(
+            [embed[text] for text in np.array(few.texts)[few.gold == code]]
+        )
+        assert (found.max(axis=0) - found.min(axis=0) < 1).all()
+    assert (few.gold % 2 == gold[[int(text) for text in few.texts]]).all()
+    (two,) = shape([whole], 2, 1, None)
+    assert np.bincount(two.gold).tolist() == [200, 200]
+
+
+def test_gains_are_told_by_shape():
+    cells = pd.DataFrame(
+        {
+            "setting": ["agnews/2/13:symmetric:0.1"] * 2 + ["trec_wrench"] * 2,
+            "method": ["plain", "default"] * 2,
+            "test_accuracy": [0.5, 0.625, 0.5, 0.75],
+        }
+    )
+    table = report.shapes(cells)
+    assert table.splitlines()[0].endswith("| largest / smallest | symmetric 0.1 |")
+    assert table.splitlines()[2:] == ["| agnews | 2 | 13 | +12.5 |"]
 
 
 def test_scores_of_a_known_outcome():
