@@ -35,6 +35,9 @@ from .priors._clean_set import BaseCleanSetPrior
 
 logger = logging.getLogger(__name__)
 
+# Times that priors learn again from what votes and texts have come to together.
+_ROUNDS = 1
+
 # What makes a stage that is not given: torch is loaded when one needs it.
 _DEFAULTS = {
     "dynamics": lambda: dynamics.LanguageModelDynamics(),
@@ -416,9 +419,18 @@ class DyGenClassifier(
 
     def _conclude(self, stages, X, trajectories, targets, labels):
         """Fit the stages behind the first one, and draw conclusions from them."""
-        stages["prior"], trajectories = self._fit_stage(
-            stages["prior"], trajectories, targets, labels
+        recorded, is_own = trajectories, isinstance(stages["prior"], BasePrior)
+        fitted, trajectories = self._fit_stage(
+            stages["prior"], recorded, targets, labels
         )
+        for _ in range(_ROUNDS if targets.votes is not None and is_own else 0):
+            targets = targets.ask_annotators(trajectories.prior)
+            fitted, trajectories = self._fit_stage(
+                clone(stages["prior"]), recorded, targets.as_believed(), labels
+            )
+        stages["prior"] = fitted
+        if targets.votes is not None:
+            targets = targets.ask_annotators(trajectories.prior)
         stages["denoiser"]._fit_targets(trajectories, targets)
         for name, stage in stages.items():
             setattr(self, f"{name}_", stage)

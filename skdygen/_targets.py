@@ -1,7 +1,7 @@
 """Texts and labels, checked and encoded once; weights, for whoever takes them."""
 
 import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,9 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import has_fit_parameter
 
+from ._annotators import Annotators
 from ._sklearn_compat import check_sample_weight
+from ._votes import Votes
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,13 @@ class Targets:
         Position of each verified label in `classes`; -1 where nobody has looked.
     probabilities : ndarray of shape (n_samples,)
         With what probability each verified text was drawn; NaN where none is verified.
+    votes : Votes or None
+        Single votes; None where the given label is all there is.
+    believed : ndarray of shape (n_samples, n_classes) or None
+        What the votes come to together with the texts, for priors to learn from.
+    evidence : ndarray of shape (n_samples, n_classes) or None
+        What the votes on each text say of its true class, up to a constant: log
+        p(votes | y). Both are None until annotators are known.
     """
 
     classes: np.ndarray
@@ -39,6 +48,9 @@ class Targets:
     weights: np.ndarray
     verified: np.ndarray
     probabilities: np.ndarray
+    votes: Votes = None
+    believed: np.ndarray = None
+    evidence: np.ndarray = None
 
     @classmethod
     def unverified(cls, classes, codes, weights):
@@ -56,9 +68,37 @@ class Targets:
         """Positions of the texts with a verified label, (n_checked,)."""
         return np.flatnonzero(self.verified >= 0)
 
+    @property
+    def voted(self):
+        """Whether each text has a vote, (n_samples,) of bool."""
+        return np.bincount(self.votes.rows, minlength=len(self.codes)) > 0
+
+    @property
+    def distributions(self):
+        """What is to be learnt of each text, (n_samples, n_classes); 0 of none."""
+        n_classes = len(self.classes)
+        known = np.eye(n_classes + 1)[self.codes][:, :-1]
+        if self.votes is not None:
+            shares = self.votes.shares(n_classes)
+            known = np.where(self.voted[:, None], shares, known)
+        return known if self.believed is None else self.believed
+
     def given_as(self, code):
         """Positions of the texts that are given a class."""
         return np.flatnonzero(self.codes == code)
+
+    def ask_annotators(self, distributions):
+        """Return the same with what votes say, by what the texts say on their own."""
+        found = Annotators().fit(self.votes, distributions, self.verified)
+        believed = np.where(
+            self.voted[:, None], found.distributions, self.distributions
+        )
+        return replace(self, believed=believed, evidence=found.evidence)
+
+    def as_believed(self):
+        """Return the same with the class that is believed in the place of the given."""
+        codes = np.where(self.codes < 0, -1, self.believed.argmax(axis=1))
+        return replace(self, codes=codes)
 
     def as_given(self):
         """Return the same without what is verified, classes that nobody gave included.
