@@ -21,7 +21,7 @@ from ._label_review import LabelReviewMixin
 from ._pool import spread
 from ._sklearn_compat import HasMethods, Interval, StrOptions, fit_context
 from ._storage import StorageMixin
-from ._targets import fit_weighted
+from ._targets import fit_weighted, name_codes
 from ._trajectories import check_trajectories
 from .base import (
     BaseDenoiser,
@@ -82,7 +82,9 @@ def _replay(stage, X, version):
 def _check_agreement(trajectories, targets):
     """Raise an error if a stage made by others has read other texts or labels."""
     found, expected = trajectories.classes.tolist(), targets.classes.tolist()
-    if len(trajectories) != len(targets.codes) or found != expected:
+    # It has not seen what is only among the votes.
+    given = targets.classes[np.unique(targets.codes[targets.labelled])].tolist()
+    if len(trajectories) != len(targets.codes) or found not in (expected, given):
         raise ValueError(
             f"a stage gives trajectories of {len(trajectories)} texts for the classes "
             f"{found}, but y has {len(targets.codes)} labels of the classes "
@@ -314,19 +316,24 @@ class DyGenClassifier(
 
     # Nested validation comes first: everything is checked before anything is trained.
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None, verified=None):
+    def fit(
+        self, X, y=None, sample_weight=None, verified=None, votes=None,
+        vote_confidence=None,
+    ):  # fmt: skip
         """Learn from texts and labels that may be wrong, and some that are verified.
 
         Parameters
         ----------
         X : sequence of str of length n_samples
             Texts; `Trajectories` if `dynamics` is "precomputed".
-        y : array-like of shape (n_samples,)
-            Labels: strings, integers or booleans.
+        y : array-like of shape (n_samples,), default=None
+            Labels: strings, integers or booleans. None takes the majority of `votes`,
+            see `skdygen.votes.majority_vote`; a text without a vote has no label.
         sample_weight : array-like of shape (n_samples,), default=None
-            How much each label counts. One of weight 0 is as if it were missing; one
-            of weight 2 counts as two of weight 1 in every mean and loss. To a
-            `final_estimator`, texts without a label count as the mean of the others.
+            How much each label counts. One of weight 0 is as if it were missing, and
+            so are the votes on its text; one of weight 2 counts as two of weight 1 in
+            every mean and loss. To a `final_estimator`, texts without a label count as
+            the mean of the others.
         verified : array-like of shape (n_samples,), dict, Series or DataFrame, \
                 default=None
             Labels that are known to be right, because somebody has looked: one row for
@@ -336,6 +343,17 @@ class DyGenClassifier(
             were not drawn with equal chances. `y` stays as it was given: each pair
             teaches how labels go wrong, and the first stage does not change. A class
             that nobody gave is a new class.
+        votes : array-like, DataFrame or sparse matrix of shape \
+                (n_samples, n_annotators), default=None
+            The labels that each annotator gave, people or rules, of the type of those
+            in `y`; missing (null, or `missing_label`) where one gave none. Of a sparse
+            matrix what is stored is a vote, a stored 0 as well. Annotators without a
+            vote are left out. The labels that are judged are those in `y`. One column
+            that is `y` once more changes nothing.
+        vote_confidence : array-like, DataFrame or sparse matrix of shape \
+                (n_samples, n_annotators), default=None
+            How sure each annotator said to be of each vote, between 0 and 1; null where
+            that is not known.
 
         Returns
         -------
@@ -347,12 +365,16 @@ class DyGenClassifier(
         ValueError
             If a parameter, a text or a label is invalid; before anything is trained.
         TypeError
-            If a row of `X` is no string, or the labels are of several types.
+            If a row of `X` is no string, or labels or votes are of several types.
         """
         stages = self._make_stages()
         _check_views(stages)
         X = self._check_X(X, stages.get("dynamics"))
-        targets = targets_for(X, y, sample_weight, self.missing_label, verified)
+        targets = targets_for(
+            X, y, sample_weight, self.missing_label, verified, votes, vote_confidence
+        )
+        if y is None:  # for stages that are not ours
+            y = name_codes(targets.codes, targets.classes, self.missing_label)
         _weigh_classes(self.class_weight, targets.classes)  # raises errors
         with fitting(self):
             trajectories = X

@@ -44,12 +44,16 @@ def _forget(estimator):
             delattr(estimator, name)
 
 
-def targets_for(X, y, sample_weight, missing_label, verified=None):
+def targets_for(
+    X, y, sample_weight, missing_label, verified=None, votes=None, vote_confidence=None
+):
     """Make the targets of texts, or of trajectories, whose classes they keep."""
     return make_targets(
         y,
         sample_weight,
         verified,
+        votes,
+        vote_confidence,
         missing_label=missing_label,
         classes=X.classes if isinstance(X, Trajectories) else None,
         n_samples=num_samples(X),
