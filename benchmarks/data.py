@@ -1,11 +1,11 @@
 """The settings: data sets with real mistakes, and clean ones with made mistakes."""
 
 import dataclasses
+import operator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.cluster import KMeans
 from sklearn.utils import check_random_state
 
 from skdygen.datasets import load_noisy_csv, make_label_noise, make_texts
@@ -30,11 +30,16 @@ MADE = tuple(
     for rate in (0.2, 0.4)
 )
 SETTINGS = REAL + MADE
+# Data sets with right labels, whose classes are put together as those of one.
+MIXED = (
+    "20newsgroups_raw", "agnews", "trec_wrench", "semeval_wrench", "chemprot_wrench",
+    "claude9_ws",
+)  # fmt: skip
 # "data set/classes/ratio": so many classes, the largest so many times the smallest.
 SHAPES = (
     "agnews/2/1", "agnews/2/13", "agnews/4/50", "20newsgroups_raw/2/1",
     "20newsgroups_raw/5/20", "20newsgroups_raw/20/1", "20newsgroups_raw/20/50",
-    "20newsgroups_raw/77/1", "20newsgroups_raw/77/10",
+    "mixed/58/1", "mixed/58/10",
 )  # fmt: skip
 SHAPED = tuple(
     f"{shape}:{noise}"
@@ -111,54 +116,46 @@ def load_splits(folder, name):
     return splits
 
 
-def shape(splits, n_classes, ratio, embed):
-    """Choose classes, and thin them out so that they are of unequal size.
+def mix(data_sets):
+    """Put data sets together: the splits of each, its classes behind those before."""
+    mixed, n_classes = None, 0
+    for splits in data_sets:
+        codes = [dataclasses.replace(s, gold=s.gold + n_classes) for s in splits]
+        n_classes = 1 + max(split.gold.max() for split in codes)
+        mixed = codes if mixed is None else list(map(operator.add, mixed, codes))
+    return mixed
+
+
+def shape(splits, n_classes, ratio):
+    """Take classes, and thin them out so that they are of unequal size.
 
     Parameters
     ----------
     splits : list of Split
         Output of `load_splits`.
     n_classes : int
-        Number of classes, the first ones; where it is larger than what there is, each
-        is cut into clusters first.
+        Number of classes, the first ones.
     ratio : float
         How many times as large the largest class is as the smallest; sizes between them
         fall geometrically.
-    embed : callable
-        Gives features of texts, for the clusters.
 
     Returns
     -------
     splits : list of Split
         The same ones, with fewer texts.
     """
-    codes = [split.gold for split in splits]
-    n_found = len(np.unique(codes[0]))
-    if n_classes > n_found:
-        n_clusters = -(-n_classes // n_found)
-        features = [embed(split.texts).astype(float) for split in splits]
-        finer = [np.zeros_like(part) for part in codes]
-        for code in range(n_found):
-            model = KMeans(n_clusters, n_init=3, random_state=0)
-            model.fit(features[0][codes[0] == code])
-            for part, found, X in zip(finer, codes, features, strict=True):
-                part[found == code] = model.predict(X[found == code])
-        codes = [c + n_found * f for c, f in zip(codes, finer, strict=True)]
     rng = check_random_state(0)
-    shaped = []
     shares = float(ratio) ** -np.linspace(0, 1, n_classes)
-    for split, found in zip(splits, codes, strict=True):
-        sizes = np.bincount(found, minlength=n_classes)[:n_classes]
-        n_each = np.ceil((sizes / shares).min() * shares).astype(int)
-        rows = np.concatenate(
-            [
-                rng.permutation(np.flatnonzero(found == code))[:n]
-                for code, n in enumerate(n_each)
-            ]
-        )
-        taken = split.take(np.sort(rows))
-        taken.gold = found[np.sort(rows)]
-        shaped.append(taken)
+    shaped = []
+    for split in splits:
+        sizes = np.bincount(split.gold, minlength=n_classes)[:n_classes]
+        most = np.quantile(sizes / shares, 0.1, method="lower")  # a few have less
+        n_each = np.ceil(most * shares).astype(int)
+        rows = [
+            rng.permutation(np.flatnonzero(split.gold == code))[:n]
+            for code, n in enumerate(n_each)
+        ]
+        shaped.append(split.take(np.sort(np.concatenate(rows))))
     return shaped
 
 

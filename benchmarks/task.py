@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import time
 
@@ -13,7 +14,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .data import draw_setting, load_splits, shape
+from .data import MIXED, draw_setting, load_splits, mix, shape
 from .embeddings import FrozenStore, StoredDynamics
 
 # What all methods of a regime have in common: what two cores can do.
@@ -75,12 +76,14 @@ class Task:
         self.settings = REGIMES[regime]
         name, *noise = setting.split(":")
         name, *wanted = name.split("/")
-        splits = load_splits(folder, name)
+        names = MIXED if name == "mixed" else [name]
+        data_sets = [load_splits(folder, name) for name in names]
         self.store = StoredDynamics.store = FrozenStore(cache / "frozen")
-        for split in splits:
+        for split in itertools.chain(*data_sets):
             self.store.add(split.texts)
+        splits = mix(data_sets)
         if wanted:
-            splits = shape(splits, int(wanted[0]), float(wanted[1]), self.store)
+            splits = shape(splits, int(wanted[0]), float(wanted[1]))
         self.splits = draw_setting(
             splits,
             (noise[0], float(noise[1])) if noise else None,

@@ -113,14 +113,14 @@ def test_a_weight_of_two_is_the_text_twice_for_a_classifier_prior(params):
 )
 def test_wrong_labels_of_little_weight_do_little_harm(stages):
     texts, labels = make_word_texts(300)
-    # Half of one class is called the other: too many to be told without weights.
-    is_wrong = (labels == "animal") & (np.random.RandomState(0).rand(300) < 0.6)
+    # Most of one class is called the other: too many to be told without weights.
+    is_wrong = (labels == "animal") & (np.random.RandomState(0).rand(300) < 0.7)
     noisy = np.where(is_wrong, "fruit", labels)
     clf = make_fast(**stages, denoiser__n_epochs=30)
     new_texts, new_labels = make_word_texts(200, seed=1)
     plain = clone(clf).fit(texts, noisy).score(new_texts, new_labels)
     clf.fit(texts, noisy, sample_weight=np.where(is_wrong, 0.01, 1.0))
-    assert clf.score(new_texts, new_labels) > max(0.95, plain)
+    assert clf.score(new_texts, new_labels) > max(0.9, plain)
 
 
 def test_a_classifier_that_takes_no_weights_is_named():

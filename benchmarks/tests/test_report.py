@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import embeddings, methods, report, rivals, run, task, verified
-from benchmarks.data import Split, draw_setting, load_splits, shape
+from benchmarks.data import Split, draw_setting, load_splits, mix, shape
 from benchmarks.scores import score_outcome
 from skdygen._torch import seeded
 
@@ -109,21 +109,18 @@ def test_splits_share_no_text_and_noise_is_as_asked():
     assert (as_given.given == as_given.gold).mean() > 0.8
 
 
-def test_classes_are_cut_into_clusters_and_thinned_out():
-    rng = np.random.RandomState(0)
-    gold = np.repeat([0, 1], 200)
-    points = np.column_stack([gold, np.tile([0.0, 1.0], 200)]) * 9 + rng.rand(400, 2)
-    embed = {str(row): point for row, point in enumerate(points)}
-    whole = Split(list(embed), gold, np.full(400, -1))
-    (few,) = shape([whole], 4, 8, lambda texts: np.array([embed[t] for t in texts]))
-    assert np.bincount(few.gold).tolist() == [100, 50, 25, 13]
-    for code in range(4):  # one cluster each
-        found = np.array(
-            [embed[text] for text in np.array(few.texts)[few.gold == code]]
-        )
-        assert (found.max(axis=0) - found.min(axis=0) < 1).all()
-    assert (few.gold % 2 == gold[[int(text) for text in few.texts]]).all()
-    (two,) = shape([whole], 2, 1, None)
+def test_data_sets_are_mixed_and_classes_thinned_out():
+    first = Split([f"a{row}" for row in range(400)], np.repeat([0, 1], 200), None)
+    second = Split([f"b{row}" for row in range(200)], np.repeat([0, 1], 100), None)
+    first.given, second.given = np.full(400, -1), np.full(200, -1)
+    (mixed,) = mix([[first], [second]])
+    assert np.bincount(mixed.gold).tolist() == [200, 200, 100, 100]
+    assert [text[0] for text in mixed.texts] == ["ab"[code // 2] for code in mixed.gold]
+    (few,) = shape([mixed], 4, 8)
+    assert np.bincount(few.gold).tolist() == [200, 100, 50, 25]
+    right = dict(zip(mixed.texts, mixed.gold, strict=True))
+    assert [right[text] for text in few.texts] == few.gold.tolist()
+    (two,) = shape([mixed], 2, 1)
     assert np.bincount(two.gold).tolist() == [200, 200]
 
 

@@ -15,6 +15,8 @@ from ._scores import cut_scores, noise_scores
 logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 4096
+# Texts of a class that are kept in any case: half of fewer would say too little.
+_FLOOR = 30
 _MOST_SCORES = 10_000  # a mixture of two needs no more
 _STARTS = (0.1, 0.3, 0.5)
 _MOST_CONTAMINATION = 0.5  # as for scikit-learn's outlier detectors
@@ -80,21 +82,25 @@ class BaseCleanSetPrior(BasePrior):
         """Positions of the texts with the lowest scores, or of some of them, sorted.
 
         Those with verified labels are among them, whatever the scores of the given.
-        `limits` are shares of each class, (n_classes,), above which none is left out.
+        `limits` are shares of each class, (n_classes,), above which none is left out;
+        with them, a few of each class are kept in any case.
         """
         codes, scores = targets.codes, self.noise_scores_
         groups = [(targets.labelled, self.contamination_)]
         if self.selection == "class":
-            limits = np.ones(len(targets.classes)) if limits is None else limits
+            most = np.ones(len(targets.classes)) if limits is None else limits
             groups = [
-                (np.flatnonzero(codes == code), min(self.contamination_, limits[code]))
+                (targets.given_as(code), min(self.contamination_, most[code]))
                 for code in np.unique(codes[targets.labelled])
             ]
         kept = [
             rows[lowest(scores[rows], targets.weights[rows], 1 - share)]
             for rows, share in groups
         ]
-        kept = np.sort(np.concatenate(kept))
+        if limits is not None:
+            few = [targets.given_as(code) for code in range(len(targets.classes))]
+            kept += [rows[np.argsort(scores[rows])[:_FLOOR]] for rows in few]
+        kept = np.unique(np.concatenate(kept))
         if len(np.union1d(kept, targets.checked)) < 2:
             raise ValueError(
                 f"contamination={self.contamination!r} leaves {len(kept)} of "

@@ -54,7 +54,8 @@ class ConsensusPrior(BaseComposition, BasePrior):
         from all. It may well be larger than that of the wrong labels: what is left need
         not be much, but clean. "auto" estimates the share of wrong labels. Of each
         class, though, no more are left out than twice those that the priors of all
-        labels do not foretell, where the cleaner ones of each class are sought.
+        labels do not foretell, where the cleaner ones of each class are sought, and the
+        30 cleanest ones are not left out.
     max_samples : int or None, default=10_000
         Number of clean texts that each of the priors above learns from, at most.
     missing_label : object, default=None
@@ -150,7 +151,7 @@ class ConsensusPrior(BaseComposition, BasePrior):
                 if criterion not in scores:  # made once for all priors with the same
                     scores[criterion] = noise_scores(trajectories, targets, criterion)
                 shared["scores"] = scores[criterion]
-            if self.priors is None and fitted.selection == "class":
+            if self.priors is None and fitted.contamination != 0:
                 if limits is None:  # by those before, which learn from all labels
                     limits = _UNFORETOLD * not_foretold(_stack(opinions), targets)
                 shared["limits"] = limits
