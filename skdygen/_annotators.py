@@ -76,24 +76,20 @@ class Annotators:
         """Logarithm of prod_j P_j(y | v_j) / p(y), (n_samples, n_classes)."""
         ratios = np.log(self.true_given_vote / self.shares)
         evidence = np.zeros((n_samples, len(self.shares)))
-        np.add.at(evidence, votes.rows, ratios[votes.annotators, votes.codes])
+        of_votes = ratios[votes.annotators, votes.codes] * votes.trust[:, None]
+        np.add.at(evidence, votes.rows, of_votes)
         return evidence
-
-
-def overlap(votes):
-    """Share of the texts with a vote that have two or more of them."""
-    n_each = np.bincount(votes.rows)
-    return (n_each > 1).sum() / (n_each > 0).sum()
 
 
 def overlaps(votes):
     """Tell whether votes overlap enough to tell how annotators err, and log it."""
-    share = overlap(votes)
+    n_each = np.bincount(votes.rows)
+    share = (n_each > 1).sum() / (n_each > 0).sum()
     logger.info(
         "%d annotators gave %d votes; %.0f %% of the texts have several: %s",
         len(votes.names), len(votes.rows), 100 * share,
-        "labels are corrected by them" if share >= _LEAST_OVERLAP else "too few of "
-        "them to correct labels by",
+        "how each errs is estimated" if share >= _LEAST_OVERLAP else "too few to tell "
+        "how each errs",
     )  # fmt: skip
     return share >= _LEAST_OVERLAP
 

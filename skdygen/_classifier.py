@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 from contextlib import suppress
+from dataclasses import replace
 from numbers import Real
 
 import joblib
@@ -16,6 +17,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from . import __version__, denoisers, dynamics, priors
+from ._annotators import overlaps
 from ._decisions import correct_labels, estimate_transition_matrix, judge_labels
 from ._label_review import LabelReviewMixin
 from ._pool import spread
@@ -34,9 +36,6 @@ from .base import (
 from .priors._clean_set import BaseCleanSetPrior
 
 logger = logging.getLogger(__name__)
-
-# Times that priors learn again from what votes and texts have come to together.
-_ROUNDS = 1
 
 # What makes a stage that is not given: torch is loaded when one needs it.
 _DEFAULTS = {
@@ -348,12 +347,15 @@ class DyGenClassifier(
             The labels that each annotator gave, people or rules, of the type of those
             in `y`; missing (null, or `missing_label`) where one gave none. Of a sparse
             matrix what is stored is a vote, a stored 0 as well. Annotators without a
-            vote are left out. The labels that are judged are those in `y`. One column
-            that is `y` once more changes nothing.
+            vote are left out. How each errs is learnt together with what the texts say,
+            where votes overlap (see `annotator_quality`), and labels are corrected by
+            that. Those that are judged are in `y`, or the majority where `y` has none.
+            One column that is `y` once more changes nothing.
         vote_confidence : array-like, DataFrame or sparse matrix of shape \
                 (n_samples, n_annotators), default=None
             How sure each annotator said to be of each vote, between 0 and 1; null where
-            that is not known.
+            that is not known. A vote counts as much as it is more or less sure than
+            those of this annotator are on average.
 
         Returns
         -------
@@ -441,18 +443,17 @@ class DyGenClassifier(
 
     def _conclude(self, stages, X, trajectories, targets, labels):
         """Fit the stages behind the first one, and draw conclusions from them."""
-        recorded, is_own = trajectories, isinstance(stages["prior"], BasePrior)
-        fitted, trajectories = self._fit_stage(
-            stages["prior"], recorded, targets, labels
+        recorded, prior = trajectories, stages["prior"]
+        stages["prior"], trajectories = self._fit_stage(
+            clone(prior), recorded, targets, labels
         )
-        for _ in range(_ROUNDS if targets.votes is not None and is_own else 0):
+        if targets.votes is not None and overlaps(targets.votes):
             targets = targets.ask_annotators(trajectories.prior)
-            fitted, trajectories = self._fit_stage(
-                clone(stages["prior"]), recorded, targets.as_believed(), labels
-            )
-        stages["prior"] = fitted
-        if targets.votes is not None:
-            targets = targets.ask_annotators(trajectories.prior)
+            if isinstance(prior, BasePrior):  # it learns from what is believed now
+                stages["prior"], trajectories = self._fit_stage(
+                    prior, recorded, targets.as_believed(), labels
+                )
+                targets = targets.ask_annotators(trajectories.prior)
         stages["denoiser"]._fit_targets(trajectories, targets)
         for name, stage in stages.items():
             setattr(self, f"{name}_", stage)
@@ -473,7 +474,8 @@ class DyGenClassifier(
         posterior = self.denoiser_.label_distributions_
         marginal = self.denoiser_.marginal_distributions_
         quality = judge_labels(posterior, codes)[2]
-        self.classes_, self._targets = targets.classes, targets
+        self.classes_ = targets.classes
+        self._targets = replace(targets, believed=None, evidence=None)
         self.label_distributions_, self.label_quality_ = posterior, quality
         self.class_weight_ = _weigh_classes(self.class_weight, targets.classes)
         if self.class_weight == "balanced":
@@ -483,8 +485,9 @@ class DyGenClassifier(
             )
         # The share of labels that are not the most probable misses mistakes, the mean
         # doubt counts the model's own: the middle of both. Weights are 0 without label.
-        doubts = 1 - marginal[np.arange(len(codes)), codes]
-        differs = marginal.argmax(axis=1) != codes
+        judges = marginal if targets.evidence is None else posterior
+        doubts = 1 - judges[np.arange(len(codes)), codes]
+        differs = judges.argmax(axis=1) != codes
         self.noise_rate_ = float(np.average((doubts + differs) / 2, weights=weights))
         logger.info("estimated share of wrong labels: %.3f", self.noise_rate_)
         self.noise_transition_matrix_ = estimate_transition_matrix(

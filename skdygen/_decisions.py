@@ -3,7 +3,6 @@
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
-from ._annotators import overlaps
 from .priors._clean_set import lowest
 
 _SUREST_SHARE = 0.25
@@ -37,8 +36,7 @@ def _act(suggested, marginal, untouched, targets):
     """Tell which given labels are replaced by what is suggested, (n_labelled,)."""
     labelled = targets.labelled
     codes, weights = targets.codes[labelled], targets.weights[labelled]
-    has_votes = targets.votes is not None and overlaps(targets.votes)
-    if has_votes and not len(targets.checked):
+    if targets.evidence is not None and not len(targets.checked):
         return np.ones(len(labelled), dtype=bool)  # they tell how the others err
     views = np.moveaxis(untouched[labelled], 1, 0)
     foretold = max(lift(view, codes, weights) for view in views)

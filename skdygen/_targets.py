@@ -49,8 +49,8 @@ class Targets:
     verified: np.ndarray
     probabilities: np.ndarray
     votes: Votes | None = None
-    believed: np.ndarray = None
-    evidence: np.ndarray = None
+    believed: np.ndarray | None = None
+    evidence: np.ndarray | None = None
 
     @classmethod
     def unverified(cls, classes, codes, weights, votes=None):
@@ -213,6 +213,7 @@ def _encode_with_votes(y, votes, confidence, missing_label, classes, n_samples):
             )
     else:
         codes = np.append(np.searchsorted(joined, classes), -1)[codes]
+        codes = np.where(codes < 0, majority, codes)
     is_same = len(votes.names) == 1 and votes.confidence is None
     is_same = is_same and np.array_equal(codes, majority)
     return joined, codes, None if is_same else votes

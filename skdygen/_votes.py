@@ -46,11 +46,28 @@ class Votes:
     confidence: np.ndarray
     n_samples: int
 
+    @property
+    def trust(self):
+        """How much each vote counts, (n_votes,): 1 if its confidence is usual.
+
+        That is the mean of what the annotator states; where nothing is stated, it is 1.
+        """
+        if self.confidence is None:
+            return np.ones(len(self.rows))
+        is_stated = ~np.isnan(self.confidence)
+        stated = self.annotators[is_stated], self.confidence[is_stated]
+        n_each = np.bincount(self.annotators[is_stated], minlength=len(self.names))
+        usual = np.bincount(*stated, minlength=len(self.names)) / n_each.clip(min=1)
+        found = self.confidence / np.where(usual > 0, usual, 1)[self.annotators]
+        return np.where(is_stated, found, 1.0)
+
     def shares(self, n_classes):
         """Distribution of the votes on each text, (n_samples, n_classes); 0 of none."""
         counts = np.zeros((self.n_samples, n_classes))
-        np.add.at(counts, (self.rows, self.codes), 1)
-        return counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+        np.add.at(counts, (self.rows, self.codes), self.trust.clip(min=1e-6))
+        return counts / np.where(
+            (total := counts.sum(axis=1, keepdims=True)) > 0, total, 1
+        )
 
     def majority(self, n_classes):
         """Class with most votes on each text, (n_samples,); -1 where there is none.

@@ -504,12 +504,13 @@ class BaseDenoiser(ReadsTrajectoriesMixin, PredictsMixin, BaseStage, metaclass=A
                 self.label_distributions_[rows] = self._conditional(
                     X[rows], targets.codes[rows]
                 )
-            voted = [] if targets.evidence is None else np.flatnonzero(targets.voted)
-            for part in gen_batches(len(voted), _ROWS_AT_ONCE):
-                rows = voted[part]
-                self.label_distributions_[rows] = self._conditional_on_votes(
-                    X[rows], targets.codes[rows], targets.evidence[rows]
-                )
+            if targets.evidence is not None:
+                voted = np.flatnonzero(targets.voted)
+                for part in gen_batches(len(voted), _ROWS_AT_ONCE):
+                    rows = voted[part]
+                    self.label_distributions_[rows] = self._conditional_on_votes(
+                        X[rows], targets.codes[rows], targets.evidence[rows]
+                    )
             self.held_out_distributions_ = self.label_distributions_
             if len(rows := targets.checked):
                 known = np.eye(len(self.classes_))[targets.verified[rows]]

@@ -163,16 +163,16 @@ def test_targets_with_votes():
         given, None, {0: "aa", 2: "d"}, votes, missing_label="", n_samples=4
     )
     assert targets.classes.tolist() == ["a", "aa", "b", "c", "d"]
-    assert targets.codes.tolist() == [2, -1, 0, 2]
+    assert targets.codes.tolist() == [2, 3, 0, 2]  # the majority, where y has none
     assert as_table(targets.votes, 2) == [[3, 2], [0, 3], [None, None], [2, None]]
     assert targets.verified.tolist() == [1, -1, 4, -1]
     as_given = targets.as_given()  # what is voted for is given, what is verified not
     assert as_given.classes.tolist() == ["a", "b", "c"]
-    assert as_given.codes.tolist() == [1, -1, 0, 1]
+    assert as_given.codes.tolist() == [1, 2, 0, 1]
     assert as_table(as_given.votes, 2) == [[2, 1], [0, 2], [None, None], [1, None]]
-    # A weight of 0 takes the votes with it, where there is a label.
+    # A weight of 0 takes the votes with it.
     weighed = make_targets(given, [0, 0, 1, 1], None, votes, missing_label="")
-    assert as_table(weighed.votes, 2)[:2] == [[None, None], [0, 2]]
+    assert as_table(weighed.votes, 2)[:2] == [[None, None], [None, None]]
     # Without labels the majority; nobody has seen the third text.
     targets = make_targets(None, None, None, votes, n_samples=4)
     assert targets.classes.tolist() == ["a", "b", "c"]
@@ -194,10 +194,10 @@ def test_one_column_that_is_y_changes_nothing(missing, dtype):
             assert_array_equal(
                 getattr(found, name), getattr(expected, name), strict=True
             )
-    column.iloc[2] = "b"  # another pattern of what is missing
+    column.iloc[1] = "a"  # says something else
     assert make_targets(y, None, None, column, missing_label=missing).votes is not None
     sure = [[0.5], [None], [None], [None]]
-    column.iloc[2] = missing
+    column.iloc[1] = "b"
     assert make_targets(y, None, None, column, sure, missing_label=missing).votes
 
 
