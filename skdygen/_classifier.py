@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 from contextlib import suppress
+from dataclasses import replace
 from numbers import Real
 
 import joblib
@@ -16,12 +17,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from . import __version__, denoisers, dynamics, priors
+from ._annotators import overlaps
 from ._decisions import correct_labels, estimate_transition_matrix, judge_labels
 from ._label_review import LabelReviewMixin
 from ._pool import spread
 from ._sklearn_compat import HasMethods, Interval, StrOptions, fit_context
 from ._storage import StorageMixin
-from ._targets import fit_weighted
+from ._targets import fit_weighted, name_codes
 from ._trajectories import check_trajectories
 from .base import (
     BaseDenoiser,
@@ -79,7 +81,9 @@ def _replay(stage, X, version):
 def _check_agreement(trajectories, targets):
     """Raise an error if a stage made by others has read other texts or labels."""
     found, expected = trajectories.classes.tolist(), targets.classes.tolist()
-    if len(trajectories) != len(targets.codes) or found != expected:
+    # It has not seen what is only among the votes.
+    given = targets.classes[np.unique(targets.codes[targets.labelled])].tolist()
+    if len(trajectories) != len(targets.codes) or found not in (expected, given):
         raise ValueError(
             f"a stage gives trajectories of {len(trajectories)} texts for the classes "
             f"{found}, but y has {len(targets.codes)} labels of the classes "
@@ -311,19 +315,24 @@ class DyGenClassifier(
 
     # Nested validation comes first: everything is checked before anything is trained.
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None, verified=None):
+    def fit(
+        self, X, y=None, sample_weight=None, verified=None, votes=None,
+        vote_confidence=None,
+    ):  # fmt: skip
         """Learn from texts and labels that may be wrong, and some that are verified.
 
         Parameters
         ----------
         X : sequence of str of length n_samples
             Texts; `Trajectories` if `dynamics` is "precomputed".
-        y : array-like of shape (n_samples,)
-            Labels: strings, integers or booleans.
+        y : array-like of shape (n_samples,), default=None
+            Labels: strings, integers or booleans. None takes the majority of `votes`,
+            see `skdygen.votes.majority_vote`; a text without a vote has no label.
         sample_weight : array-like of shape (n_samples,), default=None
-            How much each label counts. One of weight 0 is as if it were missing; one
-            of weight 2 counts as two of weight 1 in every mean and loss. To a
-            `final_estimator`, texts without a label count as the mean of the others.
+            How much each label counts. One of weight 0 is as if it were missing, and
+            so are the votes on its text; one of weight 2 counts as two of weight 1 in
+            every mean and loss. To a `final_estimator`, texts without a label count as
+            the mean of the others.
         verified : array-like of shape (n_samples,), dict, Series or DataFrame, \
                 default=None
             Labels that are known to be right, because somebody has looked: one row for
@@ -333,6 +342,20 @@ class DyGenClassifier(
             were not drawn with equal chances. `y` stays as it was given: each pair
             teaches how labels go wrong, and the first stage does not change. A class
             that nobody gave is a new class.
+        votes : array-like, DataFrame or sparse matrix of shape \
+                (n_samples, n_annotators), default=None
+            The labels that each annotator gave, people or rules, of the type of those
+            in `y`; missing (null, or `missing_label`) where one gave none. Of a sparse
+            matrix what is stored is a vote, a stored 0 as well. Annotators without a
+            vote are left out. How each errs is learnt together with what the texts say,
+            where votes overlap (see `annotator_quality`), and labels are corrected by
+            that. Those that are judged are in `y`, or the majority where `y` has none.
+            One column that is `y` once more changes nothing.
+        vote_confidence : array-like, DataFrame or sparse matrix of shape \
+                (n_samples, n_annotators), default=None
+            How sure each annotator said to be of each vote, between 0 and 1; null where
+            that is not known. A vote counts as much as it is more or less sure than
+            those of this annotator are on average.
 
         Returns
         -------
@@ -344,12 +367,16 @@ class DyGenClassifier(
         ValueError
             If a parameter, a text or a label is invalid; before anything is trained.
         TypeError
-            If a row of `X` is no string, or the labels are of several types.
+            If a row of `X` is no string, or labels or votes are of several types.
         """
         stages = self._make_stages()
         _check_views(stages)
         X = self._check_X(X, stages.get("dynamics"))
-        targets = targets_for(X, y, sample_weight, self.missing_label, verified)
+        targets = targets_for(
+            X, y, sample_weight, self.missing_label, verified, votes, vote_confidence
+        )
+        if y is None:  # for stages that are not ours
+            y = name_codes(targets.codes, targets.classes, self.missing_label)
         _weigh_classes(self.class_weight, targets.classes)  # raises errors
         with fitting(self):
             trajectories = X
@@ -416,9 +443,17 @@ class DyGenClassifier(
 
     def _conclude(self, stages, X, trajectories, targets, labels):
         """Fit the stages behind the first one, and draw conclusions from them."""
+        recorded, prior = trajectories, stages["prior"]
         stages["prior"], trajectories = self._fit_stage(
-            stages["prior"], trajectories, targets, labels
+            clone(prior), recorded, targets, labels
         )
+        if targets.votes is not None and overlaps(targets.votes):
+            targets = targets.ask_annotators(trajectories.prior)
+            if isinstance(prior, BasePrior):  # it learns from what is believed now
+                stages["prior"], trajectories = self._fit_stage(
+                    prior, recorded, targets.as_believed(), labels
+                )
+                targets = targets.ask_annotators(trajectories.prior)
         stages["denoiser"]._fit_targets(trajectories, targets)
         for name, stage in stages.items():
             setattr(self, f"{name}_", stage)
@@ -439,7 +474,8 @@ class DyGenClassifier(
         posterior = self.denoiser_.label_distributions_
         marginal = self.denoiser_.marginal_distributions_
         quality = judge_labels(posterior, codes)[2]
-        self.classes_, self._targets = targets.classes, targets
+        self.classes_ = targets.classes
+        self._targets = replace(targets, believed=None, evidence=None)
         self.label_distributions_, self.label_quality_ = posterior, quality
         self.class_weight_ = _weigh_classes(self.class_weight, targets.classes)
         if self.class_weight == "balanced":
@@ -449,8 +485,9 @@ class DyGenClassifier(
             )
         # The share of labels that are not the most probable misses mistakes, the mean
         # doubt counts the model's own: the middle of both. Weights are 0 without label.
-        doubts = 1 - marginal[np.arange(len(codes)), codes]
-        differs = marginal.argmax(axis=1) != codes
+        judges = marginal if targets.evidence is None else posterior
+        doubts = 1 - judges[np.arange(len(codes)), codes]
+        differs = judges.argmax(axis=1) != codes
         self.noise_rate_ = float(np.average((doubts + differs) / 2, weights=weights))
         logger.info("estimated share of wrong labels: %.3f", self.noise_rate_)
         self.noise_transition_matrix_ = estimate_transition_matrix(

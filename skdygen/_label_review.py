@@ -7,6 +7,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ._annotators import describe_annotators
 from ._decisions import judge_labels
 from ._verified import accept_surest, draw_to_check, estimate_share
 
@@ -35,6 +36,39 @@ class LabelReviewMixin:
         )
         order = np.lexsort((-confidence, quality))
         return self._table(order[is_issue[order]])
+
+    def annotator_quality(self):
+        """Say how often each annotator is right, and what it takes for what.
+
+        Returns
+        -------
+        quality : DataFrame
+            One row for each annotator who has voted, named as in `votes`, with the
+            columns
+
+            - n_votes: number of its votes;
+            - accuracy: share of them that are right, by the posterior of the true
+              labels, in which verified ones are certain;
+            - accuracy_low, accuracy_high: ends of a 95 % interval, Jeffreys' for as
+              many votes, which takes the posterior at its word;
+            - said, instead_of: its most frequent confusion, the class that it names and
+              the one that is true;
+            - share: share of its votes that are that confusion.
+
+        Raises
+        ------
+        ValueError
+            If the classifier was fitted without votes of several annotators.
+        """
+        check_is_fitted(self)
+        if self._targets.votes is None:
+            raise ValueError(
+                "annotator_quality needs votes of several annotators; pass fit the "
+                "single labels, votes=."
+            )
+        return describe_annotators(
+            self._targets.votes, self.label_distributions_, self.classes_
+        )
 
     def _table(self, index):
         """Say what is given and what is most probable, of some texts."""

@@ -47,10 +47,10 @@ def spread(opinions):
 class Pool:
     """A log-linear model of the true label, with a prior that says to trust all alike.
 
-    ``p(y | x, y~) ~ prod_v p_v(y | x)^w_v exp(g [y = y~] + x B_y)``: opinions p_v, the
-    given label y~ where there is one, and features x (Genest and Zidek, "Combining
-    Probability Distributions", 1986). With no text to fit on, the weights are equal,
-    g is `given_weight` and B is 0; fitted is the maximum a posteriori.
+    ``p(y | x, y~) ~ prod_v p_v(y | x)^w_v exp(g e_y + x B_y)``: opinions p_v, evidence
+    e, which is [y = y~] of a given label y~, and features x (Genest and Zidek,
+    "Combining Probability Distributions", 1986). With no text to fit on, the weights
+    are equal, g is `given_weight` and B is 0; fitted is the maximum a posteriori.
     """
 
     def __init__(self, n_opinions, n_features, n_classes, given_weight):
@@ -58,14 +58,14 @@ class Pool:
         self.given_weight = given_weight
         self.coef = np.zeros((n_features, n_classes))
 
-    def fit(self, log_p, features, codes, given):
+    def fit(self, log_p, features, codes, evidence):
         """Fit to texts whose labels are known.
 
         log_p is (n_samples, n_opinions, n_classes), features (n_samples, n_features),
-        codes of the labels and of those given (n_samples,); -1 where none is given.
+        codes of the labels (n_samples,), evidence (n_samples, n_classes).
         """
         n_samples, n_opinions, n_classes = log_p.shape
-        rows, has_given = np.arange(n_samples), np.flatnonzero(given >= 0)
+        rows = np.arange(n_samples)
         flat = np.swapaxes(log_p, 0, 1).reshape(n_opinions, -1)
         # Texts that are fewer than the features span but so many directions.
         axes, triangle = np.linalg.qr(features.T)
@@ -79,13 +79,13 @@ class Pool:
             coef = parameters[2 + n_opinions :].reshape(-1, n_classes)
             weights = weighing[0] / n_opinions + weighing[2:]
             z = (weights @ flat).reshape(n_samples, n_classes) + features @ coef
-            z[has_given, given[has_given]] += weighing[1]
+            z += weighing[1] * evidence
             log_q = log_softmax(z, axis=1)
             residual = np.exp(log_q)
             residual[rows, codes] -= 1
             off = (weighing - prior_mean) / spread
             value = -log_q[rows, codes].sum() + (off @ off + (coef**2).sum()) / 2
-            of_given = residual[has_given, given[has_given]].sum()
+            of_given = (residual * evidence).sum()
             of_weights = flat @ residual.ravel()
             gradient = np.array([of_weights.mean(), of_given, *of_weights])
             of_coef = features.T @ residual + coef
@@ -99,9 +99,7 @@ class Pool:
         self.coef = axes @ found[2 + n_opinions :].reshape(-1, n_classes)
         return self
 
-    def predict_proba(self, log_p, features, given):
+    def predict_proba(self, log_p, features, evidence):
         """Distributions of the true label, (n_samples, n_classes)."""
         z = np.einsum("nvk,v->nk", log_p, self.weights) + features @ self.coef
-        has_given = np.flatnonzero(given >= 0)
-        z[has_given, given[has_given]] += self.given_weight
-        return softmax(z, axis=1)
+        return softmax(z + self.given_weight * evidence, axis=1)

@@ -65,20 +65,26 @@ class DyGenCorrector(TextInputMixin, StorageMixin, BaseEstimator):
         return super().set_params(**params)
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit_resample(self, X, y, sample_weight=None, verified=None):
+    def fit_resample(
+        self, X, y=None, sample_weight=None, verified=None, votes=None,
+        vote_confidence=None,
+    ):  # fmt: skip
         """Correct the labels.
 
         Parameters
         ----------
         X : sequence of str of length n_samples
             Texts.
-        y : array-like of shape (n_samples,)
-            Labels that may be wrong.
+        y : array-like of shape (n_samples,), default=None
+            Labels that may be wrong. None takes the majority of `votes`.
         sample_weight : array-like of shape (n_samples,), default=None
             How much each label counts.
         verified : array-like of shape (n_samples,), dict, Series or DataFrame, \
                 default=None
             Labels that are known to be right, see `DyGenClassifier.fit`.
+        votes, vote_confidence : array-like, DataFrame or sparse matrix of shape \
+                (n_samples, n_annotators), default=None
+            What each annotator gave, and how sure, see `DyGenClassifier.fit`.
 
         Returns
         -------
@@ -94,7 +100,9 @@ class DyGenCorrector(TextInputMixin, StorageMixin, BaseEstimator):
         """
         classifier = DyGenClassifier() if self.classifier is None else self.classifier
         with fitting(self):
-            self.classifier_ = clone(classifier).fit(X, y, sample_weight, verified)
+            self.classifier_ = clone(classifier).fit(
+                X, y, sample_weight, verified, votes, vote_confidence
+            )
             labels = self.classifier_.transduction_
             columns = np.searchsorted(self.classifier_.classes_, labels)
             found = self.classifier_.label_distributions_

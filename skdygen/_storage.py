@@ -30,6 +30,7 @@ _TRUSTED = [
     "scipy.sparse._csr.csr_matrix",
     "skdygen._pool.Pool",
     "skdygen._targets.Targets",
+    "skdygen._votes.Votes",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.feature_selection._univariate_selection.chi2",

@@ -1,7 +1,7 @@
 """Texts and labels, checked and encoded once; weights, for whoever takes them."""
 
 import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,9 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import has_fit_parameter
 
+from ._annotators import Annotators
 from ._sklearn_compat import check_sample_weight
+from ._votes import Votes, encode_votes
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,13 @@ class Targets:
         Position of each verified label in `classes`; -1 where nobody has looked.
     probabilities : ndarray of shape (n_samples,)
         With what probability each verified text was drawn; NaN where none is verified.
+    votes : Votes or None
+        Single votes, if they say more than `codes`, with codes into `classes`.
+    believed : ndarray of shape (n_samples, n_classes) or None
+        What the votes come to together with the texts, for priors to learn from.
+    evidence : ndarray of shape (n_samples, n_classes) or None
+        What the votes on each text say of its true class, up to a constant: log
+        p(votes | y). Both are None until annotators are known.
     """
 
     classes: np.ndarray
@@ -39,12 +48,15 @@ class Targets:
     weights: np.ndarray
     verified: np.ndarray
     probabilities: np.ndarray
+    votes: Votes | None = None
+    believed: np.ndarray | None = None
+    evidence: np.ndarray | None = None
 
     @classmethod
-    def unverified(cls, classes, codes, weights):
+    def unverified(cls, classes, codes, weights, votes=None):
         """Make targets of which nobody has verified any."""
         unknown = np.full(len(codes), np.nan)
-        return cls(classes, codes, weights, np.full(len(codes), -1), unknown)
+        return cls(classes, codes, weights, np.full(len(codes), -1), unknown, votes)
 
     @property
     def labelled(self):
@@ -56,21 +68,55 @@ class Targets:
         """Positions of the texts with a verified label, (n_checked,)."""
         return np.flatnonzero(self.verified >= 0)
 
+    @property
+    def voted(self):
+        """Whether each text has a vote, (n_samples,) of bool."""
+        return np.bincount(self.votes.rows, minlength=len(self.codes)) > 0
+
+    @property
+    def distributions(self):
+        """What is to be learnt of each text, (n_samples, n_classes); 0 of none."""
+        n_classes = len(self.classes)
+        known = np.eye(n_classes + 1)[self.codes][:, :-1]
+        if self.votes is not None:
+            shares = self.votes.shares(n_classes)
+            known = np.where(self.voted[:, None], shares, known)
+        return known if self.believed is None else self.believed
+
     def given_as(self, code):
         """Positions of the texts that are given a class."""
         return np.flatnonzero(self.codes == code)
 
+    def ask_annotators(self, distributions):
+        """Return the same with what votes say, by what the texts say on their own."""
+        found = Annotators().fit(self.votes, distributions, self.verified)
+        believed = np.where(
+            self.voted[:, None], found.distributions, self.distributions
+        )
+        return replace(self, believed=believed, evidence=found.evidence)
+
+    def as_believed(self):
+        """Return the same with the class that is believed in the place of the given."""
+        codes = np.where(self.codes < 0, -1, self.believed.argmax(axis=1))
+        return replace(self, codes=codes)
+
     def as_given(self):
-        """Return the same without what is verified, classes that nobody gave included.
+        """Return the same without what is verified, and without its own classes.
 
         So the first stage, which learns the labels as given, stays as it is when labels
         are verified later.
         """
-        given = np.unique(self.codes[self.labelled])
         is_new = np.isin(np.arange(len(self.classes)), self.verified)
-        is_new[given] = False
-        codes = self.codes - np.searchsorted(np.flatnonzero(is_new), self.codes)
-        return Targets.unverified(self.classes[~is_new], codes, self.weights)
+        is_new[self.codes[self.labelled]] = False
+        if self.votes is not None:
+            is_new[self.votes.codes] = False
+        moved = np.append(np.cumsum(~is_new) - 1, -1)  # -1 stays
+        return Targets.unverified(
+            self.classes[~is_new],
+            moved[self.codes],
+            self.weights,
+            self.votes and self.votes.recode(moved),
+        )
 
     def verify(self, verified, missing_label=None):
         """Return the same with more verified labels; errors of `encode_verified`."""
@@ -90,6 +136,7 @@ class Targets:
             self.weights,
             np.where(is_new, found, moved[self.verified]),
             _join_draws(np.where(is_new, np.nan, self.probabilities), drawn),
+            self.votes and self.votes.recode(moved),
         )
 
 
@@ -109,20 +156,67 @@ def _join_draws(*draws):
 
 
 def make_targets(
-    y, sample_weight=None, verified=None, *, missing_label=None, classes=None,
-    n_samples=None,
+    y, sample_weight=None, verified=None, votes=None, vote_confidence=None, *,
+    missing_label=None, classes=None, n_samples=None,
 ):  # fmt: skip
     """Check and encode labels and weights; arguments and errors of `encode_labels`.
 
     A ValueError is also raised if there is not one weight for each sample, a weight is
     negative or not finite, or labels of fewer than two classes have a positive weight.
-    Errors of verified labels are those of `encode_verified`.
+    Errors of verified labels are those of `encode_verified`, of votes `encode_votes`.
     """
-    classes, codes = encode_labels(
-        y, missing_label=missing_label, classes=classes, n_samples=n_samples
-    )
+    if votes is not None:
+        classes, codes, votes = _encode_with_votes(
+            y, votes, vote_confidence, missing_label, classes, n_samples
+        )
+    elif vote_confidence is not None:
+        raise ValueError("vote_confidence is passed without votes; pass both.")
+    else:
+        classes, codes = encode_labels(
+            y, missing_label=missing_label, classes=classes, n_samples=n_samples
+        )
     targets = _weigh(classes, codes, sample_weight)
+    if votes is not None:
+        # A label of weight 0 takes the votes on its text with it.
+        is_kept = ~((codes >= 0) & (targets.codes < 0))[votes.rows]
+        votes = votes.keep(is_kept) if is_kept.any() else None
+        targets = replace(targets, votes=votes)
     return targets if verified is None else targets.verify(verified, missing_label)
+
+
+def _encode_with_votes(y, votes, confidence, missing_label, classes, n_samples):
+    """Classes of labels and votes, codes of labels or majorities, and `Votes` or None.
+
+    None if they are the labels once more.
+    """
+    found, votes = encode_votes(
+        votes, missing_label=missing_label, n_samples=n_samples, confidence=confidence
+    )
+    if y is not None:
+        classes, codes = encode_labels(
+            y, missing_label=missing_label, classes=classes, n_samples=n_samples
+        )
+    joined = found
+    if classes is not None:
+        first = np.argmin(votes.codes)
+        name = _show(votes.names, votes.annotators[first])
+        where = f"row {votes.rows[first]} of column {name}"
+        joined = _join_classes(classes, found, "votes", where)
+    votes = votes.recode(np.searchsorted(joined, found))
+    majority = votes.majority(len(joined))
+    if y is None:
+        codes, chosen = majority, np.unique(majority[votes.rows])
+        if len(chosen) < 2:
+            raise ValueError(
+                f"votes has one class only that a majority chose, "
+                f"{_show(joined, chosen[0])}; a classifier needs at least two classes."
+            )
+    else:
+        codes = np.append(np.searchsorted(joined, classes), -1)[codes]
+        codes = np.where(codes < 0, majority, codes)
+    is_same = len(votes.names) == 1 and votes.confidence is None
+    is_same = is_same and np.array_equal(codes, majority)
+    return joined, codes, None if is_same else votes
 
 
 def _weigh(classes, codes, sample_weight):
@@ -224,6 +318,16 @@ def encode_labels(
     return classes, codes
 
 
+def name_codes(codes, classes, missing_label=None):
+    """Labels of codes as users write them, (n_samples,); `missing_label` for -1."""
+    if (codes >= 0).all():
+        return classes[codes]
+    labels = classes[codes].astype(object)
+    labels[codes < 0] = missing_label
+    is_alike = isinstance(missing_label, type(labels[np.argmax(codes)]))
+    return np.array(labels.tolist()) if is_alike else labels
+
+
 def encode_verified(verified, classes, n_samples, missing_label=None):
     """Turn verified labels into classes, more than those given if need be, and codes.
 
@@ -255,18 +359,22 @@ def encode_verified(verified, classes, n_samples, missing_label=None):
     if labels.dtype.kind == "f" and classes.dtype.kind in "iu":  # NaN made them so
         _check_discrete(labels, "verified")
         labels = labels.astype(classes.dtype)
-    numbers_alike = {"i", "u", "f"}
-    if not {labels.dtype.kind, classes.dtype.kind} <= numbers_alike and (
-        labels.dtype.kind != classes.dtype.kind
-    ):
-        raise TypeError(
-            f"verified has {_show(labels)} ({type(labels[0].item()).__name__}) in row "
-            f"{rows[0]}, but labels are such as {_show(classes)} "
-            f"({type(classes[:1].tolist()[0]).__name__}); use the same type."
-        )
-    classes = np.union1d(classes, labels)
+    classes = _join_classes(classes, labels, "verified", f"row {rows[0]}")
     codes[rows] = np.searchsorted(classes, labels)
     return classes, codes, drawn
+
+
+def _join_classes(classes, labels, name, where):
+    """Union of classes and of labels of the same type; numbers are alike."""
+    kinds = {classes.dtype.kind, labels.dtype.kind}
+    if len(kinds) > 1 and not kinds <= {"i", "u", "f"}:
+        raise TypeError(
+            f"{name} has {_show(labels)} ({type(labels[0].item()).__name__}) in "
+            f"{where}, but labels are such as {_show(classes)} "
+            f"({type(classes[:1].tolist()[0]).__name__}); use the same type."
+        )
+    joined = np.union1d(classes, labels)
+    return classes if len(joined) == len(classes) else joined
 
 
 def _verified_pairs(verified, n_samples):

@@ -10,6 +10,7 @@ from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
@@ -22,6 +23,7 @@ from ._trajectories import Trajectories, check_max_nbytes, check_trajectories
 __all__ = ["BaseDenoiser", "BaseDynamics", "BasePrior"]
 
 _ROWS_AT_ONCE = 4096
+_SMALLEST = 1e-12
 
 
 @contextmanager
@@ -42,12 +44,16 @@ def _forget(estimator):
             delattr(estimator, name)
 
 
-def targets_for(X, y, sample_weight, missing_label, verified=None):
+def targets_for(
+    X, y, sample_weight, missing_label, verified=None, votes=None, vote_confidence=None
+):
     """Make the targets of texts, or of trajectories, whose classes they keep."""
     return make_targets(
         y,
         sample_weight,
         verified,
+        votes,
+        vote_confidence,
         missing_label=missing_label,
         classes=X.classes if isinstance(X, Trajectories) else None,
         n_samples=num_samples(X),
@@ -476,6 +482,11 @@ class BaseDenoiser(ReadsTrajectoriesMixin, PredictsMixin, BaseStage, metaclass=A
     def _conditional(self, trajectories, codes):
         """p(y | y~, x) of texts with a given label, (n_samples, n_classes)."""
 
+    def _conditional_on_votes(self, trajectories, codes, evidence):
+        """p(y | votes, x), (n_samples, n_classes); evidence is log p(votes | y)."""
+        log_p = np.log(self._marginal(trajectories).clip(min=_SMALLEST))
+        return softmax(log_p + evidence, axis=1)
+
     def _hold_out(self, trajectories, targets):
         """p(y | y~, x) of the verified texts, without the verified label of each.
 
@@ -493,6 +504,13 @@ class BaseDenoiser(ReadsTrajectoriesMixin, PredictsMixin, BaseStage, metaclass=A
                 self.label_distributions_[rows] = self._conditional(
                     X[rows], targets.codes[rows]
                 )
+            if targets.evidence is not None:
+                voted = np.flatnonzero(targets.voted)
+                for part in gen_batches(len(voted), _ROWS_AT_ONCE):
+                    rows = voted[part]
+                    self.label_distributions_[rows] = self._conditional_on_votes(
+                        X[rows], targets.codes[rows], targets.evidence[rows]
+                    )
             self.held_out_distributions_ = self.label_distributions_
             if len(rows := targets.checked):
                 known = np.eye(len(self.classes_))[targets.verified[rows]]

@@ -6,13 +6,23 @@ import pytest
 from numpydoc.validate import validate
 
 import skdygen
-from skdygen import base, datasets, denoisers, dynamics, inspection, priors, testing
+from skdygen import (
+    base,
+    datasets,
+    denoisers,
+    dynamics,
+    inspection,
+    priors,
+    testing,
+    votes,
+)
 
 # What is not asked: an extended summary, "See Also" and examples everywhere, a
 # docstring that begins on the line after the quotes, and types of yielded values.
 IGNORED = {"ES01", "SA01", "EX01", "GL01", "GL02", "YD01", "RT02"}
 MODULES = (
     skdygen, base, datasets, denoisers, dynamics, inspection, priors, testing,
+    votes,
 )  # fmt: skip
 
 

@@ -26,6 +26,9 @@ class LogLinearPool(BaseDenoiser):
 
         p(y | x, y~) ~ prod_v p_v(y | x)^w_v exp(g [y = y~] + b_y + A_y~y + x B_y)
 
+    Where a text has votes, what they say of y, see `DyGenClassifier.fit`, stands in the
+    place of [y = y~], and g is 1 at first.
+
     Nothing in the labels alone says whose opinion to trust, nor who made the mistakes.
     So all count alike at first, the given label as `given_weight` says, and b, A and B
     are 0. Verified labels say it: all of these are then fitted to them, by maximum a
@@ -102,51 +105,78 @@ class LogLinearPool(BaseDenoiser):
             for name, view in trajectories.views.items():
                 sums = [_unit(view[part]).sum(axis=0) for part in _parts(view)]
                 self._centers[name] = np.sum(sums, axis=0) / len(view)
+        # Votes say themselves how much they count; a given label is worth its weight.
+        self._trust = self.given_weight if targets.evidence is None else 1.0
         few, codes, given = trajectories[rows], targets.verified[rows], targets.codes
-        self._with_given = self._fit_pool(few, codes, given[rows])
-        self._without = self._fit_pool(few, codes, np.full(len(rows), -1))
+        evidence = self._evidence(targets, rows)
+        self._with_given = self._fit_pool(few, codes, given[rows], evidence)
+        nothing = np.full(len(rows), -1), np.zeros_like(evidence)
+        self._without = self._fit_pool(few, codes, *nothing)
         self.weights_ = self._with_given.weights
         self.given_weight_ = self._with_given.given_weight
 
-    def _fit_pool(self, trajectories, codes, given):
+    def _fit_pool(self, trajectories, codes, given, evidence):
         """Fit to texts with verified labels; a pool as it is by default, if to none."""
         log_p = log_opinions(_opinions(trajectories))
         features = self._features(trajectories, given)
         n_features = features.shape[1]
         _, n_opinions, n_classes = log_p.shape
-        pool = Pool(n_opinions, n_features, n_classes, self.given_weight)
-        return pool.fit(log_p, features, codes, given) if len(codes) else pool
+        pool = Pool(n_opinions, n_features, n_classes, self._trust)
+        return pool.fit(log_p, features, codes, evidence) if len(codes) else pool
 
     def _hold_out(self, trajectories, targets):
-        given = targets.codes[targets.checked]
-        codes = targets.verified[targets.checked]
-        held_out = self._conditional(trajectories, given)
+        rows = targets.checked
+        codes, given = targets.verified[rows], targets.codes[rows]
+        evidence = self._evidence(targets, rows)
+        held_out = self._judge(self._with_given, trajectories, given, evidence)
         n_folds = min(self.n_folds, len(held_out))
         if n_folds < 2:
             return held_out
-        for fitted, left in KFold(n_folds, shuffle=True, random_state=0).split(codes):
-            pool = self._fit_pool(trajectories[fitted], codes[fitted], given[fitted])
-            held_out[left] = self._judge(pool, trajectories[left], given[left])
+        for fit, left in KFold(n_folds, shuffle=True, random_state=0).split(codes):
+            few = trajectories[fit], codes[fit], given[fit], evidence[fit]
+            pool = self._fit_pool(*few)
+            asked = trajectories[left], given[left], evidence[left]
+            held_out[left] = self._judge(pool, *asked)
         return held_out
 
     def _conditional(self, trajectories, codes):
-        found = self._judge(self._with_given, trajectories, codes)
-        unknown = codes < 0
-        if unknown.any():
-            found[unknown] = self._marginal(trajectories[np.flatnonzero(unknown)])
+        evidence = self._of_labels(codes)
+        found = self._judge(self._with_given, trajectories, codes, evidence)
+        unknown = np.flatnonzero(codes < 0)
+        if len(unknown):
+            found[unknown] = self._marginal(trajectories[unknown])
         return found
+
+    def _conditional_on_votes(self, trajectories, codes, evidence):
+        return self._judge(self._with_given, trajectories, codes, evidence)
 
     def _marginal(self, trajectories):
         found = np.empty((len(trajectories), len(self.classes_)))
         for part in _parts(found):
             unknown = np.full(len(found[part]), -1)
-            found[part] = self._judge(self._without, trajectories[part], unknown)
+            nothing = np.zeros_like(found[part])
+            few = trajectories[part]
+            found[part] = self._judge(self._without, few, unknown, nothing)
         return found
 
-    def _judge(self, pool, trajectories, given):
+    def _evidence(self, targets, rows):
+        """What labels or votes of some texts say of the classes, log, (n_rows, K)."""
+        evidence = self._of_labels(targets.codes[rows])
+        if targets.evidence is not None:
+            has_votes = targets.voted[rows]
+            evidence[has_votes] = targets.evidence[rows][has_votes]
+        return evidence
+
+    def _of_labels(self, codes):
+        """What labels say in units of their weight in the pool, zeros for none."""
+        unit = self.given_weight / self._trust if self._trust else 1.0
+        return unit * np.eye(len(self.classes_) + 1)[codes][:, :-1]
+
+    def _judge(self, pool, trajectories, given, evidence):
         """Ask a pool."""
         log_p = log_opinions(_opinions(trajectories))
-        return pool.predict_proba(log_p, self._features(trajectories, given), given)
+        features = self._features(trajectories, given)
+        return pool.predict_proba(log_p, features, evidence)
 
     def _features(self, trajectories, given):
         """What verified labels teach by, (n_samples, n_features)."""

@@ -99,7 +99,9 @@ def _train(
 
     order_of = _draw_batches(stage, inputs, targets.labelled, seed)
     n_steps = sum(map(len, order_of))
-    codes = torch.from_numpy(targets.codes).to(device)
+    labels = torch.from_numpy(targets.codes).to(device)
+    if targets.votes is not None:
+        labels = torch.from_numpy(targets.distributions).float().to(device)
     weights = targets.weights / targets.weights[targets.labelled].mean()
     weights = torch.from_numpy(weights).float().to(device)
     optimizer, schedule = _make_optimizer(stage, branches, n_steps, device)
@@ -136,7 +138,7 @@ def _train(
                 while seen is None:
                     try:
                         losses[step], seen = _add_gradients(
-                            network, backbone, inputs, codes, weights, rows, n_rows,
+                            network, backbone, inputs, labels, weights, rows, n_rows,
                             share, pull,
                         )  # fmt: skip
                     except RuntimeError as error:
@@ -199,7 +201,7 @@ def _train(
 
 
 def _add_gradients(
-    network, backbone, inputs, codes, weights, rows, n_rows, share, pull
+    network, backbone, inputs, labels, weights, rows, n_rows, share, pull
 ):
     """Add up the gradients of a batch, computed for `n_rows` texts at a time.
 
@@ -210,7 +212,7 @@ def _add_gradients(
         few = rows[part]
         with _torch.autocast(backbone.precision, backbone.device):
             embeddings, logits = network(inputs.batch(few, backbone.device))
-        loss = coregularized_loss(logits.float(), codes[few], weights[few], pull)
+        loss = coregularized_loss(logits.float(), labels[few], weights[few], pull)
         loss = share * len(few) / len(rows) * loss
         loss.backward()
         total = total + loss.detach()

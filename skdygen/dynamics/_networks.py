@@ -117,11 +117,15 @@ def coregularized_loss(logits, targets, weights, coregularization):
     Equations 1 to 3 of Zhou and Chen (2021), as used in stage 1 of DyGen:
     ``mean_m CE(p_m, y) + coregularization * mean_m KL(p_bar || p_m)`` with
     ``p_bar = mean_m p_m``; the mean over rows, whose terms are multiplied by weights.
-    Logits are (n_branches, n_rows, n_classes), targets and weights (n_rows,).
+    Logits are (n_branches, n_rows, n_classes), weights (n_rows,), targets codes of
+    classes (n_rows,) or distributions (n_rows, n_classes).
     """
     log_p = logits.log_softmax(-1)
     rows = torch.arange(len(targets), device=targets.device)
-    loss = -(weights * log_p[:, rows, targets]).mean()
+    log_likelihood = (
+        log_p[:, rows, targets] if targets.ndim == 1 else (log_p * targets).sum(-1)
+    )
+    loss = -(weights * log_likelihood).mean()
     if coregularization and len(logits) > 1:
         log_mean = log_p.logsumexp(0) - math.log(len(log_p))
         kl = (log_mean.exp() * (log_mean - log_p)).sum(-1)

@@ -38,7 +38,7 @@ class BaseCleanSetPrior(BasePrior):
     }
 
     @abstractmethod
-    def _learn(self, space):
+    def _learn(self, space, targets):
         """Learn `clean_codes_`, weighted by `clean_weights_`, from embeddings."""
 
     @abstractmethod
@@ -68,7 +68,7 @@ class BaseCleanSetPrior(BasePrior):
         weights = np.where(is_checked, full_weight, targets.weights)
         self.clean_codes_ = codes[self.clean_indices_]
         self.clean_weights_ = weights[self.clean_indices_]
-        self._learn(self._space(trajectories, self.clean_indices_))
+        self._learn(self._space(trajectories, self.clean_indices_), targets)
         return self._prior(trajectories, np.arange(len(trajectories)))
 
     def _prior(self, trajectories, positions=None):

@@ -129,7 +129,7 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         self.max_samples = max_samples
         self.missing_label = missing_label
 
-    def _learn(self, space):
+    def _learn(self, space, targets):
         if self.neighbors is None:
             n_neighbors = min(self.n_neighbors, len(space) - 1)
             self.neighbors_ = KNeighborsTransformer(  # gives one more by itself

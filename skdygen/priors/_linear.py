@@ -95,7 +95,7 @@ class ClassifierPrior(BaseCleanSetPrior):
         self.max_samples = max_samples
         self.missing_label = missing_label
 
-    def _learn(self, space):
+    def _learn(self, space, targets):
         # Numbered without gaps, as some classifiers want it.
         self._found_codes, codes = np.unique(self.clean_codes_, return_inverse=True)
         if len(self._found_codes) == 1:

@@ -97,18 +97,21 @@ class RidgePrior(BaseCleanSetPrior):
         del self._left_out
         return prior
 
-    def _learn(self, space):
-        codes, weights = self.clean_codes_, self.clean_weights_
-        n_classes = len(self.classes_)
-        shares = np.bincount(codes, weights, minlength=n_classes) / weights.sum()
-        log_shares = np.log(shares + 1 / len(codes))
+    def _learn(self, space, targets):
+        weights, learnt = self.clean_weights_, np.eye(len(self.classes_))
+        learnt = learnt[self.clean_codes_]
+        if targets.votes is not None:  # more than one class, as much as they are split
+            unread = targets.verified[self.clean_indices_] < 0
+            learnt[unread] = targets.distributions[self.clean_indices_][unread]
+        shares = np.average(learnt, axis=0, weights=weights)
+        log_shares = np.log(shares + 1 / len(learnt))
         left_out, coef, intercept = fit_ridge(
-            space.astype(np.float64), np.eye(n_classes)[codes] - shares, weights
+            space.astype(np.float64), learnt - shares, weights
         )
 
         def loss(log_sharpness):
             log_p = log_softmax(np.exp(log_sharpness) * left_out + log_shares, axis=1)
-            return -np.average(log_p[np.arange(len(codes)), codes], weights=weights)
+            return -np.average((log_p * learnt).sum(axis=1), weights=weights)
 
         found = minimize_scalar(loss, bounds=_LOG_SHARPNESS, method="bounded")
         sharpness = np.exp(found.x)

@@ -104,14 +104,14 @@ def test_gradient_and_few_directions():
     minimize = _pool.minimize
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_pool, "minimize", compare)
-        pool = Pool(2, 30, 3, 2.0).fit(log_p, features, true, given)
+        pool = Pool(2, 30, 3, 2.0).fit(log_p, features, true, np.eye(3)[given])
     assert seen["error"] < 1e-4
     assert seen["size"] == 2 + 2 + 12 * 3
 
     def loss(coef):
         """The same with all 30 directions, of which 18 gain nothing."""
         pool.coef = coef.reshape(30, 3)
-        p = pool.predict_proba(log_p, features, given)
+        p = pool.predict_proba(log_p, features, np.eye(3)[given])
         return -np.log(p[np.arange(12), true]).sum() + (coef**2).sum() / 2
 
     best = pool.coef.copy()

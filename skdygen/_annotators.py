@@ -1,0 +1,128 @@
+"""How annotators err, learnt from their votes and from what the texts say."""
+
+import logging
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+from scipy.stats import beta
+
+logger = logging.getLogger(__name__)
+
+_MOST_ITERATIONS = 50
+_TOLERANCE = 1e-3
+# So many votes of all annotators stand in for those that one has not given.
+_SHARED_VOTES = 50
+_FIRST_VOTES = 10  # by which it is not known what classes are confused
+_SMALLEST = 1e-12
+_LEAST_OVERLAP = 0.1
+
+
+class Annotators:
+    """What is the true class where an annotator says a class, for each of them.
+
+    By expectation maximisation with what the texts say in the place of class shares:
+    ``q(y) ~ p(y | x) prod_j P_j(y | v_j) / p(y)`` over the votes v_j on a text, P being
+    counted by q. It is Dawid and Skene's model (1979) read backwards, from the vote to
+    the class: so a rule that votes for one class only, on the texts that it knows, is
+    one like any other. P has a Dirichlet prior, the confusion that all annotators have
+    in common: who votes seldom errs like the others.
+    """
+
+    def fit(self, votes, distributions, known):
+        """Fit to `Votes`.
+
+        The distributions of the true class, (n_samples, n_classes), know no vote of the
+        text itself; `known` are codes of verified classes, (n_samples,), -1 of none.
+        """
+        n_samples, n_classes = distributions.shape
+        log_p = np.log(distributions + _SMALLEST)
+        is_known = known >= 0
+        certain = np.eye(n_classes)[known[is_known]]
+        found = self._certify(distributions, is_known, certain)
+        for _ in range(_MOST_ITERATIONS):
+            before = found
+            self._count(votes, found)
+            self.evidence = self._weigh(votes, n_samples)
+            found = softmax(log_p + self.evidence, axis=1)
+            found = self._certify(found, is_known, certain)
+            if np.abs(found - before).max(initial=0) < _TOLERANCE:
+                break
+        self.distributions = found
+        return self
+
+    def _certify(self, distributions, is_known, certain):
+        """Put in what is verified."""
+        distributions = distributions.copy()
+        distributions[is_known] = certain
+        return distributions
+
+    def _count(self, votes, found):
+        """Estimate P_j(y | v), (n_annotators, n_classes, n_classes), and p(y)."""
+        n_classes = found.shape[1]
+        self.shares = found[np.unique(votes.rows)].mean(axis=0) + _SMALLEST
+        counts = np.zeros((len(votes.names), n_classes, n_classes))
+        np.add.at(counts, (votes.annotators, votes.codes), found[votes.rows])
+        together = counts.sum(axis=0)
+        right = np.trace(together) / together.sum()
+        others = np.tile(self.shares, (n_classes, 1))
+        np.fill_diagonal(others, 0)
+        others *= (1 - right) / others.sum(axis=1, keepdims=True)
+        first = others + right * np.eye(n_classes)
+        shared = _posterior_mean(together, first, _FIRST_VOTES)
+        self.true_given_vote = _posterior_mean(counts, shared, _SHARED_VOTES)
+
+    def _weigh(self, votes, n_samples):
+        """Logarithm of prod_j P_j(y | v_j) / p(y), (n_samples, n_classes)."""
+        ratios = np.log(self.true_given_vote / self.shares)
+        evidence = np.zeros((n_samples, len(self.shares)))
+        of_votes = ratios[votes.annotators, votes.codes] * votes.trust[:, None]
+        np.add.at(evidence, votes.rows, of_votes)
+        return evidence
+
+
+def overlaps(votes):
+    """Tell whether votes overlap enough to tell how annotators err, and log it."""
+    n_each = np.bincount(votes.rows)
+    share = (n_each > 1).sum() / (n_each > 0).sum()
+    logger.info(
+        "%d annotators gave %d votes; %.0f %% of the texts have several: %s",
+        len(votes.names), len(votes.rows), 100 * share,
+        "how each errs is estimated" if share >= _LEAST_OVERLAP else "too few to tell "
+        "how each errs",
+    )  # fmt: skip
+    return share >= _LEAST_OVERLAP
+
+
+def describe_annotators(votes, distributions, classes, alpha=0.05):
+    """Say how often each annotator is right, and what it confuses; a DataFrame."""
+    right = distributions[votes.rows, votes.codes]
+    n_annotators, n_classes = len(votes.names), len(classes)
+    n_votes = np.bincount(votes.annotators, minlength=n_annotators)
+    n_right = np.bincount(votes.annotators, right, minlength=n_annotators)
+    # Jeffreys' interval, as if each vote were as right as it is likely to be.
+    low = beta.ppf(alpha / 2, n_right + 0.5, n_votes - n_right + 0.5)
+    high = beta.ppf(1 - alpha / 2, n_right + 0.5, n_votes - n_right + 0.5)
+    wrong = np.zeros((n_annotators, n_classes, n_classes))
+    np.add.at(wrong, (votes.annotators, votes.codes), distributions[votes.rows])
+    wrong[:, np.arange(n_classes), np.arange(n_classes)] = 0
+    flat = wrong.reshape(n_annotators, -1)
+    said, true = np.divmod(flat.argmax(axis=1), n_classes)
+    return pd.DataFrame(
+        {
+            "n_votes": n_votes,
+            "accuracy": n_right / n_votes,
+            "accuracy_low": low,
+            "accuracy_high": high,
+            "said": classes[said],
+            "instead_of": classes[true],
+            "share": flat.max(axis=1) / n_votes,
+        },
+        index=pd.Index(votes.names, name="annotator"),
+    )
+
+
+def _posterior_mean(counts, mean, strength):
+    """Mean of a Dirichlet posterior along the last axis, after counts."""
+    total = counts.sum(axis=-1, keepdims=True)
+    return (counts + strength * mean) / (total + strength)
