@@ -231,7 +231,7 @@ def test_clean(tickets, quick, tmp_path, capsys):
 def test_options_of_the_classifier_and_ctrl_c(tickets, tiny_model, monkeypatch, capsys):
     fitted = []
 
-    def fit(self, X, y, verified):
+    def fit(self, X, y, verified, votes):
         fitted.append(self)
         raise KeyboardInterrupt
 
@@ -312,6 +312,54 @@ def test_what_is_verified_in_another_kind_of_file(word_texts, quick, tmp_path, c
     write(found.assign(verified="x"), out)
     said = fail(capsys, "clean", path, "--verified", out, "--force")
     assert "verified has 'x' (str) in row" in said
+
+
+def test_several_label_columns(table, word_texts, quick, tmp_path, capsys):
+    right, noisy = np.array(word_texts[1:])
+    third = np.arange(120) % 3
+    votes = {"vote a": right, "vote [b]": noisy, "vote c": noisy[::-1]}
+    votes = {k: np.where(third == i, "", v) for i, (k, v) in enumerate(votes.items())}
+    frame = table[["Body"]].assign(**votes)
+    frame.loc[0, [*votes]] = ["", "-1", ""]
+    path, out, rated = (tmp_path / n for n in ("a.csv", "a.cleaned.csv", "who.csv"))
+    model, again = tmp_path / "model", tmp_path / "report.html"
+    command = ["clean", write(frame, path), "--label", "vote *", "--annotators", rated]
+    command += ["--missing-label", "-1", "--model-out", model]
+    assert run(*command, "--dry-run") == 0
+    said = parse_summary(capsys.readouterr().out)
+    assert said["labels"] == "columns 'vote a', 'vote [b]', 'vote c'"
+    assert said["rows"] == "120 (1 without a label, 0 without text)"
+    assert run(*command) == 0
+    assert parse_summary(capsys.readouterr().out)["annotators"] == str(rated)
+    clf = make_quick(SimpleNamespace(seed=0, quiet=True))
+    clf.fit(frame["Body"], votes=frame[[*votes]].replace({"": None, "-1": None}))
+    found = read(out)
+    assert found.columns.tolist() == [*frame.columns, "label_given", *NEW]
+    given = clf.classes_[clf._targets.codes].astype(object)
+    assert_array_equal(found["label_given"], ["", *given[1:]])
+    assert_array_equal(found["label_corrected"], clf.transduction_)
+    expected = clf.annotator_quality().reset_index()
+    pd.testing.assert_frame_equal(pd.read_csv(rated), expected, check_dtype=False)
+    assert expected["annotator"].tolist() == [*votes]
+    # The report says the same, later, too.
+    assert run("report", model, path, "--out", again, "--quiet") == 0
+    assert '<th scope="row">vote [b]</th>' in again.read_text()
+    # Names may be given one by one.
+    command = ["check", path, *(f"--label={name}" for name in votes)]
+    command += ["--missing-label", "-1", "--quiet"]
+    assert run(*command) == 0
+    checked = read(tmp_path / "a.check.csv")
+    rows = checked["row"].astype(int)
+    assert_array_equal(checked["given"], found["label_given"][rows])
+    said = fail(capsys, *command, "--force", "--verified", "vote [b]")
+    assert "--verified and --label are both 'vote [b]'" in said
+    write(frame.assign(label_given=""), path)
+    said = fail(capsys, "clean", *command[1:], "--force")
+    assert "already has a column 'label_given'" in said
+    # Where all but one are empty, there is nothing to tell apart.
+    write(frame.assign(**{"vote a": "", "vote c": ""}), path)
+    said = fail(capsys, "clean", *command[1:], "--force", "--annotators", rated)
+    assert "--annotators needs labels in several columns" in said
 
 
 @pytest.mark.parametrize(
@@ -396,6 +444,11 @@ def test_nothing_is_replaced_without_force(tickets, quick, tmp_path, capsys):
         ("--report {}/a.pdf", "a.pdf: the report is HTML"),
         ("--text bdy", "--text 'bdy' is no column of {}/tickets.csv; it has ['id', "),
         ("--label tag", "--label 'tag' is no column of {}/tickets.csv; it has ['id', "),
+        ("--label r_*", "--label 'r_*' is no column of {}/tickets.csv; it has ['id', "),
+        ("--label id --label TAG --text TAG", "--text and --label are both 'TAG'"),
+        ("--annotators {}/a.csv", "--annotators needs labels in several columns"),
+        ("--annotators {}/a.txt", "a.txt is no table by its name"),
+        ("--out {0}/a.csv --annotators {0}/a.csv", "it is read or written already"),
         ("--text TAG", "--text and --label are both 'TAG'"),
         ("--model {}/none", "neither a folder nor"),
         ("--device gpu", "--device gpu cannot be used"),

@@ -69,9 +69,10 @@ Text = _option(
     "message, content, title, sentence or document, or the one with the longest texts.",
 )  # fmt: skip
 Label = _option(
-    str | None, "COLUMN",
-    "Column of the labels. Without it: the only one named label, labels, class, "
-    "category, target, tag or y.",
+    list[str] | None, "COLUMN|PATTERN",
+    "Column of the labels; repeated, or a pattern such as 'rule_*', where several "
+    "annotators or rules have given one each. Without it: the only one named label, "
+    "labels, class, category, target, tag or y.",
 )  # fmt: skip
 MissingLabel = _option(
     str | None, "VALUE", "Label that means 'no label', as an empty cell does: say, -1."
@@ -97,6 +98,10 @@ Cache = _option(
 Out = _option(Path | None, "FILE", "The table to write. Without it: beside TABLE.")
 ReportOut = _option(Path, "FILE", "The report, one HTML file.")
 Report = _option(Path | None, "FILE", "Write a report, too, one HTML file.")
+AnnotatorsOut = _option(
+    Path | None, "FILE",
+    "Write how often each of several label columns is right, too, a table.",
+)  # fmt: skip
 ModelOut = _option(Path | None, "FILE", "Save the model, say, as model.skops.")
 LanguageModel = _option(str | None, "NAME", "Another language model: folder or name.")
 Fast = _flag("--fast", "Leave the language model frozen: faster, often less accurate.")
@@ -125,6 +130,7 @@ def _skdygen(version: Version = False):
         skdygen clean tickets.csv --report report.html --model-out model.skops
         skdygen check tickets.csv --n 50
         skdygen clean tickets.csv --verified tickets.check.csv
+        skdygen clean tickets.csv --label 'rule_*' --annotators rules.csv
         skdygen predict model.skops new.csv
         skdygen report model.skops tickets.csv --out report.html
 
@@ -137,10 +143,11 @@ def _skdygen(version: Version = False):
 def clean(
     table: Table, text: Text = None, label: Label = None,
     missing_label: MissingLabel = None, verified: Verified = None, out: Out = None,
-    report: Report = None, model_out: ModelOut = None, cache: Cache = None,
-    model: LanguageModel = None, fast: Fast = False, epochs: Epochs = None,
-    seed: Seed = 0, device: Device = "auto", dry_run: DryRun = False,
-    force: Force = False, quiet: Quiet = False, debug: Debug = False,
+    report: Report = None, annotators: AnnotatorsOut = None,
+    model_out: ModelOut = None, cache: Cache = None, model: LanguageModel = None,
+    fast: Fast = False, epochs: Epochs = None, seed: Seed = 0, device: Device = "auto",
+    dry_run: DryRun = False, force: Force = False, quiet: Quiet = False,
+    debug: Debug = False,
 ):  # fmt: skip
     """Find and correct the wrong labels of a table.
 
@@ -152,6 +159,8 @@ def clean(
     - `label_corrected`: the label, replaced only where there is reason to be sure
     - `is_accepted`, with `--verified` only: whether that is verified or can be taken
       unread: at most 5 % of all labels are taken so and wrong, at 95 % confidence
+    - `label_given`, with several label columns only: the label that most of them give,
+      which is the given one for all others
 
     Every other column stays as it is. All files are checked before the training.
     """

@@ -1,5 +1,6 @@
 """Which columns of a table hold texts and labels, and what is in them."""
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pandas as pd
@@ -11,23 +12,24 @@ _TEXT_NAMES = ("text", "body", "message", "content", "title", "sentence", "docum
 _LABEL_NAMES = ("label", "labels", "class", "category", "target", "tag", "y")
 
 
-def choose_label(table, path, wanted):
-    """Choose the column that is wanted, or the only one so named."""
+def choose_labels(table, path, wanted):
+    """Choose the columns of these names or patterns, or the only one so named."""
     found = [name for name in table.columns if str(name).lower() in _LABEL_NAMES]
-    if wanted is not None or len(found) == 1:
-        return _check(table, path, "--label", found[0] if wanted is None else wanted)
+    if wanted or len(found) == 1:
+        names = [n for each in wanted or found for n in _match(table.columns, each)]
+        return [_check(table, path, "--label", name) for name in dict.fromkeys(names)]
     several = f"several columns may hold labels, {found}"
     none = f"no column is named {', '.join(_LABEL_NAMES)}"
     raise ValueError(f"{path}: {several if found else none}; name one with --label.")
 
 
-def choose_text(table, path, wanted, label=None, fitted=None):
+def choose_text(table, path, wanted, labels=(), fitted=None):
     """Choose the column that is wanted, of the model, so named, or of long texts."""
-    if wanted is not None and wanted == label:
+    if wanted in labels:
         raise ValueError(f"--text and --label are both {wanted!r}; name two columns.")
     if wanted is None and fitted is not None:
         return _check(table, path, "--text defaults to the model's column, but", fitted)
-    others = [name for name in table.columns if name != label]
+    others = [name for name in table.columns if name not in labels]
     named = [n for usual in _TEXT_NAMES for n in others if str(n).lower() == usual]
     if wanted is not None or named:
         return _check(table, path, "--text", named[0] if wanted is None else wanted)
@@ -54,14 +56,14 @@ def read_labels(table, column, missing_label=None):
     ]
 
 
-def read_verified(table, options, label, texts, classes):
+def read_verified(table, options, labels, texts, classes):
     """Give index, verified label and probability by columns and tables of `check`."""
     parts = [pd.DataFrame(columns=["index", "verified", "probability"])]
     for source in options.verified or ():
         if Path(source).is_file():
             found = read_table(Path(source))
-        elif source == label:
-            raise ValueError(f"--verified and --label are both {label!r}; name two.")
+        elif source in labels:
+            raise ValueError(f"--verified and --label are both {source!r}; name two.")
         else:
             _check(table, options.table, "--verified is no file, and", source)
             found = pd.DataFrame({"row": range(len(table)), "verified": table[source]})
@@ -98,6 +100,13 @@ def _read_checked(found, path, texts, classes, options):
             raise ValueError(f"{path}: row {row} has another text now; check again.")
     labels = found["verified"].tolist()
     return pd.DataFrame({"index": rows, "verified": labels, "probability": drawn})
+
+
+def _match(columns, wanted):
+    """Names that fit a pattern, or what is wanted itself if there are none."""
+    is_name = wanted in columns  # which may have brackets
+    found = [n for n in columns if not is_name and fnmatchcase(str(n), wanted)]
+    return found or [wanted]
 
 
 def _check(table, path, option, name):

@@ -20,9 +20,15 @@ from skdygen import datasets, dynamics
 
 from .._decisions import judge_labels
 from .._storage import is_saved_model
-from .._targets import encode_labels, encode_verified
+from .._targets import encode_labels, encode_verified, make_targets, name_codes
 from ..inspection import write_report
-from ._columns import choose_label, choose_text, read_labels, read_texts, read_verified
+from ._columns import (
+    choose_labels,
+    choose_text,
+    read_labels,
+    read_texts,
+    read_verified,
+)
 from ._tables import check_writable, read_table, split_suffix, write_table
 
 _NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected")
@@ -32,13 +38,15 @@ def clean(options):
     """Find and correct the wrong labels of a table."""
     start = time.perf_counter()
     outputs = {"table": _name_out(options, "cleaned")}
-    outputs |= {"report": options.report, "model": options.model_out}
+    outputs |= {"report": options.report, "annotators": options.annotators}
+    outputs |= {"model": options.model_out}
     outputs = {name: path for name, path in outputs.items() if path is not None}
     new_columns = _NEW_COLUMNS + ("is_accepted",) * bool(options.verified)
     clf, table, texts = _fit(options, outputs, new_columns)
     write = {
         "table": lambda path: write_table(_clean_table(table, clf), path),
         "report": lambda path: write_report(clf, path, texts, overwrite=options.force),
+        "annotators": lambda path: write_table(_rate_annotators(clf, table), path),
         "model": lambda path: _save(clf, path, options.force),
     }
     errors = {}
@@ -126,14 +134,25 @@ def _fit(options, outputs, new_columns=()):
     path, out = options.table, outputs["table"]
     table = read_table(path)
     _check_outputs(options, **outputs)
-    label = choose_label(table, path, options.label)
-    text = choose_text(table, path, options.text, label)
-    check_writable(table, out, new_columns)
+    columns = choose_labels(table, path, options.label)
+    text = choose_text(table, path, options.text, columns)
+    are_several = len(columns) > 1
+    given = ("label_given",) * (are_several and bool(new_columns))
+    check_writable(table, out, new_columns + given)
     texts = read_texts(table, text)
-    labels = read_labels(table, label, options.missing_label)
-    name = f"column {label!r}"
-    classes, codes = encode_labels(labels, missing_label=np.nan, name=name)
-    verified = read_verified(table, options, label, texts, classes)
+    cells = {name: read_labels(table, name, options.missing_label) for name in columns}
+    name = f"column{'s' * are_several} {', '.join(map(repr, columns))}"
+    if are_several:
+        labels, votes = None, pd.DataFrame(cells, dtype=object)
+        targets = make_targets(None, votes=votes, missing_label=np.nan)
+        classes, codes = targets.classes, targets.codes
+        are_several = targets.votes is not None  # else one has all
+    else:
+        labels, votes = cells[columns[0]], None
+        classes, codes = encode_labels(labels, missing_label=np.nan, name=name)
+    if "annotators" in outputs and not are_several:
+        raise ValueError("--annotators needs labels in several columns; see --label.")
+    verified = read_verified(table, options, columns, texts, classes)
     new = np.setdiff1d(encode_verified(verified, classes, len(texts))[0], classes)
     if len(verified) == len(texts) and not new_columns:
         raise ValueError(f"{path}: all labels are verified already.")
@@ -144,7 +163,8 @@ def _fit(options, outputs, new_columns=()):
         missing = (
             f"{sum(codes < 0):,} without a label, {texts.count(''):,} without text"
         )
-        _show({"texts": f"column {text!r} of {path}", "labels": name})
+        shown = shorten(name, 200, placeholder=" ...")
+        _show({"texts": f"column {text!r} of {path}", "labels": shown})
         _show({"rows": f"{len(texts):,} ({missing})"})
         _show({"classes": f"{len(classes)}: {largest}"})
         new = f" (classes not among those: {', '.join(map(str, new))})" * bool(len(new))
@@ -152,7 +172,7 @@ def _fit(options, outputs, new_columns=()):
     if options.dry_run:
         _show({"training": clf.dynamics} | outputs | {"dry run": "nothing was done"})
         raise typer.Exit
-    clf.fit(texts, labels, verified=verified)
+    clf.fit(texts, labels, verified=verified, votes=votes)
     clf._text_column = text  # which `predict` and `report` read
     return clf, table, texts
 
@@ -165,12 +185,12 @@ def _name_out(options, word):
     return options.out or options.table.with_name(f"{stem}.{word}{suffix}")
 
 
-def _check_outputs(options, *, table=None, report=None, model=None):
+def _check_outputs(options, *, table=None, report=None, annotators=None, model=None):
     """Raise an error about the first file that cannot be written or replaced."""
     source = getattr(options, "table", None)
     taken = [source and source.resolve()]
     taken += [Path(p).resolve() for p in getattr(options, "verified", None) or ()]
-    for path in filter(None, (table, report, model)):
+    for path in filter(None, (table, report, annotators, model)):
         folder, is_taken = path.parent, path.resolve() in taken
         is_other = path == model and path.is_file() and not is_saved_model(path)
         exists = path.exists() and not options.force
@@ -187,6 +207,8 @@ def _check_outputs(options, *, table=None, report=None, model=None):
         taken.append(path.resolve())
     if report is not None and report.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{report}: the report is HTML; use a name in .html.")
+    if annotators is not None:
+        split_suffix(annotators)  # raises errors
 
 
 def _check_device(device):
@@ -239,6 +261,8 @@ def _read(options, **outputs):
 def _clean_table(table, clf):
     """Add what the classifier says of the labels."""
     codes = clf._targets.codes
+    if clf._targets.votes is not None:
+        table = table.assign(label_given=name_codes(codes, clf.classes_))
     suggested, _, _, is_issue = judge_labels(clf.label_distributions_, codes)
     table = table.assign(
         label_suggested=clf.classes_[suggested],
@@ -248,6 +272,13 @@ def _clean_table(table, clf):
     )
     is_proved = hasattr(clf, "correction_guarantee_")
     return table.assign(is_accepted=clf.accept_labels()) if is_proved else table
+
+
+def _rate_annotators(clf, table):
+    """Make a table of how often each label column is right."""
+    found = clf.annotator_quality().reset_index()
+    found.attrs = table.attrs  # semicolons where the table has them
+    return found
 
 
 def _show(found):

@@ -33,7 +33,8 @@ def write_report(
     One HTML file that needs nothing else: what was found, in words and pictures; a
     table of the labels that look wrong (`DyGenClassifier.label_issues`) to sort, filter
     and search, with the nearest text of either class whose label looks right beside
-    each; settings and versions. It holds beginnings of texts: mind who gets to see it.
+    each; how often each annotator is right, if there are several; settings and
+    versions. It holds beginnings of texts: mind who gets to see it.
 
     Parameters
     ----------
@@ -98,6 +99,7 @@ def write_report(
         n_sure=(issues["confidence"] >= 0.9).sum(),
         confidence=issues["confidence"].median(),
         **_count(labels),
+        annotators=_rate_annotators(estimator),
         pictures=_draw(estimator, found, issues["index"][:2]),
         data={"rows": table.to_dict("records"), "texts": _excerpts(texts, table)},
         settings=repr(estimator),
@@ -130,6 +132,14 @@ def _count(labels):
         "n_confused": wrong.max(),
         "confused": labels.classes[[given, suggested]],
     }
+
+
+def _rate_annotators(estimator):
+    """Say how often each annotator is right, the worst first; nothing without votes."""
+    if estimator._targets.votes is None:
+        return []
+    quality = estimator.annotator_quality().sort_values("accuracy", kind="stable")
+    return quality.reset_index().to_dict("records")
 
 
 def nearest_clean(trajectories, labels, rows, codes):

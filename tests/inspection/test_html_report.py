@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from copy import copy
+from unittest.mock import ANY
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from skdygen import DyGenClassifier, Trajectories
 from skdygen.denoisers import TransitionMatrixDenoiser
+from skdygen.dynamics import IncrementalDynamics
 from skdygen.inspection import _html_report, write_report
 from skdygen.inspection._labels import Labels
 from skdygen.priors import UniformPrior
@@ -44,6 +46,7 @@ def test_what_it_says(case, reports):
     issues = clf.label_issues()
     replaced = clf.transduction_[issues["index"]] != issues["given"]
     page, calm = (path.read_text(encoding="utf-8") for path in paths)
+    assert "Annotators" not in page
     said = html.unescape(re.sub("<[^>]*>", "", page.partition("In words")[2]))
     for sentence in (
         f"240 texts in 6 classes; {np.sum(given != 'none')} have a label.",
@@ -70,6 +73,25 @@ def test_what_it_says(case, reports):
         assert data["texts"][str(row)] == texts[row]
     assert not any(attack in page for attack in ("<img src=x", "<i>", *ATTACKS))
     assert "<title>Tickets &lt;1&gt;</title>" in page
+
+
+def test_annotators(case, tmp_path):
+    texts, right, given, _ = case
+    names = ["<b>ada</b>", "ben", "nobody"]
+    votes = pd.DataFrame(dict(zip(names, [right, given, None], strict=True)))
+    clf = DyGenClassifier(IncrementalDynamics(n_epochs=4), random_state=0)
+    clf.set_params(missing_label="none")
+    path = tmp_path / "report.html"
+    write_report(clf.fit(texts, votes=votes), path, texts)
+    page = path.read_text(encoding="utf-8")
+    part = page.partition(">Annotators</h2>")[2].partition("</section>")[0]
+    rows = re.findall('<tr><th scope="row">(.*?)</th>(.*)</tr>', part)
+    assert [name for name, _ in rows] == ["ben", "&lt;b&gt;ada&lt;/b&gt;"]
+    worst = clf.annotator_quality().loc["ben"]
+    cells = re.sub("<[^>]*>", " ", html.unescape(rows[0][1])).split()
+    assert cells[:3] == [str(worst.n_votes), f"{worst.accuracy:.0%}", ANY]
+    assert cells[3:5] == ["to", f"{worst.accuracy_high:.0%}"]
+    assert "instead of" in rows[0][1]
 
 
 @pytest.mark.long
