@@ -7,6 +7,8 @@ import pandas as pd
 from scipy.special import softmax
 from scipy.stats import beta
 
+from ._verified import estimate_share
+
 logger = logging.getLogger(__name__)
 
 _MOST_ITERATIONS = 50
@@ -16,6 +18,7 @@ _SHARED_VOTES = 50
 _FIRST_VOTES = 10  # by which it is not known what classes are confused
 _SMALLEST = 1e-12
 _LEAST_OVERLAP = 0.1
+_LEAST_VERIFIED = 5  # votes of an annotator, for what is verified to judge it
 
 
 class Annotators:
@@ -64,7 +67,7 @@ class Annotators:
         counts = np.zeros((len(votes.names), n_classes, n_classes))
         np.add.at(counts, (votes.annotators, votes.codes), found[votes.rows])
         together = counts.sum(axis=0)
-        right = np.trace(together) / together.sum()
+        right = (np.trace(together) + 1) / (together.sum() + 2)  # nobody is certain
         others = np.tile(self.shares, (n_classes, 1))
         np.fill_diagonal(others, 0)
         others *= (1 - right) / others.sum(axis=1, keepdims=True)
@@ -94,28 +97,49 @@ def overlaps(votes):
     return share >= _LEAST_OVERLAP
 
 
-def describe_annotators(votes, distributions, classes, alpha=0.05):
-    """Say how often each annotator is right, and what it confuses; a DataFrame."""
-    right = distributions[votes.rows, votes.codes]
+def describe_annotators(targets, distributions, held_out, alpha=0.05):
+    """Say how often each annotator is right, and what it confuses; a DataFrame.
+
+    The distributions of the true class are (n_samples, n_classes); in those held out
+    nobody knows what is verified of the text itself.
+    """
+    votes, classes = targets.votes, targets.classes
     n_annotators, n_classes = len(votes.names), len(classes)
+    right = distributions[votes.rows, votes.codes]
     n_votes = np.bincount(votes.annotators, minlength=n_annotators)
     n_right = np.bincount(votes.annotators, right, minlength=n_annotators)
     # Jeffreys' interval, as if each vote were as right as it is likely to be.
     low = beta.ppf(alpha / 2, n_right + 0.5, n_votes - n_right + 0.5)
     high = beta.ppf(1 - alpha / 2, n_right + 0.5, n_votes - n_right + 0.5)
+    accuracy, n_verified = n_right / n_votes, np.zeros(n_annotators, dtype=int)
+    doubts = 1 - held_out[votes.rows, votes.codes]
+    is_wrong = targets.verified[votes.rows] != votes.codes
+    drawn = targets.probabilities[votes.rows]
+    for j in range(n_annotators if len(targets.checked) else 0):
+        own = np.flatnonzero(votes.annotators == j)
+        checked = np.flatnonzero(~np.isnan(drawn[own]))
+        n_verified[j] = len(checked)
+        if (drawn[own[checked]] < 1).sum() >= _LEAST_VERIFIED:
+            seen = own[checked]
+            share, ends = estimate_share(
+                is_wrong[seen], checked, doubts[own], drawn[seen], alpha
+            )
+            accuracy[j], low[j], high[j] = 1 - share, 1 - ends[1], 1 - ends[0]
     wrong = np.zeros((n_annotators, n_classes, n_classes))
     np.add.at(wrong, (votes.annotators, votes.codes), distributions[votes.rows])
     wrong[:, np.arange(n_classes), np.arange(n_classes)] = 0
     flat = wrong.reshape(n_annotators, -1)
     said, true = np.divmod(flat.argmax(axis=1), n_classes)
+    errs, confused = flat.max(axis=1) > 0, {"said": said, "instead_of": true}
+    labels = np.append(classes.astype(object), None)  # None, where nothing is
     return pd.DataFrame(
         {
             "n_votes": n_votes,
-            "accuracy": n_right / n_votes,
+            "n_verified": n_verified,
+            "accuracy": accuracy,
             "accuracy_low": low,
             "accuracy_high": high,
-            "said": classes[said],
-            "instead_of": classes[true],
+            **{name: labels[np.where(errs, k, -1)] for name, k in confused.items()},
             "share": flat.max(axis=1) / n_votes,
         },
         index=pd.Index(votes.names, name="annotator"),

@@ -47,12 +47,15 @@ class LabelReviewMixin:
             columns
 
             - n_votes: number of its votes;
-            - accuracy: share of them that are right, by the posterior of the true
-              labels, in which verified ones are certain;
-            - accuracy_low, accuracy_high: ends of a 95 % interval, Jeffreys' for as
-              many votes, which takes the posterior at its word;
+            - n_verified: number of those on texts with a verified label;
+            - accuracy: share of its votes that are right, by the posterior of the true
+              labels; with five verified or more, corrected by these;
+            - accuracy_low, accuracy_high: ends of a 95 % interval: as for
+              `noise_rate_interval_`, valid whatever the model believes, if five or more
+              were verified that were drawn at random; else Jeffreys' for as many votes,
+              which takes the posterior at its word;
             - said, instead_of: its most frequent confusion, the class that it names and
-              the one that is true;
+              the one that is true, None if there is none;
             - share: share of its votes that are that confusion.
 
         Raises
@@ -67,7 +70,9 @@ class LabelReviewMixin:
                 "single labels, votes=."
             )
         return describe_annotators(
-            self._targets.votes, self.label_distributions_, self.classes_
+            self._targets,
+            self.label_distributions_,
+            self.denoiser_.held_out_distributions_,
         )
 
     def _table(self, index):

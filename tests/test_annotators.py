@@ -120,8 +120,24 @@ def test_verified_labels_are_certain_and_teach_who_errs():
     anew = make().fit(TEXTS, votes=votes, verified=verified)
     assert_array_equal(anew.label_distributions_, clf.label_distributions_)
     assert_array_equal(anew.predict(TEXTS), clf.predict(TEXTS))
-    confused = clf.annotator_quality()[["said", "instead_of"]]
-    assert (confused.loc["annotator 0.9"] == ["tool", "fruit"]).all()
+    quality = clf.annotator_quality()
+    best = quality.loc["annotator 0.9"]
+    assert (best["said"], best["instead_of"]) == ("tool", "fruit")
+    # Drawn at random, they judge each annotator, whatever the texts are taken for.
+    true = (votes == LABELS[:, None]).where(votes.notna()).mean().astype(float)
+    assert_allclose(quality["accuracy"], true, atol=0.1)
+    assert quality["accuracy_low"].lt(true).all()
+    assert quality["accuracy_high"].gt(true).all()
+    assert quality["n_verified"].tolist() == votes[:100].notna().sum().tolist()
+
+
+def test_an_annotator_who_never_errs_confuses_nothing():
+    votes = pd.DataFrame({"a": LABELS, "b": LABELS})
+    verified = dict(enumerate(LABELS))
+    quality = make().fit(TEXTS, votes=votes, verified=verified).annotator_quality()
+    assert quality["accuracy"].tolist() == [1, 1]
+    assert quality["said"].isna().all()
+    assert quality["instead_of"].isna().all()
 
 
 def test_votes_that_hardly_overlap_correct_nothing(caplog):
