@@ -129,7 +129,7 @@ def by_method(table, labels, measure, scale=100):
 def method_table(rows, measure, scale, methods, ours):
     """Write the table of `by_method` of some rows and methods, ours in bold."""
     means = _means(rows, measure, scale)
-    digits = 1 if scale == 100 else 3
+    digits = 1 if scale == 100 or measure == "seconds" else 3
     shown = []
     for method in [name for name in methods if name in means.index.levels[1]]:
         found = means.xs(method, level="method")

@@ -41,6 +41,13 @@ def test_one_label_is_made_of_votes_and_verified_ones_are_put_in(setting, method
     assert (found["predicted"]["test"].argmax(axis=1) == GOLD).mean() > 0.9
 
 
+def test_a_tie_goes_to_the_class_with_fewer_votes():
+    found = encode_votes([[0, 1], [1, 1], [1, 0], [2, 1]])[1]
+    setting = SimpleNamespace(votes=found, classes=np.arange(3))
+    assert votes.rarer(setting).tolist() == [0, 1, 0, 2]
+    assert found.majority(3).tolist() == [1, 1, 1, 1]
+
+
 def test_annotators_are_scored_by_their_votes_and_intervals(setting):
     right = votes.score_annotators(setting, {"labels": GOLD})
     assert right == {"annotator_error": 0}
