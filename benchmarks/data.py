@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from skdygen.datasets import load_noisy_csv, make_label_noise, make_texts
+from skdygen.votes import votes_from_lists
 
 # Relations between two marked entities: the marks are needed to know which relation.
 _TEXT_COLUMNS = {"semeval_wrench": "text_marked", "chemprot_wrench": "text_marked"}
@@ -23,6 +24,8 @@ REAL = (
     "claude9_ws",
     "rte_mturk",
 )
+# Of these there are single votes: four sets of rules, and people.
+VOTED = ("trec_wrench", "semeval_wrench", "youtube_wrench", "claude9_ws", "rte_mturk")
 MADE = tuple(
     f"{name}:{kind}:{rate}"
     for name in ("agnews", "20newsgroups_raw")
@@ -54,11 +57,19 @@ SHAPED = tuple(
 
 @dataclasses.dataclass
 class Split:
-    """Texts with right labels, which are for scoring only, and given ones."""
+    """Texts with right labels, which are for scoring only, and given ones.
+
+    `rows` are their numbers in the file, or in what was put together of several.
+    """
 
     texts: list
     gold: np.ndarray
     given: np.ndarray
+    rows: np.ndarray = None
+
+    def __post_init__(self):
+        if self.rows is None:
+            self.rows = np.arange(len(self.texts))
 
     def __len__(self):
         return len(self.texts)
@@ -66,7 +77,7 @@ class Split:
     def take(self, rows):
         """Select rows."""
         texts = [self.texts[i] for i in rows]
-        return Split(texts, self.gold[rows], self.given[rows])
+        return Split(texts, self.gold[rows], self.given[rows], self.rows[rows])
 
     def __add__(self, other):
         return Split(
@@ -114,6 +125,12 @@ def load_splits(folder, name):
         )
         splits.append(Split(data.data, data.gold, data.target))
     return splits
+
+
+def load_votes(folder, name):
+    """Read single votes: a row for each training text, a column for each annotator."""
+    path = Path(folder) / name / "votes_train.csv.gz"
+    return votes_from_lists(pd.read_csv(path)["votes"])
 
 
 def mix(data_sets):

@@ -32,6 +32,7 @@ PACKAGES = (
     "sentence-transformers",
     "transformers",
     "cleanlab",
+    "crowd-kit",
     "numpy",
 )
 

@@ -14,7 +14,10 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .data import MIXED, draw_setting, load_splits, mix, shape
+from skdygen.base import targets_for
+from skdygen.votes import majority_vote
+
+from .data import MIXED, draw_setting, load_splits, load_votes, mix, shape
 from .embeddings import FrozenStore, StoredDynamics
 
 # What all methods of a regime have in common: what two cores can do.
@@ -72,7 +75,7 @@ class Task:
 
     def __init__(self, setting, regime, seed, folder, cache):
         self.setting, self.regime, self.seed = setting, regime, seed
-        self.cache = cache
+        self.folder, self.cache = folder, cache
         self.settings = REGIMES[regime]
         name, *noise = setting.split(":")
         name, *wanted = name.split("/")
@@ -112,8 +115,8 @@ class Task:
         ----------
         make : callable, default=StoredDynamics
             Makes the first stage.
-        labels : {"given", "gold"}, default="given"
-            What to train on; "gold" is for the ceiling.
+        labels : {"given", "gold", "majority", "votes"}, default="given"
+            What to train on; "gold" is for the ceiling, "majority" that of the votes.
         replay : tuple of str, default=()
             Splits whose whole dynamics are wanted; that of the training texts is
             recorded if there is any.
@@ -128,7 +131,7 @@ class Task:
         params = self.settings["dynamics"] | {"random_state": self.seed} | params
         return self.keep(
             [make.__name__, labels, replay, params],
-            lambda: fit_dynamics(self.splits, make, labels, replay, params),
+            lambda: fit_dynamics(self, make, labels, replay, params),
         )
 
     def keep(self, what, compute):
@@ -160,6 +163,17 @@ class Task:
         path.with_suffix(".part").replace(path)
         return result
 
+    @functools.cached_property
+    def votes(self):
+        """Single votes on the training texts, a column for each annotator."""
+        return load_votes(self.folder, self.setting).iloc[self.train.rows]
+
+    def labels(self, kind):
+        """Give labels of the training texts: "given", "gold" or "majority"."""
+        if kind == "majority":
+            return majority_vote(self.votes)
+        return getattr(self.train, kind)
+
     def frozen(self, part):
         """Frozen embeddings of a split, (n_samples, n_features)."""
         return self.store(self.splits[part].texts).astype(np.float32)
@@ -176,13 +190,17 @@ class Task:
         )
 
 
-def fit_dynamics(splits, make, labels, replay, params):
+def fit_dynamics(task, make, labels, replay, params):
     """Fit a first stage; see `Task.fit`."""
     # Every epoch by a pass; methods choose of them, and may ask for another way.
     dynamics = make(**{"n_recorded_epochs": None, "recording": "evaluation"} | params)
-    train = splits["train"]
+    splits, train = task.splits, task.train
     start = time.perf_counter()
-    recorded = dynamics.fit_transform(train.texts, getattr(train, labels))
+    if labels == "votes":  # as the classifier hands them on
+        targets = targets_for(train.texts, None, None, None, votes=task.votes)
+        recorded = dynamics._fit_targets(train.texts, targets, record=True)
+    else:
+        recorded = dynamics.fit_transform(train.texts, task.labels(labels))
     seconds = time.perf_counter() - start
     return Fit(
         dynamics.classes_,

@@ -18,6 +18,7 @@ import pandas as pd
 from cleanlab.multiannotator import get_active_learning_scores
 from scipy.optimize import minimize
 from scipy.special import log_softmax
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -102,7 +103,7 @@ def drawn_by_itself(setting, rows, draw, strategy="auto"):
     """Ours, on labels that it has drawn itself."""
     clf = copy.copy(setting.unverified)
     if not len(rows):
-        return _judged(setting, clf)
+        return judged(setting, clf)
     if strategy in STRATEGIES:
         table = STRATEGIES[strategy](setting, len(rows), draw)
     else:
@@ -112,7 +113,7 @@ def drawn_by_itself(setting, rows, draw, strategy="auto"):
     clf.refit(table)
     seconds = time.perf_counter() - start
     drawn = {"rows": table["index"].to_numpy(), "refit_seconds": seconds}
-    return _judged(setting, clf) | drawn
+    return judged(setting, clf) | drawn
 
 
 def part_left_out(setting, rows, part):
@@ -127,7 +128,7 @@ def put_in(setting, rows, make=DyGenClassifier):
     given[rows] = setting.task.train.gold[rows]
     clf = make().set_params(dynamics="precomputed", random_state=setting.seed)
     clf.fit(setting.fit.train, given)
-    found = _judged(setting, clf)
+    found = judged(setting, clf)
     for labels in ("labels", "likely"):
         found[labels][rows] = setting.gold[rows]
     return found
@@ -137,7 +138,7 @@ def verified_alone(setting, rows):
     """Logistic regression on frozen embeddings, of the verified labels."""
     if len(np.unique(setting.gold[rows])) < 2:
         return None
-    return _linear(setting, rows, setting.gold[rows], None)
+    return linear(setting, rows, setting.gold[rows], None)
 
 
 def contrastive(setting, rows):
@@ -174,16 +175,16 @@ def given_and_verified(setting, rows):
         best = max(best, (n_right, weight))
     weights = np.ones(len(codes))
     weights[rows] = best[1]
-    return _linear(setting, np.arange(len(codes)), codes, weights)
+    return linear(setting, np.arange(len(codes)), codes, weights)
 
 
 def gold_loss_correction(setting, rows):
     """Gold loss correction (Hendrycks et al., 2018), linear on frozen embeddings."""
     n_classes, given = len(setting.classes), setting.given
-    out_of_fold = _out_of_fold(setting)
+    held_out = out_of_fold(setting)
     matrix = np.eye(n_classes)
     for code in np.unique(setting.gold[rows]):
-        matrix[code] = out_of_fold[rows[setting.gold[rows] == code]].mean(axis=0)
+        matrix[code] = held_out[rows[setting.gold[rows] == code]].mean(axis=0)
     scaler = StandardScaler().fit(setting.embedded["train"])
     X = scaler.transform(setting.embedded["train"]).astype(float)
     trusted = np.zeros(len(given), dtype=bool)
@@ -218,16 +219,16 @@ def gold_loss_correction(setting, rows):
 
 def cleanlab(setting, rows):
     """What cleanlab would have read next, those labels replaced, and its issues too."""
-    out_of_fold = _out_of_fold(setting)
+    held_out = out_of_fold(setting)
     table = pd.DataFrame({"given": setting.given})
     present = np.unique(setting.given)
-    p = out_of_fold[:, present] / out_of_fold[:, present].sum(axis=1, keepdims=True)
+    p = held_out[:, present] / held_out[:, present].sum(axis=1, keepdims=True)
     table["given"] = np.searchsorted(present, setting.given)
     scores, _ = get_active_learning_scores(table, pred_probs=p)
     rows = np.argsort(scores)[: len(rows)]
     codes = setting.given.copy()
     codes[rows] = setting.gold[rows]
-    probabilities = _out_of_fold(setting, codes)
+    probabilities = out_of_fold(setting, codes)
     quality = probabilities[np.arange(len(codes)), codes]
     by_class = [
         quality[codes == k].mean() if (codes == k).any() else 1.0
@@ -238,7 +239,7 @@ def cleanlab(setting, rows):
     is_issue = (likely != codes) & sure
     is_issue[rows] = False
     kept = np.flatnonzero(~is_issue)
-    found = _linear(setting, kept, codes[kept], None, C=0.01)
+    found = linear(setting, kept, codes[kept], None, C=0.01)
     found["labels"] = np.where(is_issue, likely, codes)
     return found
 
@@ -270,13 +271,14 @@ def _logistic(C=1.0):
     return make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=500))
 
 
-def _linear(setting, rows, codes, weights, C=None):
+def linear(setting, rows, codes, weights, C=None):
     """Fit to some labels; of few, with the usual penalty, of many a stronger one."""
     C = (0.01 if len(rows) > 400 else 0.1) if C is None else C
     params = {}
     if weights is not None:
         params["logisticregression__sample_weight"] = weights
-    model = _logistic(C).fit(setting.embedded["train"][rows], codes, **params)
+    model = _logistic(C) if np.ptp(codes) else DummyClassifier()  # one class is left
+    model.fit(setting.embedded["train"][rows], codes, **params)
     return _predicted(setting, model, setting.embedded, rows, codes)
 
 
@@ -292,7 +294,7 @@ def _predicted(setting, model, embedded, rows, codes):
     return {"labels": labels, "predicted": {part: p[part] for part in SCORED}}
 
 
-def _out_of_fold(setting, codes=None):
+def out_of_fold(setting, codes=None):
     """Held-out probabilities of labels by frozen embeddings."""
     codes = setting.given if codes is None else codes
     found = np.full((len(codes), len(setting.classes)), 1e-6)
@@ -313,10 +315,10 @@ def _fitted(setting, clf, verified=None):
 
 def _classifier(setting, clf, rows):
     known = dict(zip(rows.tolist(), setting.task.train.gold[rows], strict=True))
-    return _judged(setting, _fitted(setting, clf, known or None))
+    return judged(setting, _fitted(setting, clf, known or None))
 
 
-def _judged(setting, clf):
+def judged(setting, clf):
     """What a fitted classifier says."""
     columns = np.searchsorted(setting.classes, clf.classes_)
     predicted = {}
@@ -353,6 +355,7 @@ def score(setting, rows, found):
         scores["most_probable_accuracy"] = (found["likely"] == setting.gold).mean()
     if "noise_rate" in found:
         scores["noise_rate_error"] = abs(found["noise_rate"] - is_wrong.mean())
+    if "quality" in found:
         rest = np.setdiff1d(np.arange(len(is_wrong)), rows)
         if is_wrong[rest].any():
             scores["auroc"] = roc_auc_score(is_wrong[rest], -found["quality"][rest])

@@ -122,12 +122,18 @@ def parts(rows):
 
 def by_method(table, labels, measure, scale=100):
     """Mean over settings, and the worst of them, by method and number verified."""
-    means = _means(table[table["labels"] == labels], measure, float(scale))
-    digits = 1 if float(scale) == 100 else 3
+    rows = table[table["labels"] == labels]
+    return method_table(rows, measure, float(scale), _SHOWN, _OURS)
+
+
+def method_table(rows, measure, scale, methods, ours):
+    """Write the table of `by_method` of some rows and methods, ours in bold."""
+    means = _means(rows, measure, scale)
+    digits = 1 if scale == 100 or measure == "seconds" else 3
     shown = []
-    for method in [name for name in _SHOWN if name in means.index.levels[1]]:
+    for method in [name for name in methods if name in means.index.levels[1]]:
         found = means.xs(method, level="method")
-        row = {"method": f"**{method}**" if method in _OURS else method}
+        row = {"method": f"**{method}**" if method in ours else method}
         for n_verified, column in found.items():
             worst = f" ({column.min():+.{digits}f})" if "gain" in measure else ""
             form = f"+.{digits}f" if "gain" in measure else f".{digits}f"
