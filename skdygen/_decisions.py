@@ -19,7 +19,8 @@ def correct_labels(distributions, marginal, untouched, targets, threshold):
     verified texts without their verified labels. With "auto" they do everywhere if that
     makes verified labels better. If not, or if none is verified, the `marginal` ones,
     without regard to a text's own label, say where, unless those that it had no part at
-    all in, `untouched` (n_samples, n_views, n_classes), are near chance.
+    all in, `untouched` (n_samples, n_views, n_classes), are near chance. Where votes
+    give evidence they do everywhere, if that does not make verified labels worse.
     """
     codes, labelled = targets.codes, targets.labelled
     suggested = distributions.argmax(axis=1)
@@ -36,20 +37,25 @@ def _act(suggested, marginal, untouched, targets):
     """Tell which given labels are replaced by what is suggested, (n_labelled,)."""
     labelled = targets.labelled
     codes, weights = targets.codes[labelled], targets.weights[labelled]
-    if targets.evidence is not None and not len(targets.checked):
-        return np.ones(len(labelled), dtype=bool)  # they tell how the others err
     views = np.moveaxis(untouched[labelled], 1, 0)
     foretold = max(lift(view, codes, weights) for view in views)
     # What was read in any case, perhaps since the model doubts it, is no fair sample.
     is_drawn = (targets.probabilities < 1) & (targets.codes >= 0)
     rows = targets.checked[is_drawn[targets.checked]]
+    if targets.evidence is not None and not len(rows):
+        return np.ones(len(labelled), dtype=bool)  # annotators tell how others err
     if len(rows):
         right, given = targets.verified[rows], targets.codes[rows]
         gained = (suggested[rows] == right).astype(int) - (given == right)
         gained = gained / targets.probabilities[rows]
-        # What does not foretell labels well has to gain more than chance would.
-        is_believed, chance = foretold > _BELIEVED, np.sqrt((gained**2).sum())
-        if gained.sum() > chance or (is_believed and gained.sum() >= 0):
+        # What does not foretell labels well has to gain more than chance would; what
+        # annotators say of each other must not lose more.
+        gain, chance = gained.sum(), np.sqrt((gained**2).sum())
+        if targets.evidence is not None:
+            is_trusted = gain >= -chance
+        else:
+            is_trusted = gain >= 0 if foretold > _BELIEVED else gain > chance
+        if is_trusted:
             return np.ones(len(labelled), dtype=bool)
     if foretold < _NEAR_CHANCE:
         return np.zeros(len(labelled), dtype=bool)

@@ -118,6 +118,22 @@ def test_verified_labels_decide(n_verified):
     assert_array_equal(found, given)
 
 
+@pytest.mark.parametrize(("right", "acts"), [(0.88, True), (0.7, False)])
+def test_votes_decide_unless_they_make_verified_labels_worse(right, acts):
+    rng = np.random.RandomState(0)
+    true = rng.randint(4, size=2000)
+    other = (true + rng.randint(1, 4, 2000)) % 4
+    given = np.where(rng.rand(2000) < 0.9, true, other)
+    said = np.where(rng.rand(2000) < right, true, other)
+    near_chance = np.full((2000, 4), 0.25)
+    drawn = dict(enumerate(true[:200]))
+    targets = make_targets_of(given, drawn)
+    p = np.eye(6)[said]
+    targets = replace(targets, evidence=np.log(p + 0.1))
+    found = correct_labels(p, near_chance, near_chance[:, None], targets, "auto")
+    assert_array_equal(found, said if acts else given)
+
+
 def test_the_most_confident_are_corrected_and_no_others():
     """Also those whose confidences differ by less than can be told apart."""
     p, _true, given = make_model(4000, 0.1, 1.0)
