@@ -115,6 +115,12 @@ def read_rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def rows_so_far(path):
+    """Read what a run has written before it stopped; make the folder for the rest."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return read_rows(path) if path.exists() else []
+
+
 def run_cell(task, name, method):
     """Run one method on one task and score it.
 

@@ -32,7 +32,7 @@ from skdygen import DyGenClassifier, make_paper_classifier
 
 from .data import REAL, SETTINGS
 from .rivals import Contrastive
-from .run import describe_machine, read_rows
+from .run import describe_machine, read_rows, rows_so_far
 from .strategies import STRATEGIES
 from .task import REGIMES, Task
 from .verified_page import LEAST_FOR_PARTS, SCORED, write_page
@@ -395,8 +395,7 @@ def main(arguments=None):
     parser.add_argument("--page", type=Path, help="write this page instead")
     options = parser.parse_args(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    rows = read_rows(options.output) if options.output.exists() else []
+    rows = rows_so_far(options.output)
     if options.page is not None:
         write_page(rows, read_rows(options.parts), options.page)
         return

@@ -23,7 +23,7 @@ from skdygen import DyGenClassifier
 from skdygen._votes import encode_votes
 
 from .data import VOTED
-from .run import describe_machine, read_rows
+from .run import describe_machine, rows_so_far
 from .task import REGIMES, Task
 from .verified import Setting, judged, linear, out_of_fold, score
 from .votes_page import write_page
@@ -209,8 +209,7 @@ def main(arguments=None):
     parser.add_argument("--page", type=Path, help="write this page instead")
     options = parser.parse_args(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    rows = read_rows(options.output) if options.output.exists() else []
+    rows = rows_so_far(options.output)
     if options.page is not None:
         write_page(rows, options.page)
         return

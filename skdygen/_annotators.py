@@ -42,23 +42,18 @@ class Annotators:
         log_p = np.log(distributions + _SMALLEST)
         is_known = known >= 0
         certain = np.eye(n_classes)[known[is_known]]
-        found = self._certify(distributions, is_known, certain)
+        found = distributions.copy()
+        found[is_known] = certain
         for _ in range(_MOST_ITERATIONS):
             before = found
             self._count(votes, found)
             self.evidence = self._weigh(votes, n_samples)
             found = softmax(log_p + self.evidence, axis=1)
-            found = self._certify(found, is_known, certain)
+            found[is_known] = certain
             if np.abs(found - before).max(initial=0) < _TOLERANCE:
                 break
         self.distributions = found
         return self
-
-    def _certify(self, distributions, is_known, certain):
-        """Put in what is verified."""
-        distributions = distributions.copy()
-        distributions[is_known] = certain
-        return distributions
 
     def _count(self, votes, found):
         """Estimate P_j(y | v), (n_annotators, n_classes, n_classes), and p(y)."""

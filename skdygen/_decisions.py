@@ -37,13 +37,13 @@ def _act(suggested, marginal, untouched, targets):
     """Tell which given labels are replaced by what is suggested, (n_labelled,)."""
     labelled = targets.labelled
     codes, weights = targets.codes[labelled], targets.weights[labelled]
-    views = np.moveaxis(untouched[labelled], 1, 0)
-    foretold = max(lift(view, codes, weights) for view in views)
     # What was read in any case, perhaps since the model doubts it, is no fair sample.
     is_drawn = (targets.probabilities < 1) & (targets.codes >= 0)
     rows = targets.checked[is_drawn[targets.checked]]
     if targets.evidence is not None and not len(rows):
         return np.ones(len(labelled), dtype=bool)  # annotators tell how others err
+    views = np.moveaxis(untouched[labelled], 1, 0)
+    foretold = max(lift(view, codes, weights) for view in views)
     if len(rows):
         right, given = targets.verified[rows], targets.codes[rows]
         gained = (suggested[rows] == right).astype(int) - (given == right)

@@ -65,9 +65,8 @@ class Votes:
         """Distribution of the votes on each text, (n_samples, n_classes); 0 of none."""
         counts = np.zeros((self.n_samples, n_classes))
         np.add.at(counts, (self.rows, self.codes), self.trust.clip(min=1e-6))
-        return counts / np.where(
-            (total := counts.sum(axis=1, keepdims=True)) > 0, total, 1
-        )
+        totals = counts.sum(axis=1, keepdims=True)
+        return counts / np.where(totals > 0, totals, 1)
 
     def majority(self, n_classes):
         """Class with most votes on each text, (n_samples,); -1 where there is none.
