@@ -80,13 +80,6 @@ def majority(setting):
     return setting.given
 
 
-def rarer(setting):
-    """Most votes; of a tie the class that has fewer votes in all."""
-    shares = setting.votes.shares(len(setting.classes))
-    order = np.argsort(np.bincount(setting.votes.codes, minlength=shares.shape[1]))
-    return order[shares[:, order].argmax(axis=1)]
-
-
 def dawid_skene(setting):
     """What an annotator says given the true class (Dawid and Skene, 1979)."""
     return _by_crowd_kit(setting, DawidSkene())
@@ -125,7 +118,6 @@ METHODS = {
     "ours on given labels": ours,
     "ours on the majority": ours,
     "majority": functools.partial(aggregated, aggregate=majority),
-    "majority, ties to the rarer": functools.partial(aggregated, aggregate=rarer),
     "Dawid-Skene": functools.partial(aggregated, aggregate=dawid_skene),
     "MACE": functools.partial(aggregated, aggregate=mace),
     "GLAD": functools.partial(aggregated, aggregate=glad),
@@ -172,7 +164,9 @@ def score_annotators(setting, found):
         table = found["annotators"].loc[votes.names]
         said = table["accuracy"].to_numpy()
         holds = (table["accuracy_low"] <= true) & (true <= table["accuracy_high"])
-        scores["annotator_intervals_hold"] = holds.mean()
+        if (is_given := table["accuracy_low"].notna()).any():
+            scores["annotator_intervals_hold"] = holds[is_given].mean()
+        scores["annotator_intervals"] = is_given.mean()
     scores["annotator_error"] = np.average(np.abs(said - true), weights=n_votes)
     return scores
 

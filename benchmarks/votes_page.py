@@ -15,7 +15,6 @@ _SHOWN = (
     "ours on the majority",
     "ours on given labels",
     "majority",
-    "majority, ties to the rarer",
     "Dawid-Skene",
     "MACE",
     "GLAD",

@@ -5,7 +5,6 @@ import logging
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
-from scipy.stats import beta
 
 from ._verified import estimate_share
 
@@ -103,10 +102,9 @@ def describe_annotators(targets, distributions, held_out, alpha=0.05):
     right = distributions[votes.rows, votes.codes]
     n_votes = np.bincount(votes.annotators, minlength=n_annotators)
     n_right = np.bincount(votes.annotators, right, minlength=n_annotators)
-    # Jeffreys' interval, as if each vote were as right as it is likely to be.
-    low = beta.ppf(alpha / 2, n_right + 0.5, n_votes - n_right + 0.5)
-    high = beta.ppf(1 - alpha / 2, n_right + 0.5, n_votes - n_right + 0.5)
     accuracy, n_verified = n_right / n_votes, np.zeros(n_annotators, dtype=int)
+    # How far the posterior is off, nothing but verified labels can tell.
+    low, high = np.full((2, n_annotators), np.nan)
     doubts = 1 - held_out[votes.rows, votes.codes]
     is_wrong = targets.verified[votes.rows] != votes.codes
     drawn = targets.probabilities[votes.rows]

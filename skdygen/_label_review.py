@@ -50,10 +50,9 @@ class LabelReviewMixin:
             - n_verified: number of those on texts with a verified label;
             - accuracy: share of its votes that are right, by the posterior of the true
               labels; with five verified or more, corrected by these;
-            - accuracy_low, accuracy_high: ends of a 95 % interval: as for
-              `noise_rate_interval_`, valid whatever the model believes, if five or more
-              were verified that were drawn at random; else Jeffreys' for as many votes,
-              which takes the posterior at its word;
+            - accuracy_low, accuracy_high: ends of a 95 % interval, as for
+              `noise_rate_interval_` valid whatever the model believes; NaN if fewer
+              than five were verified that were drawn at random;
             - said, instead_of: its most frequent confusion, the class that it names and
               the one that is true, None if there is none;
             - share: share of its votes that are that confusion.

@@ -71,11 +71,12 @@ class Votes:
     def majority(self, n_classes):
         """Class with most votes on each text, (n_samples,); -1 where there is none.
 
-        A tie goes to the class with more votes in all, then to the first one.
+        A tie goes to the class with fewer votes in all, which are the more specific,
+        then to the first one.
         """
         shares = self.shares(n_classes)
         totals = np.bincount(self.codes, minlength=n_classes)
-        order = np.argsort(-totals, kind="stable")
+        order = np.argsort(totals, kind="stable")
         codes = order[shares[:, order].argmax(axis=1)]
         return np.where(shares.any(axis=1), codes, -1)
 

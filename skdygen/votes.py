@@ -14,8 +14,9 @@ def majority_vote(votes, missing_label=None):
     """Give the label of each text that most annotators gave.
 
     It is what `DyGenClassifier.fit` takes for `y` if that is None, and what splitters
-    and scores can be given. A tie goes to the class that has more votes in all, then to
-    the first one in the order of the classes.
+    and scores can be given. A tie goes to the class that has fewer votes in all: what
+    is said of few texts is the more specific. Then it goes to the first one in the
+    order of the classes.
 
     Parameters
     ----------

@@ -65,8 +65,7 @@ def test_annotators_are_told_apart(stages):
     assert quality.index.tolist() == VOTES.columns.tolist()
     assert quality["n_votes"].tolist() == VOTES.notna().sum().tolist()
     assert_allclose(quality["accuracy"], ACCURACY, atol=0.15)
-    assert (quality["accuracy_low"] < quality["accuracy"]).all()
-    assert (quality["accuracy"] < quality["accuracy_high"]).all()
+    assert quality[["accuracy_low", "accuracy_high"]].isna().all(axis=None)
     assert (quality["said"] != quality["instead_of"]).all()
     is_wrong = (given != LABELS) & pd.notna(given)
     assert abs(clf.noise_rate_ - is_wrong[pd.notna(given)].mean()) < 0.1

@@ -41,13 +41,6 @@ def test_one_label_is_made_of_votes_and_verified_ones_are_put_in(setting, method
     assert (found["predicted"]["test"].argmax(axis=1) == GOLD).mean() > 0.9
 
 
-def test_a_tie_goes_to_the_class_with_fewer_votes():
-    found = encode_votes([[0, 1], [1, 1], [1, 0], [2, 1]])[1]
-    setting = SimpleNamespace(votes=found, classes=np.arange(3))
-    assert votes.rarer(setting).tolist() == [0, 1, 0, 2]
-    assert found.majority(3).tolist() == [1, 1, 1, 1]
-
-
 def test_annotators_are_scored_by_their_votes_and_intervals(setting):
     right = votes.score_annotators(setting, {"labels": GOLD})
     assert right == {"annotator_error": 0}
@@ -58,6 +51,11 @@ def test_annotators_are_scored_by_their_votes_and_intervals(setting):
     found = votes.score_annotators(setting, {"labels": GOLD, "annotators": table})
     assert found["annotator_error"] == pytest.approx(0.2 / 4)
     assert found["annotator_intervals_hold"] == 0.75
+    assert found["annotator_intervals"] == 1
+    table.loc["a", ["accuracy_low", "accuracy_high"]] = np.nan
+    found = votes.score_annotators(setting, {"labels": GOLD, "annotators": table})
+    assert found["annotator_intervals_hold"] == pytest.approx(2 / 3)
+    assert found["annotator_intervals"] == 0.75
 
 
 def test_rows_of_the_file_are_kept():

@@ -45,7 +45,10 @@ from skdygen.votes import majority_vote
 
 majority = majority_vote(votes, missing_label="")
 clf = DyGenClassifier(
-    LanguageModelDynamics(trainable_layers=0), missing_label="", random_state=0
+    LanguageModelDynamics(trainable_layers=0),
+    store_trajectories=True,
+    missing_label="",
+    random_state=0,
 )
 rows = {}
 for name, labels in {"majority": {"y": majority}, "votes": {"votes": votes}}.items():
@@ -62,13 +65,19 @@ pd.DataFrame(rows).T.round(3)
 # ----------------------
 # What each is believed to get right, and what it says most often in the place of what.
 
-quality = clf.annotator_quality()
+clf.annotator_quality().round(2)
+
+# %%
+# How far that may be off is known once somebody has verified some labels: a hundred,
+# which the classifier draws.
+
+to_check = clf.labels_to_check(100, random_state=0)
+to_check["verified"] = right[train][to_check["index"]]  # what a person would say
+quality = clf.refit(to_check).annotator_quality()
 quality.round(2)
 
 # %%
-# Right labels are known here only. The bars are intervals at 95 %, which say how much
-# the estimate may be off because somebody has few votes; they take the classifier's
-# probabilities at their word.
+# The bars are intervals at 95 %. Right labels of all texts are known here only.
 
 import matplotlib.pyplot as plt
 

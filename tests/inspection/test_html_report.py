@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 from copy import copy
-from unittest.mock import ANY
 
 import numpy as np
 import pandas as pd
@@ -82,16 +81,19 @@ def test_annotators(case, tmp_path):
     clf = DyGenClassifier(IncrementalDynamics(n_epochs=4), random_state=0)
     clf.set_params(missing_label="none")
     path = tmp_path / "report.html"
-    write_report(clf.fit(texts, votes=votes), path, texts)
-    page = path.read_text(encoding="utf-8")
-    part = page.partition(">Annotators</h2>")[2].partition("</section>")[0]
-    rows = re.findall('<tr><th scope="row">(.*?)</th>(.*)</tr>', part)
-    assert [name for name, _ in rows] == ["ben", "&lt;b&gt;ada&lt;/b&gt;"]
-    worst = clf.annotator_quality().loc["ben"]
-    cells = re.sub("<[^>]*>", " ", html.unescape(rows[0][1])).split()
-    assert cells[:3] == [str(worst.n_votes), f"{worst.accuracy:.0%}", ANY]
-    assert cells[3:5] == ["to", f"{worst.accuracy_high:.0%}"]
-    assert "instead of" in rows[0][1]
+    for verified in (None, dict(enumerate(right[:80]))):
+        clf.fit(texts, votes=votes, verified=verified)
+        write_report(clf, path, texts, overwrite=True)
+        page = path.read_text(encoding="utf-8")
+        part = page.partition(">Annotators</h2>")[2].partition("</section>")[0]
+        rows = re.findall('<tr><th scope="row">(.*?)</th>(.*)</tr>', part)
+        assert [name for name, _ in rows] == ["ben", "&lt;b&gt;ada&lt;/b&gt;"]
+        worst = clf.annotator_quality().loc["ben"]
+        cells = re.findall("<td.*?>(.*?)</td>", rows[0][1])
+        assert cells[:2] == [str(worst.n_votes), f"{worst.accuracy:.0%}"]
+        ends = [f"{worst[f'accuracy_{end}']:.0%}" for end in ("low", "high")]
+        assert cells[2] == (" to ".join(ends) if verified else "")
+        assert "instead of" in cells[3]
 
 
 @pytest.mark.long
