@@ -37,6 +37,8 @@ from .priors._clean_set import BaseCleanSetPrior
 
 logger = logging.getLogger(__name__)
 
+_MOST_ROUNDS, _FEW_CHANGES = 20, 0.005  # of what votes and texts say in turn
+
 # What makes a stage that is not given: torch is loaded when one needs it.
 _DEFAULTS = {
     "dynamics": lambda: dynamics.LanguageModelDynamics(),
@@ -443,17 +445,8 @@ class DyGenClassifier(
 
     def _conclude(self, stages, X, trajectories, targets, labels):
         """Fit the stages behind the first one, and draw conclusions from them."""
-        recorded, prior = trajectories, stages["prior"]
-        stages["prior"], trajectories = self._fit_stage(
-            clone(prior), recorded, targets, labels
-        )
-        if targets.votes is not None and overlaps(targets.votes):
-            targets = targets.ask_annotators(trajectories.prior)
-            if isinstance(prior, BasePrior):  # it learns from what is believed now
-                stages["prior"], trajectories = self._fit_stage(
-                    prior, recorded, targets.as_believed(), labels
-                )
-                targets = targets.ask_annotators(trajectories.prior)
+        *fitted, targets = self._fit_prior(stages["prior"], trajectories, targets, labels)
+        stages["prior"], trajectories = fitted
         stages["denoiser"]._fit_targets(trajectories, targets)
         for name, stage in stages.items():
             setattr(self, f"{name}_", stage)
@@ -467,6 +460,23 @@ class DyGenClassifier(
         corrected = self._decide(targets)
         if self.final_estimator is not None:
             self._fit_final_estimator(X, targets, corrected)
+
+    def _fit_prior(self, prior, trajectories, targets, labels):
+        """Fit the second stage; give it, what it says, and what votes come to by that."""
+        stage, found = self._fit_stage(clone(prior), trajectories, targets, labels)
+        if targets.votes is None or not overlaps(targets.votes):
+            return stage, found, targets
+        targets = targets.ask_annotators(found.prior)
+        # One of ours learns from what is believed, until little changes by that.
+        for _ in range(_MOST_ROUNDS if isinstance(prior, BasePrior) else 0):
+            believed = targets.as_believed()
+            stage, found = self._fit_stage(clone(prior), trajectories, believed, labels)
+            targets = targets.ask_annotators(found.prior)
+            changed = np.mean(targets.as_believed().codes != believed.codes)
+            logger.info("votes and texts: %.1f %% of the labels changed", 100 * changed)
+            if changed < _FEW_CHANGES:
+                break
+        return stage, found, targets
 
     def _decide(self, targets):
         """Draw conclusions from the posterior; give corrected codes (n_samples,)."""
