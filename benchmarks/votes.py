@@ -80,6 +80,13 @@ def majority(setting):
     return setting.given
 
 
+def drawn(setting):
+    """Most votes; of a tie any of its classes."""
+    shares = setting.votes.shares(len(setting.classes))
+    noise = np.random.RandomState(setting.seed).uniform(0, 1e-6, shares.shape)
+    return (shares + noise).argmax(axis=1)
+
+
 def dawid_skene(setting):
     """What an annotator says given the true class (Dawid and Skene, 1979)."""
     return _by_crowd_kit(setting, DawidSkene())
@@ -118,6 +125,7 @@ METHODS = {
     "ours on given labels": ours,
     "ours on the majority": ours,
     "majority": functools.partial(aggregated, aggregate=majority),
+    "majority, ties at random": functools.partial(aggregated, aggregate=drawn),
     "Dawid-Skene": functools.partial(aggregated, aggregate=dawid_skene),
     "MACE": functools.partial(aggregated, aggregate=mace),
     "GLAD": functools.partial(aggregated, aggregate=glad),

@@ -15,6 +15,7 @@ _SHOWN = (
     "ours on the majority",
     "ours on given labels",
     "majority",
+    "majority, ties at random",
     "Dawid-Skene",
     "MACE",
     "GLAD",

@@ -41,6 +41,14 @@ def test_one_label_is_made_of_votes_and_verified_ones_are_put_in(setting, method
     assert (found["predicted"]["test"].argmax(axis=1) == GOLD).mean() > 0.9
 
 
+def test_ties_at_random_are_ties():
+    found = encode_votes([[0, 1, None], [1, 1, 0], [2, 2, 2]] * 50)[1]
+    setting = SimpleNamespace(votes=found, classes=np.arange(3), seed=0)
+    codes = votes.drawn(setting).reshape(50, 3)
+    assert set(codes[:, 0]) == {0, 1}
+    assert (codes[:, 1:] == [1, 2]).all()
+
+
 def test_annotators_are_scored_by_their_votes_and_intervals(setting):
     right = votes.score_annotators(setting, {"labels": GOLD})
     assert right == {"annotator_error": 0}
