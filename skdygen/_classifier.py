@@ -445,8 +445,9 @@ class DyGenClassifier(
 
     def _conclude(self, stages, X, trajectories, targets, labels):
         """Fit the stages behind the first one, and draw conclusions from them."""
-        *fitted, targets = self._fit_prior(stages["prior"], trajectories, targets, labels)
-        stages["prior"], trajectories = fitted
+        stages["prior"], trajectories, targets = self._fit_prior(
+            stages["prior"], trajectories, targets, labels
+        )
         stages["denoiser"]._fit_targets(trajectories, targets)
         for name, stage in stages.items():
             setattr(self, f"{name}_", stage)
@@ -462,7 +463,7 @@ class DyGenClassifier(
             self._fit_final_estimator(X, targets, corrected)
 
     def _fit_prior(self, prior, trajectories, targets, labels):
-        """Fit the second stage; give it, what it says, and what votes come to by that."""
+        """Fit the second stage; give it, what it says, and what votes say by that."""
         stage, found = self._fit_stage(clone(prior), trajectories, targets, labels)
         if targets.votes is None or not overlaps(targets.votes):
             return stage, found, targets
@@ -470,7 +471,8 @@ class DyGenClassifier(
         # One of ours learns from what is believed, until little changes by that.
         for _ in range(_MOST_ROUNDS if isinstance(prior, BasePrior) else 0):
             believed = targets.as_believed()
-            stage, found = self._fit_stage(clone(prior), trajectories, believed, labels)
+            stage = clone(prior)  # not cached: rounds may be many
+            found = stage._fit_targets(trajectories, believed, record=True)
             targets = targets.ask_annotators(found.prior)
             changed = np.mean(targets.as_believed().codes != believed.codes)
             logger.info("votes and texts: %.1f %% of the labels changed", 100 * changed)
