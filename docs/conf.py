@@ -51,6 +51,7 @@ sphinx_gallery_conf = {
             "plot_noise_rates.py",
             "plot_rules.py",
             "plot_annotators.py",
+            "plot_language_models.py",
             "plot_search.py",
             "plot_fast_prediction.py",
             "plot_pipeline.py",

@@ -91,7 +91,8 @@ def votes_from_long(table, *, text="text", annotator="annotator", label="label")
     >>> votes.loc["you won a prize"].tolist()
     ['spam', 'spam']
 
-    ``DyGenClassifier().fit(votes.index, votes=votes)`` takes it as it is.
+    ``DyGenClassifier().fit(votes.index, votes=votes)`` takes it as it is. Searches and
+    cross-validation want a list: ``list(votes.index)``.
     """
     for argument, column in (
         ("text", text),
