@@ -3,14 +3,16 @@
 import logging
 from abc import abstractmethod
 from numbers import Integral, Real
+from weakref import WeakKeyDictionary
 
+import joblib
 import numpy as np
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import gen_batches
 
 from .._sklearn_compat import Interval, StrOptions
 from ..base import BasePrior
-from ._scores import cut_scores, noise_scores
+from ._scores import cut_scores, find_neighbors, noise_scores
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +21,8 @@ _ROWS_AT_ONCE = 4096
 _FLOOR = 30
 _MOST_SCORES = 10_000  # a mixture of two needs no more
 _STARTS = (0.1, 0.3, 0.5)
+# Found once as long as trajectories are there: labels change, by votes or in a refit.
+_NEIGHBORS = WeakKeyDictionary()
 _MOST_CONTAMINATION = 0.5  # as for scikit-learn's outlier detectors
 
 
@@ -47,9 +51,8 @@ class BaseCleanSetPrior(BasePrior):
 
     def _fit_prior(self, trajectories, targets, scores=None, limits=None):
         if self.criterion == "cut":
-            scores = cut_scores(
-                lambda rows: self._space(trajectories, rows), targets, self.max_samples
-            )
+            neighbors = self._neighbors(trajectories, targets.labelled)
+            scores = cut_scores(neighbors, targets)
         elif scores is None:
             scores = noise_scores(trajectories, targets, self.criterion)
         self.noise_scores_ = scores
@@ -70,6 +73,16 @@ class BaseCleanSetPrior(BasePrior):
         self.clean_weights_ = weights[self.clean_indices_]
         self._learn(self._space(trajectories, self.clean_indices_), targets)
         return self._prior(trajectories, np.arange(len(trajectories)))
+
+    def _neighbors(self, trajectories, rows):
+        """Distances and positions of the nearest of some texts."""
+        known = _NEIGHBORS.setdefault(trajectories, {})
+        key = self.view, self.max_samples, joblib.hash(rows)
+        if key not in known:
+            known[key] = find_neighbors(
+                lambda some: self._space(trajectories, some), rows, self.max_samples
+            )
+        return known[key]
 
     def _prior(self, trajectories, positions=None):
         prior = np.empty((len(trajectories), len(self.classes_)))

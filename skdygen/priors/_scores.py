@@ -30,33 +30,47 @@ def noise_scores(trajectories, targets, criterion):
 # n_branches, n_epochs, n_classes) and the given classes to (n_samples, n_branches).
 
 
-def cut_scores(space_of, targets, max_samples=None, n_neighbors=20):
+def cut_scores(neighbors, targets):
     """Disagreement with the labels of near texts, (n_samples,); NaN without a label.
 
     The cut statistic of Muhlenbach et al. (2004): the weights 1 / (1 + distance) of
     those of the nearest neighbours that have another label, less what the shares of the
-    classes lead to expect, in standard deviations. `space_of` gives the features of
-    some rows; of more than `max_samples` labelled texts some are asked.
+    classes lead to expect, in standard deviations. `neighbors` are those that
+    `find_neighbors` gives of the texts with a label.
     """
     labelled, codes = targets.labelled, targets.codes
-    n_asked = len(labelled) if max_samples is None else min(max_samples, len(labelled))
-    asked = labelled[np.linspace(0, len(labelled) - 1, n_asked).astype(int)]
-    n_found = min(n_neighbors + 1, n_asked)  # a text is its own neighbour
-    neighbors = NearestNeighbors(n_neighbors=n_found, algorithm="brute")
-    neighbors.fit(space_of(asked))
     shares = np.bincount(codes[labelled], targets.weights[labelled])
     expected = 1 - (shares / shares.sum())[codes]
     scores = np.full(len(codes), np.nan)
     for part in gen_batches(len(labelled), _ROWS_AT_ONCE):
         rows = labelled[part]
-        distances, found = neighbors.kneighbors(space_of(rows))
-        weights = targets.weights[asked[found]] / (1 + distances)
-        weights[asked[found] == rows[:, None]] = 0
-        differs = codes[asked[found]] != codes[rows, None]
+        distances, found = (array[part] for array in neighbors)
+        weights = targets.weights[found] / (1 + distances)
+        weights[found == rows[:, None]] = 0
+        differs = codes[found] != codes[rows, None]
         excess = (weights * differs).sum(1) - expected[rows] * weights.sum(1)
         variance = (weights**2).sum(1) * expected[rows] * (1 - expected[rows])
         scores[rows] = excess / np.sqrt(variance.clip(min=1e-12))
     return scores
+
+
+def find_neighbors(space_of, rows, max_samples=None, n_neighbors=20):
+    """Find the nearest of some texts to each of them, itself among them if it is asked.
+
+    `space_of` gives the features of some rows; of more than `max_samples` some are
+    asked. Distances and positions, (n_rows, n_neighbors + 1), or fewer.
+    """
+    n_asked = len(rows) if max_samples is None else min(max_samples, len(rows))
+    asked = rows[np.linspace(0, len(rows) - 1, n_asked).astype(int)]
+    n_found = min(n_neighbors + 1, n_asked)
+    index = NearestNeighbors(n_neighbors=n_found, algorithm="brute")
+    index.fit(space_of(asked))
+    distances = np.empty((len(rows), n_found), dtype=np.float32)
+    positions = np.empty((len(rows), n_found), dtype=np.int64)
+    for part in gen_batches(len(rows), _ROWS_AT_ONCE):
+        distances[part], found = index.kneighbors(space_of(rows[part]))
+        positions[part] = asked[found]
+    return distances, positions
 
 
 def paper_score(distances, codes):

@@ -1,14 +1,15 @@
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import softmax
+from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
 from skdygen import Trajectories
 from skdygen._targets import make_targets
 from skdygen.priors import RidgePrior, TrajectoryKNNPrior
 from skdygen.priors._ridge import _PENALTIES, fit_ridge
-from skdygen.priors._scores import cut_scores
+from skdygen.priors._scores import cut_scores, find_neighbors
 
 
 @pytest.mark.parametrize("is_weighted", [False, True])
@@ -84,6 +85,16 @@ def test_a_verified_class_that_nobody_gave(memorised):
         prior.transform(few)
 
 
+def test_neighbours_are_of_the_same_texts(memorised):
+    trajectories, true, given = memorised
+    prior, some = RidgePrior("cut", view=-1, missing_label=-1), given.copy()
+    some[::3] = -1
+    found = [prior.fit_transform(trajectories, y).prior for y in (given, some, true)]
+    for y, before in zip((given, some, true), found, strict=True):
+        alone = clone(prior).fit_transform(trajectories[:], y)  # nothing known of it
+        assert_array_equal(alone.prior, before)
+
+
 def test_cut_scores_against_loops():
     rng = np.random.RandomState(0)
     space = rng.randn(40, 3)
@@ -92,9 +103,10 @@ def test_cut_scores_against_loops():
     weights = np.where(given < 0, 0, 0.5 + rng.rand(40))
     weights[given < 0] = 1
     targets = make_targets(given, weights, missing_label=-1)
-    found = cut_scores(lambda rows: space[rows], targets, n_neighbors=6)
-    assert np.isnan(found[:5]).all()
     rows = targets.labelled
+    near = find_neighbors(lambda some: space[some], rows, n_neighbors=6)
+    found = cut_scores(near, targets)
+    assert np.isnan(found[:5]).all()
     shares = [
         targets.weights[given == k].sum() / targets.weights.sum() for k in range(3)
     ]
