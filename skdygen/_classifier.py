@@ -19,12 +19,13 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 from . import __version__, denoisers, dynamics, priors
 from ._annotators import overlaps
 from ._decisions import correct_labels, estimate_transition_matrix, judge_labels
+from ._encoding import name_codes
 from ._label_review import LabelReviewMixin
 from ._pool import spread
 from ._sklearn_compat import HasMethods, Interval, StrOptions, fit_context
 from ._storage import StorageMixin
-from ._targets import fit_weighted, name_codes
 from ._trajectories import check_trajectories
+from ._weights import fit_weighted
 from .base import (
     BaseDenoiser,
     BaseDynamics,

@@ -9,6 +9,8 @@ import pandas as pd
 from pandas.api.types import infer_dtype
 from scipy import sparse
 
+from ._encoding import shown
+
 logger = logging.getLogger(__name__)
 
 # What pandas calls labels, and the type they get; holes make floats of integers.
@@ -124,10 +126,10 @@ def encode_votes(votes, *, missing_label=None, n_samples=None, confidence=None):
         column = column.dropna()
         if missing_label is not None and not pd.isna(missing_label):
             column = column[column != missing_label]
-        sure = _read_confidence(sure, _name(names, j)).reindex(column.index)
+        sure = _read_confidence(sure, shown(names, j)).reindex(column.index)
         if len(column):
             first = column.iloc[:1].tolist()[0] if first is None else first
-            labels = _to_labels(column, _name(names, j), first)
+            labels = _to_labels(column, shown(names, j), first)
             parts.append((column.index, np.full(len(column), j), labels, sure))
     if not parts:
         raise ValueError(
@@ -237,8 +239,3 @@ def _to_labels(column, name, first):
 def _type_of(labels):
     """Type that labels have in common; None if there is none, or they are no labels."""
     return _TYPES.get(infer_dtype(labels, skipna=False))
-
-
-def _name(names, j):
-    """Write the name of an annotator the way users write it, not as numpy does."""
-    return repr(names[j : j + 1].tolist()[0])

@@ -15,9 +15,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
+from ._encoding import check_texts
 from ._sklearn_compat import fit_context, get_output_config, num_samples
 from ._storage import StorageMixin
-from ._targets import check_texts, make_targets
+from ._targets import make_targets
 from ._trajectories import Trajectories, check_max_nbytes, check_trajectories
 
 __all__ = ["BaseDenoiser", "BaseDynamics", "BasePrior"]

@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from ._targets import name_codes
+from ._encoding import name_codes
 from ._votes import encode_votes
 
 __all__ = ["majority_vote", "votes_from_lists", "votes_from_long"]

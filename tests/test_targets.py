@@ -8,7 +8,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skdygen._targets import check_texts, encode_labels, fit_weighted, make_targets
+from skdygen._encoding import check_texts, encode_labels
+from skdygen._targets import make_targets
+from skdygen._weights import fit_weighted
 
 
 @pytest.mark.parametrize(

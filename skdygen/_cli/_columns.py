@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .._targets import check_texts
+from .._encoding import check_texts
 from ._tables import read_table
 
 _TEXT_NAMES = ("text", "body", "message", "content", "title", "sentence", "document")

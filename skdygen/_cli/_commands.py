@@ -19,8 +19,9 @@ import skdygen
 from skdygen import datasets, dynamics
 
 from .._decisions import judge_labels
+from .._encoding import encode_labels, encode_verified, name_codes
 from .._storage import is_saved_model
-from .._targets import encode_labels, encode_verified, make_targets, name_codes
+from .._targets import make_targets
 from ..inspection import write_report
 from ._columns import (
     choose_labels,

@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 
+from .._encoding import encode_labels
 from .._sklearn_compat import Interval, StrOptions, validate_params
-from .._targets import encode_labels
 
 
 @validate_params(

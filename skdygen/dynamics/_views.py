@@ -16,8 +16,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_is_fitted
 
+from .._encoding import check_texts
 from .._sklearn_compat import BaseComposition, HasMethods, Interval, fit_context
-from .._targets import check_texts
 from .._trajectories import allocate
 from ..base import TextInputMixin
 

@@ -13,8 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from sklearn.metrics import pairwise_distances_argmin
 
+from .._encoding import check_texts
 from .._storage import replacing, versions
-from .._targets import check_texts
 from ._dynamics_display import DynamicsDisplay
 from ._labels import Labels, training_trajectories
 from ._map_display import TrajectoryMapDisplay

@@ -7,8 +7,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from .._decisions import judge_labels
+from .._encoding import encode_labels
 from .._sklearn_compat import num_samples
-from .._targets import encode_labels
 from .._trajectories import Trajectories, check_trajectories
 
 

@@ -4,7 +4,8 @@ import numpy as np
 from sklearn.metrics import PrecisionRecallDisplay
 
 from .._decisions import correct_labels
-from .._targets import Targets, encode_labels
+from .._encoding import encode_labels
+from .._targets import Targets
 from ._labels import Labels
 from ._style import BLUE, GREY, ORANGE, VERMILION, Display
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._decisions import estimate_transition_matrix
-from .._targets import encode_labels
+from .._encoding import encode_labels
 from ._labels import Labels
 from ._style import Display
 

@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from .._sklearn_compat import HasMethods
-from .._targets import fit_weighted
+from .._weights import fit_weighted
 from ._clean_set import BaseCleanSetPrior
 
 
