@@ -335,12 +335,13 @@ def _label_targets(cells, regime):
     yield _target(regime, "error of the noise rate", error, 0.08, ".3f", at_most=True)
 
 
-def ablations(cells, regime="frozen"):
+def ablations(cells, regime):
     """Table of ours with one part changed, as differences to `REFERENCE`."""
     means = by_setting(cells, regime, "test_accuracy", ABLATED)
     if means.empty or REFERENCE not in means:
         return markdown([])
     differences, intervals = difference_to(means, REFERENCE)
+    development = by_setting(cells, regime, "development_accuracy", ABLATED)
     found = by_setting(cells, regime, "most_probable_accuracy", ABLATED)
     auroc = by_setting(cells, regime, "auroc", ABLATED)
     rows = []
@@ -350,19 +351,18 @@ def ablations(cells, regime="frozen"):
         row = {"changed": name.removeprefix("ablation: ")}
         if name == REFERENCE:
             row["changed"] = "nothing (accuracies)"
-            row["real"] = f"{means[name][is_real(means)].mean():.3f}"
-            row["made"] = f"{means[name][~is_real(means)].mean():.3f}"
-            row["all (95 %)"] = f"{means[name].mean():.3f}"
-            row["worst"] = ""
+            row["test (95 %)"], row["worst"] = f"{means[name].mean():.3f}", ""
+            row["development"] = f"{development[name].mean():.3f}"
             row["most probable label"] = f"{found[name].mean():.3f}"
             row["AUROC"] = f"{auroc[name].mean():.3f}"
         else:
-            row["real"] = f"{points[is_real(means)].mean():+.1f}"
-            row["made"] = f"{points[~is_real(means)].mean():+.1f}"
-            row["all (95 %)"] = f"{points.mean():+.1f} ({lower:+.1f} to {upper:+.1f})"
+            row["test (95 %)"] = f"{points.mean():+.1f} ({lower:+.1f} to {upper:+.1f})"
             row["worst"] = f"{points.min():+.1f}"
-            labels_too = 100 * (found[name] - found[REFERENCE]).mean()
-            row["most probable label"] = f"{labels_too:+.1f}"
+            for what, values in (
+                ("development", development),
+                ("most probable label", found),
+            ):
+                row[what] = f"{100 * (values[name] - values[REFERENCE]).mean():+.1f}"
             row["AUROC"] = f"{(auroc[name] - auroc[REFERENCE]).mean():+.3f}"
         rows.append(row)
     return markdown(rows)
@@ -388,10 +388,10 @@ def setup(cells, regime):
     return _setup(cells[(cells["regime"] == regime) & cells["method"].isin(METHODS)])
 
 
-def setup_ablations(cells):
+def setup_ablations(cells, regime):
     """Sentence on what the ablations were run with."""
     is_ablation = cells["method"].str.startswith("ablation: ")
-    return _setup(cells[is_ablation & (cells["regime"] == "frozen")])
+    return _setup(cells[is_ablation & (cells["regime"] == regime)])
 
 
 def _setup(cells):

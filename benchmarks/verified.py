@@ -31,11 +31,12 @@ from sklearn.utils._testing import ignore_warnings
 from skdygen import DyGenClassifier, make_paper_classifier
 
 from .data import REAL, SETTINGS
+from .methods import SCORED
 from .rivals import Contrastive
-from .run import describe_machine, read_rows, rows_so_far
+from .run import describe_machine, rows_so_far
 from .strategies import STRATEGIES
 from .task import REGIMES, Task
-from .verified_page import LEAST_FOR_PARTS, SCORED, write_page
+from .verified_page import LEAST_FOR_PARTS, write_page
 from .verified_parts import PARTS, without
 
 HERE = Path(__file__).parent
@@ -388,16 +389,13 @@ def main(arguments=None):
         type=Path,
         default=HERE / "results" / "verified" / "verified.jsonl",
     )
-    parser.add_argument(
-        "--parts", type=Path, default=HERE / "results" / "verified" / "parts.jsonl"
-    )
     parser.add_argument("--cache", type=Path, default=HERE / "cache")
     parser.add_argument("--page", type=Path, help="write this page instead")
     options = parser.parse_args(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"
     rows = rows_so_far(options.output)
     if options.page is not None:
-        write_page(rows, read_rows(options.parts), options.page)
+        write_page(rows, options.page)
         return
     keys = ("setting", "regime", "seed", "labels", "method", "n_verified", "draw")
     done = {tuple(row[key] for key in keys) for row in rows}

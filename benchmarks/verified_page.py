@@ -11,7 +11,6 @@ from .report import markdown, save_figure
 from .verified_parts import PARTS
 
 HERE = Path(__file__).parent
-SCORED = ("development", "test")
 LEAST_FOR_PARTS = 25  # verified labels; with fewer they say little
 _OURS = ("default", "default, labels_to_check")
 _STRATEGIES = (
@@ -40,7 +39,7 @@ _SHOWN = (
 _ABOUT_PARTS = ("default", *PARTS, "default, verified put in")
 
 
-def write_page(rows, part_rows, path):
+def write_page(rows, path):
     """Write the page of the documentation: the text of verified.md, with its tables."""
     table = pd.json_normalize([row for row in rows if row["scores"] is not None])
     table.columns = table.columns.str.removeprefix("scores.")
@@ -58,7 +57,7 @@ def write_page(rows, part_rows, path):
     images.mkdir(exist_ok=True)
     frozen = table[table["labels"] == "given, frozen"]
     draw_curves(frozen, images / "verified_labels.svg")
-    path.write_text(text.replace("<!-- parts -->", parts(part_rows)))
+    path.write_text(text)
 
 
 def draw_curves(table, path):
@@ -92,30 +91,6 @@ def by_part(table, labels):
             row[f"{n_verified} verified"] = ", ".join(
                 f"{f[n_verified]:+.1f}" for f in found
             )
-        shown.append(row)
-    return markdown(shown)
-
-
-def parts(rows):
-    """What the default comes to, with other parts and without some, unverified."""
-    scores = pd.json_normalize(rows).set_index(["setting", "method"])
-    scores = scores.filter(regex="^scores").rename(columns=lambda name: name[7:])
-    shown = []
-    for method in scores.index.get_level_values("method").unique():
-        found = scores.xs(method, level="method")
-        row = {"method": method.removeprefix("ablation: ")}
-        for part in SCORED:
-            plain = scores.xs("plain", level="method")[f"{part}_accuracy"]
-            gain = 100 * (found[f"{part}_accuracy"] - plain)
-            row[f"{part}, gain"] = f"{gain.mean():+.1f} ({gain.min():+.1f})"
-        right = found.get("most_probable_accuracy", np.nan)
-        right = 100 * (right - found["given_labels_accuracy"])
-        row["most probable labels, gain"] = row["AUROC"] = ""
-        if right.notna().all():
-            row["most probable labels, gain"] = (
-                f"{right.mean():+.1f} ({right.min():+.1f})"
-            )
-            row["AUROC"] = f"{found['auroc'].mean():.3f}"
         shown.append(row)
     return markdown(shown)
 

@@ -58,14 +58,13 @@ class Pool:
         self.given_weight = given_weight
         self.coef = np.zeros((n_features, n_classes))
 
-    def fit(self, log_p, features, codes, evidence):
-        """Fit to texts whose labels are known.
+    def fit(self, log_p, features, learnt, evidence):
+        """Fit to texts whose labels, or distributions of these, are known.
 
         log_p is (n_samples, n_opinions, n_classes), features (n_samples, n_features),
-        codes of the labels (n_samples,), evidence (n_samples, n_classes).
+        what is learnt and evidence (n_samples, n_classes).
         """
         n_samples, n_opinions, n_classes = log_p.shape
-        rows = np.arange(n_samples)
         flat = np.swapaxes(log_p, 0, 1).reshape(n_opinions, -1)
         # Texts that are fewer than the features span but so many directions.
         axes, triangle = np.linalg.qr(features.T)
@@ -81,10 +80,9 @@ class Pool:
             z = (weights @ flat).reshape(n_samples, n_classes) + features @ coef
             z += weighing[1] * evidence
             log_q = log_softmax(z, axis=1)
-            residual = np.exp(log_q)
-            residual[rows, codes] -= 1
+            residual = np.exp(log_q) - learnt
             off = (weighing - prior_mean) / spread
-            value = -log_q[rows, codes].sum() + (off @ off + (coef**2).sum()) / 2
+            value = -(log_q * learnt).sum() + (off @ off + (coef**2).sum()) / 2
             of_given = (residual * evidence).sum()
             of_weights = flat @ residual.ravel()
             gradient = np.array([of_weights.mean(), of_given, *of_weights])

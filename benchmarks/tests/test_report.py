@@ -75,10 +75,7 @@ def test_verified_labels_are_drawn_told_and_scored(tmp_path, monkeypatch):
     verified.main([*command, "--labels", "gold", "--methods", "default"])
     added = run.read_rows(tmp_path / "rows")[len(rows) :]
     assert [row["scores"]["given_labels_accuracy"] for row in added] == [1, 1, 1]
-    few = ["--output", str(tmp_path / "parts"), "--cache", str(tmp_path / "cache")]
-    run.main([*command[:4], *few, "--methods", "plain", "default"])
-    page = ["--page", str(tmp_path / "page.md"), "--parts", str(tmp_path / "parts")]
-    verified.main([*command, *page])
+    verified.main([*command, "--page", str(tmp_path / "page.md")])
     page = (tmp_path / "page.md").read_text()
     at_30 = [r for r in rows if r["method"] == "default" and r["n_verified"] == 30]
     gain = 100 * np.mean([r["scores"]["labels_accuracy"] for r in at_30])

@@ -141,10 +141,7 @@ def test_page_has_parts_and_curves(tmp_path):
             row = {"setting": "a", "labels": "given", "method": method, "draw": 0}
             row |= {"regime": "frozen", "n_verified": n_verified, "scores": scores}
             rows += [row, row | {"regime": "finetuned"}, row | {"labels": "gold"}]
-    scores = {"development_accuracy": 0.5, "test_accuracy": 0.5, "auroc": 0.5}
-    scores["given_labels_accuracy"] = scores["most_probable_accuracy"] = 0.5
-    parts = [{"setting": "a", "method": "plain", "scores": scores}]
-    verified_page.write_page(rows, parts, tmp_path / "page.md")
+    verified_page.write_page(rows, tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text()
     for part in PARTS:
         assert f"| {part} | +5.0, +10.0, +10.0 |" in page

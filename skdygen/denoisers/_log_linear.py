@@ -13,6 +13,7 @@ from .._trajectories import check_prior
 from ..base import BaseDenoiser
 
 _ROWS_AT_ONCE = 4096
+_MOST_LEARNT = 2000  # texts that teach what to say where no label is given
 # How far verified labels may move what is said: of a class, of a class where another
 # is given, and of texts that are alike in a view, whose rows have length 1.
 _SD_CLASS, _SD_PAIR, _SD_VIEW = 2.0, 1.0, 1.5
@@ -35,7 +36,7 @@ class LogLinearPool(BaseDenoiser):
     posteriori with Gaussian priors around these values. A (from pairs of given and
     verified labels) learns which classes are confused, B (features of the views) what
     the verified texts teach by themselves. Where no label is given, g and A are left
-    out, and the rest is fitted for itself.
+    out, and the rest is fitted to what is then said of all texts, verified or not.
 
     Parameters
     ----------
@@ -107,33 +108,44 @@ class LogLinearPool(BaseDenoiser):
                 self._centers[name] = np.sum(sums, axis=0) / len(view)
         # Votes say themselves how much they count; a given label is worth its weight.
         self._trust = self.given_weight if targets.evidence is None else 1.0
-        few, codes, given = trajectories[rows], targets.verified[rows], targets.codes
-        evidence = self._evidence(targets, rows)
-        self._with_given = self._fit_pool(few, codes, given[rows], evidence)
-        nothing = np.full(len(rows), -1), np.zeros_like(evidence)
-        self._without = self._fit_pool(few, codes, *nothing)
+        known = trajectories[rows], self._right(targets, rows), targets.codes[rows]
+        self._with_given = self._fit_pool(*known, self._evidence(targets, rows))
         self.weights_ = self._with_given.weights
         self.given_weight_ = self._with_given.given_weight
+        # Which labels are verified may depend on the given ones: people read what looks
+        # wrong. A text whose label nobody gave is like all texts, not like these.
+        if len(rows):
+            rows = np.union1d(rows, _some(targets.labelled))
+        some, evidence = trajectories[rows], self._evidence(targets, rows)
+        learnt = self._judge(self._with_given, some, targets.codes[rows], evidence)
+        is_checked = targets.verified[rows] >= 0
+        learnt[is_checked] = self._right(targets, rows[is_checked])
+        nothing = np.full(len(rows), -1), np.zeros_like(evidence)
+        self._without = self._fit_pool(some, learnt, *nothing)
 
-    def _fit_pool(self, trajectories, codes, given, evidence):
-        """Fit to texts with verified labels; a pool as it is by default, if to none."""
+    def _right(self, targets, rows):
+        """Verified labels of some texts, (n_rows, n_classes) of 0 and 1."""
+        return np.eye(len(self.classes_))[targets.verified[rows]]
+
+    def _fit_pool(self, trajectories, learnt, given, evidence):
+        """Fit to what is known of texts; a pool as it is by default, if to none."""
         log_p = log_opinions(_opinions(trajectories))
         features = self._features(trajectories, given)
         n_features = features.shape[1]
         _, n_opinions, n_classes = log_p.shape
         pool = Pool(n_opinions, n_features, n_classes, self._trust)
-        return pool.fit(log_p, features, codes, evidence) if len(codes) else pool
+        return pool.fit(log_p, features, learnt, evidence) if len(learnt) else pool
 
     def _hold_out(self, trajectories, targets):
         rows = targets.checked
-        codes, given = targets.verified[rows], targets.codes[rows]
+        right, given = self._right(targets, rows), targets.codes[rows]
         evidence = self._evidence(targets, rows)
         held_out = self._judge(self._with_given, trajectories, given, evidence)
         n_folds = min(self.n_folds, len(held_out))
         if n_folds < 2:
             return held_out
-        for fit, left in KFold(n_folds, shuffle=True, random_state=0).split(codes):
-            few = trajectories[fit], codes[fit], given[fit], evidence[fit]
+        for fit, left in KFold(n_folds, shuffle=True, random_state=0).split(rows):
+            few = trajectories[fit], right[fit], given[fit], evidence[fit]
             pool = self._fit_pool(*few)
             asked = trajectories[left], given[left], evidence[left]
             held_out[left] = self._judge(pool, *asked)
@@ -184,6 +196,12 @@ class LogLinearPool(BaseDenoiser):
         views = [_unit(trajectories.views[n]) - c for n, c in self._centers.items()]
         constant = np.full((len(trajectories), 1), _SD_CLASS)
         return np.hstack([constant, _SD_PAIR * pairs, *(_SD_VIEW * v for v in views)])
+
+
+def _some(rows):
+    """Not too many of some rows, evenly."""
+    n_kept = min(len(rows), _MOST_LEARNT)
+    return rows[np.linspace(0, len(rows) - 1, n_kept).astype(int)]
 
 
 def _parts(array):

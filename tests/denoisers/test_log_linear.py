@@ -77,6 +77,26 @@ def test_verified_labels_teach_whom_to_trust():
     assert pool.score(new, new_true) > without.score(new, new_true) + 0.1
 
 
+def test_who_reads_only_doubtful_labels_is_not_misled():
+    # Of two classes, nearly all that is read is not as given; most of the rest is.
+    rng = np.random.RandomState(0)
+    true = rng.randint(2, size=600)
+    given = np.where(rng.rand(600) < 0.1, 1 - true, true)
+    view = 2 * true[:, None] - 1 + rng.randn(600, 1)
+    opinions = softmax(np.hstack([-view, view]), axis=1)[:, None]
+    trajectories = Trajectories(
+        np.zeros((600, 1, 1, 2)), np.full((600, 1, 1, 2), 0.5),
+        views={"initial": np.hstack([view, rng.randn(600, 30)])},
+    ).with_prior(opinions[:, 0], opinions)  # fmt: skip
+    before = LogLinearPool().fit(trajectories, given)
+    quality = before.label_distributions_[np.arange(600), given]
+    doubtful = known(true, np.argsort(quality)[:60])
+    after = LogLinearPool().fit(trajectories, given, verified=doubtful)
+    assert np.mean([given[i] != label for i, label in doubtful.items()]) > 0.5
+    found = [pool.score(trajectories, true) for pool in (before, after)]
+    assert found[1] > found[0] - 0.05
+
+
 def test_a_verified_text_without_a_given_label():
     trajectories, true, given = make(60)
     given[:10] = -1
@@ -104,7 +124,9 @@ def test_gradient_and_few_directions():
     minimize = _pool.minimize
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_pool, "minimize", compare)
-        pool = Pool(2, 30, 3, 2.0).fit(log_p, features, true, np.eye(3)[given])
+        pool = Pool(2, 30, 3, 2.0).fit(
+            log_p, features, np.eye(3)[true], np.eye(3)[given]
+        )
     assert seen["error"] < 1e-4
     assert seen["size"] == 2 + 2 + 12 * 3
 
