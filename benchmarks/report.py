@@ -38,7 +38,7 @@ def main(arguments=None):
     parser.add_argument("--docs", type=Path, default=HERE.parent / "docs")
     parser.add_argument("--readme", type=Path, help="file whose table is replaced")
     options = parser.parse_args(arguments)
-    cells = load_cells(options.results)
+    cells = load_cells(*sorted(options.results.glob("*.jsonl")))
     text = re.sub(
         r"<!-- (\w+)((?: \w+)*) -->",
         lambda found: _PARTS[found[1]](cells, *found[2].split()),
@@ -59,13 +59,13 @@ def main(arguments=None):
     draw_ablations(cells, images / "benchmark_ablations.svg")
 
 
-def load_cells(folder):
-    """Read all results.
+def load_cells(*paths):
+    """Read results.
 
     Parameters
     ----------
-    folder : Path
-        Folder of the JSON lines files.
+    *paths : Path
+        JSON lines files.
 
     Returns
     -------
@@ -78,14 +78,14 @@ def load_cells(folder):
         If a cell was run twice: a mean of both would be neither.
     """
     rows = []
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in paths:
         rows += [row | row.pop("scores") for row in read_rows(path)]
     cells = pd.DataFrame(rows)
     keys = cells[["setting", "regime", "seed", "method"]]
     repeated = keys[keys.duplicated()]
     if len(repeated):
         cell = repeated.iloc[0].tolist()
-        raise ValueError(f"{folder} has two rows of the cell {cell}; delete one.")
+        raise ValueError(f"there are two rows of the cell {cell}; delete one.")
     return cells
 
 

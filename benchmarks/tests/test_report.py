@@ -90,7 +90,7 @@ def test_a_cell_with_two_rows_is_no_mean_of_both(tmp_path):
             json.dumps(row | {"scores": {"x": 0.5}})
         )
     with pytest.raises(ValueError, match=r"two rows of the cell .*'plain'"):
-        report.load_cells(tmp_path)
+        report.load_cells(*tmp_path.glob("*.jsonl"))
 
 
 @needs_data
