@@ -166,9 +166,9 @@ def summary(cells, regime):
             {
                 "method": f"**{name}**" if name == "default" else name,
                 "real": f"{means[name][is_real(means)].mean():.3f}",
-                "made": f"{means[name][~is_real(means)].mean():.3f}",
+                "made": number(means[name][~is_real(means)].mean()),
                 "minus plain, real": f"{points[is_real(means)].mean():+.1f}",
-                "minus plain, made": f"{points[~is_real(means)].mean():+.1f}",
+                "minus plain, made": number(points[~is_real(means)].mean(), "+.1f"),
                 "minus plain, all (95 %)": f"{points.mean():+.1f} "
                 f"({lower:+.1f} to {upper:+.1f})",
                 "worst": f"{points.min():+.1f}",
@@ -305,17 +305,17 @@ def _accuracy_targets(cells, regime, least):
     means = by_setting(cells, regime, "test_accuracy")
     ours, real = means["default"], is_real(means)
     gain = 100 * (ours - means["plain"])
-    yield _target(regime, "default minus plain, real", gain[real].mean(), least)
+    yield target(regime, "default minus plain, real", gain[real].mean(), least)
     for part, chosen, needed in (("made", ~real, 3.1), ("real", real, 1.48)):
         if chosen.any():
             best = means.loc[chosen, RIVALS].mean().idxmax()
             difference = 100 * (ours - means[best])[chosen].mean()
             what = f"default minus best rival ({best}), {part}"
-            yield _target(regime, what, difference, needed)
+            yield target(regime, what, difference, needed)
     what = f"default minus plain, worst ({gain.idxmin()})"
-    yield _target(regime, what, gain.min(), -0.5)
+    yield target(regime, what, gain.min(), -0.5)
     difference = 100 * (ours - means["dygen-paper"]).mean()
-    yield _target(regime, "default minus dygen-paper", difference, 1.5)
+    yield target(regime, "default minus dygen-paper", difference, 1.5)
 
 
 def _label_targets(cells, regime):
@@ -323,16 +323,16 @@ def _label_targets(cells, regime):
     ours = cells[cells["method"] == "default"].groupby("setting")
     mean = ours.mean(numeric_only=True)
     change = 100 * (mean["labels_accuracy"] - mean["given_labels_accuracy"])
-    yield _target(regime, "corrected minus given labels, mean", change.mean(), 5)
-    yield _target(regime, "the same, worst", change.min(), 0)
+    yield target(regime, "corrected minus given labels, mean", change.mean(), 5)
+    yield target(regime, "the same, worst", change.min(), 0)
     auroc = mean["auroc"]
-    yield _target(regime, "AUROC of the noise ranking", auroc.mean(), 0.82, ".3f")
+    yield target(regime, "AUROC of the noise ranking", auroc.mean(), 0.82, ".3f")
     theirs = cells[cells["method"] == "cleanlab"].groupby("setting")["auroc"].mean()
     difference = (auroc - theirs)[[name for name in REAL if name in theirs.index]]
     what = f"AUROC minus cleanlab's, worst real ({difference.idxmin()})"
-    yield _target(regime, what, difference.min(), 0, "+.3f")
+    yield target(regime, what, difference.min(), 0, "+.3f")
     error = mean["noise_rate_error"].mean()
-    yield _target(regime, "error of the noise rate", error, 0.08, ".3f", at_most=True)
+    yield target(regime, "error of the noise rate", error, 0.08, ".3f", at_most=True)
 
 
 def ablations(cells, regime):
@@ -463,7 +463,8 @@ def save_figure(figure, path):
     plt.close(figure)
 
 
-def _target(regime, what, value, needed, form="+.1f", *, at_most=False):
+def target(regime, what, value, needed, form="+.1f", *, at_most=False):
+    """Row of a table of targets."""
     missing = value - needed if at_most else needed - value
     return {
         "regime": regime,

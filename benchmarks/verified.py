@@ -33,7 +33,7 @@ from skdygen import DyGenClassifier, make_paper_classifier
 from .data import REAL, SETTINGS
 from .methods import SCORED
 from .rivals import Contrastive
-from .run import describe_machine, rows_so_far
+from .run import describe_machine, read_rows, rows_so_far
 from .strategies import STRATEGIES
 from .task import REGIMES, Task
 from .verified_page import LEAST_FOR_PARTS, write_page
@@ -389,13 +389,17 @@ def main(arguments=None):
         type=Path,
         default=HERE / "results" / "verified" / "verified.jsonl",
     )
+    parser.add_argument(
+        "--cells", type=Path, default=HERE / "results" / "frozen.jsonl",
+        help="what benchmarks.run gave, for the page",
+    )  # fmt: skip
     parser.add_argument("--cache", type=Path, default=HERE / "cache")
     parser.add_argument("--page", type=Path, help="write this page instead")
     options = parser.parse_args(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"
     rows = rows_so_far(options.output)
     if options.page is not None:
-        write_page(rows, options.page)
+        write_page(rows, read_rows(options.cells), options.page)
         return
     keys = ("setting", "regime", "seed", "labels", "method", "n_verified", "draw")
     done = {tuple(row[key] for key in keys) for row in rows}

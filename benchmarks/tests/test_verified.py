@@ -136,12 +136,14 @@ def test_page_has_parts_and_curves(tmp_path):
                 "given_labels_accuracy": 0.5, "labels_accuracy": 0.5 + n_verified / 500,
                 "most_probable_accuracy": 0.6, "test_accuracy": 0.6,
                 "test_accuracy_plain": 0.5, "noise_rate_error": 0, "auroc": 1,
-                "interval_holds": 1, "interval_width": 1,
+                "interval_holds": 1, "interval_width": 1, "refit_seconds": 12,
             }  # fmt: skip
             row = {"setting": "a", "labels": "given", "method": method, "draw": 0}
             row |= {"regime": "frozen", "n_verified": n_verified, "scores": scores}
             rows += [row, row | {"regime": "finetuned"}, row | {"labels": "gold"}]
-    verified_page.write_page(rows, tmp_path / "page.md")
+    ceiling = {"setting": "a", "seed": 0, "method": verified_page.CEILING}
+    ceiling["scores"] = {"test_accuracy": 0.9}
+    verified_page.write_page(rows, [ceiling], tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text()
     for part in PARTS:
         assert f"| {part} | +5.0, +10.0, +10.0 |" in page
