@@ -76,7 +76,7 @@ class Setting:
     @functools.cached_property
     def unverified(self):
         """Ours, as long as nothing is verified."""
-        return _fitted(self, DyGenClassifier())
+        return _fitted(self)
 
     @functools.cached_property
     def contrastive(self):
@@ -92,12 +92,8 @@ class Setting:
 
 def default(setting, rows):
     """Ours."""
-    return _classifier(setting, DyGenClassifier(), rows)
-
-
-def most_probable(setting, rows):
-    """Ours, each label replaced by the most probable one."""
-    return _classifier(setting, DyGenClassifier(correction_threshold=0.0), rows)
+    known = dict(zip(rows.tolist(), setting.task.train.gold[rows], strict=True))
+    return judged(setting, _fitted(setting, known or None))
 
 
 def drawn_by_itself(setting, rows, draw, strategy="auto"):
@@ -254,7 +250,6 @@ METHODS = {
     "default, expected change": functools.partial(
         drawn_by_itself, strategy="expected change"
     ),
-    "default, most probable": most_probable,
     **{name: functools.partial(part_left_out, part=name) for name in PARTS},
     "default, verified put in": put_in,
     "dygen-paper, verified put in": functools.partial(
@@ -307,16 +302,11 @@ def out_of_fold(setting, codes=None):
     return found / found.sum(axis=1, keepdims=True)
 
 
-def _fitted(setting, clf, verified=None):
-    clf.set_params(
-        dynamics="precomputed", random_state=setting.seed, store_trajectories=True
+def _fitted(setting, verified=None):
+    clf = DyGenClassifier(
+        "precomputed", store_trajectories=True, random_state=setting.seed
     )
     return clf.fit(setting.fit.train, setting.task.train.given, verified=verified)
-
-
-def _classifier(setting, clf, rows):
-    known = dict(zip(rows.tolist(), setting.task.train.gold[rows], strict=True))
-    return judged(setting, _fitted(setting, clf, known or None))
 
 
 def judged(setting, clf):

@@ -47,7 +47,6 @@ _RIVALS = (
 )
 _SHOWN = (
     *_STRATEGIES,
-    "default, most probable",
     "default, verified put in",
     *_RIVALS[1:],
 )
