@@ -44,14 +44,16 @@ def write_page(rows, path):
     path.write_text(text)
 
 
-def by_method(table, measure, scale=100):
+def by_method(table, regime, measure, scale=100):
     """Mean over settings, and the worst of them, by method and number verified."""
-    return method_table(table, measure, float(scale), _SHOWN, _OURS)
+    rows = table[table["regime"] == regime]
+    return method_table(rows, measure, float(scale), _SHOWN, _OURS)
 
 
-def by_setting(table, measure, n_verified):
+def by_setting(table, regime, measure, n_verified):
     """What each method gains on each setting, mean over seeds, in points."""
-    rows = table[table["n_verified"] == int(n_verified)]
+    is_asked = table["regime"] == regime
+    rows = table[is_asked & (table["n_verified"] == int(n_verified))]
     means = 100 * rows.groupby(["setting", "method"])[measure].mean().unstack()
     base = rows.groupby("setting")[_GAINS[measure][1]].mean()
     shown = []
