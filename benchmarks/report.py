@@ -385,7 +385,8 @@ def shapes(cells):
 
 def setup(cells, regime):
     """Sentence on what was run, from the results themselves."""
-    return _setup(cells[(cells["regime"] == regime) & cells["method"].isin(METHODS)])
+    chosen = cells["setting"].isin(SETTINGS) & cells["method"].isin(METHODS)
+    return _setup(cells[chosen & (cells["regime"] == regime)])
 
 
 def setup_ablations(cells, regime):
@@ -471,7 +472,7 @@ def target(regime, what, value, needed, form="+.1f", *, at_most=False):
         "what": what,
         "target": f"{'at most' if at_most else 'at least'} {needed:g}",
         "measured": f"{value:{form}}",
-        "": "reached" if missing <= 0 else f"short by {missing:.2g}",
+        "": "reached" if missing < 1e-9 else f"short by {missing:.2g}",
     }
 
 
