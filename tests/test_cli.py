@@ -432,6 +432,14 @@ def test_nothing_is_replaced_without_force(tickets, quick, tmp_path, capsys):
     model.unlink()
     model.mkdir()
     assert "model: it is a folder" in fail(capsys, *command, "--force")
+    # A link stays; where it leads to there must be a folder.
+    model.rmdir()
+    model.symlink_to(tmp_path / "none" / "model")
+    assert f"there is no folder {tmp_path}/none" in fail(capsys, *command, "--force")
+    (tmp_path / "none").mkdir()
+    assert run(*command, "--force") == 0
+    assert model.is_symlink()
+    assert names_in(tmp_path / "none") == ["model"]
 
 
 @pytest.mark.parametrize(

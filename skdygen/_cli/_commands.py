@@ -193,6 +193,8 @@ def _check_outputs(options, *, table=None, report=None, annotators=None, model=N
     taken += [Path(p).resolve() for p in getattr(options, "verified", None) or ()]
     for path in filter(None, (table, report, annotators, model)):
         folder, is_taken = path.parent, path.resolve() in taken
+        if path.is_symlink():  # what it leads to is replaced
+            folder = path.resolve().parent
         is_other = path == model and path.is_file() and not is_saved_model(path)
         exists = path.exists() and not options.force
         for is_so, problem in (
@@ -200,6 +202,10 @@ def _check_outputs(options, *, table=None, report=None, annotators=None, model=N
             (not os.access(folder, os.W_OK), f"{folder} cannot be written to"),
             (is_taken, "it is read or written already; choose another name"),
             (path.is_dir(), "it is a folder; choose another name"),
+            (
+                path.exists() and not path.is_file(),
+                "it is no file; choose another name",
+            ),
             (is_other, "it is no saved model; choose another name"),
             (exists, "it exists; pass --force to replace it, or choose another name"),
         ):
