@@ -234,10 +234,12 @@ def test_a_child_predicts_although_a_thread_was_showing_progress(fitted):
 @pytest.mark.parametrize("mode", MODES)
 def test_whatever_modes_torch_is_in(fitted, mode):
     dynamics, expected = fitted
+    other = copy.deepcopy(dynamics)  # whose first prediction is in the mode
     with mode():
-        predicted = copy.deepcopy(dynamics).transform(TEXTS)
+        predicted = other.transform(TEXTS)
         found = clone(dynamics).fit_transform(TEXTS, LABELS)
     assert_same(predicted, dynamics.transform(TEXTS))
+    assert_same(other.transform(TEXTS), predicted)
     assert_same(found, expected)
 
 
