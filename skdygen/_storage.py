@@ -8,7 +8,7 @@ import os
 import platform
 import secrets
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from stat import S_IMODE
@@ -157,9 +157,11 @@ def replacing(path):
     temporary.open("xb").close()
     try:
         mode = S_IMODE((path if path.exists() else temporary).stat().st_mode)
-        temporary.chmod(0o600)  # until it is known who may read it, and write
+        with suppress(PermissionError):  # not every file system has modes
+            temporary.chmod(0o600)  # until it is whole
         yield temporary
-        temporary.chmod(mode)
+        with suppress(PermissionError):
+            temporary.chmod(mode)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -423,8 +423,12 @@ def _leave_a_link(path, n_bytes):
             os.posix_fallocate(file.fileno(), 0, n_bytes)
         if not os.path.isdir(_OPEN_FILES.format("self")):
             return None  # only Linux has such links
-        os.unlink(path)
-        os.symlink(f"{_OPEN_FILES.format(os.getpid())}/{file.fileno()}", path)
+        link = f"{path}.link"
+        try:
+            os.symlink(f"{_OPEN_FILES.format(os.getpid())}/{file.fileno()}", link)
+        except OSError:  # some file systems have none
+            return None
+        os.replace(link, path)
         stack.pop_all()
         return file
 

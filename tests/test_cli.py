@@ -443,14 +443,21 @@ def test_nothing_is_replaced_without_force(tickets, quick, tmp_path, capsys):
     model.unlink()
     model.mkdir()
     assert "model: it is a folder" in fail(capsys, *command, "--force")
-    # A link stays; where it leads to there must be a folder.
-    model.rmdir()
-    model.symlink_to(tmp_path / "none" / "model")
-    assert f"there is no folder {tmp_path}/none" in fail(capsys, *command, "--force")
-    (tmp_path / "none").mkdir()
-    assert run(*command, "--force") == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has other links and pipes")
+def test_links_are_followed(tickets, quick, tmp_path, capsys):
+    model, folder = tmp_path / "model", tmp_path / "none"
+    command = ["clean", tickets, "--quiet", "--force", "--model-out", model]
+    os.mkfifo(model)
+    assert "model: it is no file" in fail(capsys, *command)
+    model.unlink()
+    model.symlink_to(folder / "model")
+    assert f"there is no folder {folder}" in fail(capsys, *command)
+    folder.mkdir()
+    assert run(*command) == 0
     assert model.is_symlink()
-    assert names_in(tmp_path / "none") == ["model"]
+    assert names_in(folder) == ["model"]
 
 
 @pytest.mark.parametrize(
@@ -592,6 +599,10 @@ def test_predict(model, tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
     command[2] = tmp_path / "new.predicted.csv"
     assert "already has a column 'label_predicted'" in fail(capsys, *command)
+    clf.classes_ = np.array(["animal", "fruit\x07"])
+    clf.save(model, overwrite=True)
+    command = [*command[:2], path, "--text", "message", "--out", tmp_path / "a.xlsx"]
+    assert "a.xlsx cannot hold the table" in fail(capsys, *command)
     for other in (DyGenClassifier(), LanguageModelDynamics()):
         other.save(model, overwrite=True)
         assert "no DyGenClassifier that is fitted" in fail(capsys, *command)

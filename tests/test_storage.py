@@ -253,6 +253,12 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
     assert not (tmp_path / "pipe.csv").is_file()
 
 
+def test_a_file_system_without_modes(path, monkeypatch):
+    monkeypatch.setattr(Path, "chmod", Mock(side_effect=PermissionError))
+    write_trajectories(path)
+    assert list(path.parent.iterdir()) == [path]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="has other modes")
 def test_a_file_is_private_until_it_is_whole(path, monkeypatch):
     modes = []

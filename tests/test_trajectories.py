@@ -2,6 +2,7 @@ import os
 import pickle
 import sys
 import tempfile
+from unittest.mock import Mock
 
 import joblib
 import numpy as np
@@ -168,6 +169,14 @@ def test_nothing_large_is_left_by_a_kill(tmp_path, monkeypatch):
     n_open = len(os.listdir("/proc/self/fd"))
     del array
     assert len(os.listdir("/proc/self/fd")) == n_open - 2  # the mapping's own, too
+    assert list(tmp_path.iterdir()) == []
+    # Where there are no links, a name stays as long as the array.
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "symlink", Mock(side_effect=PermissionError))
+        array = allocate((9,), np.float64, max_nbytes=0, temp_folder=tmp_path)
+    (path,) = tmp_path.glob("*/*")
+    assert (path.is_symlink(), path.stat().st_size) == (False, array.nbytes)
+    del array
     assert list(tmp_path.iterdir()) == []
     # A forked child does not remove what its parent has.
     array = allocate((9,), np.float64, max_nbytes=0, temp_folder=tmp_path)

@@ -87,6 +87,7 @@ def predict(options):
     if not hasattr(clf, "predict_proba"):
         raise ValueError(f"{options.model}: its final estimator has no predict_proba.")
     check_writable(table, out, ("label_predicted", "confidence"))
+    check_writable(pd.DataFrame({"name": [*map(str, clf.classes_)]}), out, ())
     texts = read_texts(table, text)
     found = clf.predict_proba(texts)
     predicted, confidence = clf.classes_[found.argmax(axis=1)], found.max(axis=1)
