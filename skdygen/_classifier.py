@@ -65,20 +65,27 @@ def _check_views(stages):
                 prior._check_view(n_epochs, stage._view_names())
 
 
-# The version of this package is an argument for caches: another one fits anew.
-def _fit_stage(stage, X, targets, version):
+# `identity` is an argument for caches; see `_identify`.
+def _fit_stage(stage, X, targets, identity):
     """Fit a stage of ours; give it and what it makes of the training texts."""
     return stage, stage._fit_targets(X, targets, record=True)
 
 
-def _fit_other_stage(stage, X, y, sample_weight, version):
+def _fit_other_stage(stage, X, y, sample_weight, identity):
     """Fit a stage that takes labels, such as a Pipeline that ends with one of ours."""
     return stage, fit_weighted(stage, X, y, sample_weight, method="fit_transform")
 
 
-def _replay(stage, X, version):
+def _replay(stage, X, identity):
     """Replay texts that may be new."""
     return stage.transform(X)
+
+
+def _identify(stage):
+    """List what decides over results besides parameters: the version, and files."""
+    parts = (stage, *stage.get_params().values())
+    dynamics = [part for part in parts if isinstance(part, BaseDynamics)]
+    return [__version__, *(part._identify_files() for part in dynamics)]
 
 
 def _check_agreement(trajectories, targets):
@@ -174,8 +181,9 @@ class DyGenClassifier(
     memory : str, path or joblib.Memory, default=None
         Caches the fitted first and second stage, as in `sklearn.pipeline.Pipeline`, and
         the dynamics of texts that predictions are asked for: a search over parameters
-        of the other stages then fine-tunes once per fold, and replays once. Set it to
-        None on a classifier that is to serve predictions, or the folder will grow.
+        of the other stages then fine-tunes once per fold, and replays once. A language
+        model is known by what is in its files. Set it to None on a classifier that is
+        to serve predictions, or the folder will grow.
     random_state : int, RandomState instance or None, default=None
         Determines everything that is drawn: each stage whose own `random_state` is
         None gets a seed from here.
@@ -440,7 +448,7 @@ class DyGenClassifier(
             fit, labels = _fit_stage, (targets,)
         else:
             fit = _fit_other_stage
-        stage, trajectories = self._cached(fit)(stage, X, *labels, __version__)
+        stage, trajectories = self._cached(fit, stage, X, *labels)
         _check_agreement(check_trajectories(trajectories), targets)
         return stage, trajectories
 
@@ -552,14 +560,16 @@ class DyGenClassifier(
                         part.set_output(transform="default")
         return stages
 
-    def _cached(self, function):
-        """Have the results of a function taken from `memory`, and say so in the log."""
+    def _cached(self, function, stage, *args):
+        """Call a function, or take what it gave from `memory` and say so in the log."""
+        if self.memory is None:
+            return function(stage, *args, None)
         is_path = isinstance(self.memory, os.PathLike)
         memory = check_memory(os.fspath(self.memory) if is_path else self.memory)
         params = {}
         if isinstance(memory, joblib.Memory):  # it calls this with what it has found
             params["cache_validation_callback"] = _log_reuse
-        return memory.cache(function, **params)
+        return memory.cache(function, **params)(stage, *args, _identify(stage))
 
     def _check_X(self, X, dynamics):
         """Validate what the first stage is to read."""
@@ -612,7 +622,7 @@ class DyGenClassifier(
     def _posterior(self, X):
         """Posterior of texts, weighted by class, (n_samples, n_classes)."""
         if hasattr(self, "dynamics_"):
-            X = self._cached(_replay)(self.dynamics_, X, __version__)
+            X = self._cached(_replay, self.dynamics_, X)
         found = self.denoiser_.predict_proba(self.prior_.transform(X))
         if (self.class_weight_ == 1).all():
             return found

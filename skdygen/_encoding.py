@@ -1,11 +1,14 @@
 """Texts and labels, checked and encoded."""
 
 import numbers
+import re
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def check_texts(X, *, name="X"):
@@ -82,6 +85,7 @@ def encode_labels(
     if len(given):
         _check_discrete(given, name)
     found = np.unique(given)
+    check_unicode(found, given, rows, name)
     _check_n_classes(found, min_classes, is_missing, missing_label, name)
     classes = found if classes is None else classes
     codes = np.full(len(values), -1, dtype=np.int64)
@@ -130,9 +134,24 @@ def encode_verified(verified, classes, n_samples, missing_label=None):
     if labels.dtype.kind == "f" and classes.dtype.kind in "iu":  # NaN made them so
         _check_discrete(labels, "verified")
         labels = labels.astype(classes.dtype)
+    check_unicode(np.unique(labels), labels, rows, "verified")
     classes = join_classes(classes, labels, "verified", f"row {rows[0]}")
     codes[rows] = np.searchsorted(classes, labels)
     return classes, codes, drawn
+
+
+def check_unicode(classes, labels, rows, name):
+    """Raise an error if a label is no valid Unicode, which few files can hold."""
+    if classes.dtype.kind != "U":
+        return
+    wrong = [label for label in classes.tolist() if _SURROGATE.search(label)]
+    if wrong:
+        first = int(np.argmax(np.isin(labels, wrong)))
+        raise ValueError(
+            f"{name} has a label that is no valid Unicode in row {rows[first]}: "
+            f"{shown(labels, first)}; repair it with "
+            f"label.encode(errors='replace').decode()."
+        )
 
 
 def join_classes(classes, labels, name, where):

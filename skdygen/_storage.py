@@ -8,9 +8,10 @@ import os
 import platform
 import secrets
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from stat import S_IMODE
 from types import FunctionType
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -142,14 +143,25 @@ def load(path, trusted=()):
 
 @contextmanager
 def replacing(path):
-    """Yield the path of a temporary file in the same folder that becomes `path`."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    """Yield the path of a temporary file beside a file, which it becomes when whole.
+
+    A link stays, and what it leads to is replaced; a file that is there hands on its
+    mode.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no file that can be replaced; choose another path.")
+    # Random, since threads and containers can have a process id in common; cut, since
+    # names have a greatest length.
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
     temporary.open("xb").close()
-    mode = temporary.stat().st_mode  # that of any new file
     try:
+        mode = S_IMODE((path if path.exists() else temporary).stat().st_mode)
+        with suppress(PermissionError):  # not every file system has modes
+            temporary.chmod(0o600)  # until it is whole
         yield temporary
-        temporary.chmod(mode)  # safetensors has another
+        with suppress(PermissionError):
+            temporary.chmod(mode)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

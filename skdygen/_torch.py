@@ -1,6 +1,7 @@
 """What trainings with torch share: modes, seeds, device, precision and processes."""
 
 import logging
+import os
 from contextlib import ExitStack, contextmanager, nullcontext
 
 import numpy as np
@@ -8,12 +9,18 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from sklearn.utils import gen_batches
 from torch.nn.parallel import DistributedDataParallel
+from tqdm.std import TqdmDefaultWriteLock
 
 logger = logging.getLogger(__name__)
 
 # Units that multiply in bfloat16, by the names that torch has for them.
 _BFLOAT16_UNITS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
 _ROWS_AT_ONCE = 4096
+
+# Another thread can hold the lock of all progress bars, hidden ones too, when a process
+# forks. In the child it would be held for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=TqdmDefaultWriteLock.th_lock._at_fork_reinit)
 
 
 @contextmanager
@@ -27,7 +34,7 @@ def usual_modes():
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        for kind in ("cpu", "cuda"):
+        for kind in ("cpu", "cuda", "mps", "xpu"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         if torch.get_default_device().type != "cpu":  # which slows every call of torch

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ _VIEW = "view:"  # in front of its name, in a file
 _ROWS_AT_ONCE = 4096
 _MOST_ROWS_IN_MEMORY = 2**26  # bytes
 _TEMP_PREFIX = "skdygen-"
+_OPEN_FILES = "/proc/{}/fd"
 
 
 class Trajectories:
@@ -383,8 +385,9 @@ def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
     """Return an array to be filled, of any values.
 
     One of more than `max_nbytes` (as for joblib, such as "100M"; None: no limit) is
-    mapped from a file in `temp_folder`, which goes with the last reference to it. An
-    OSError says that there is no room for the file.
+    mapped from a file in `temp_folder`, which goes with the last reference to it; on
+    Linux its data also if the process is killed. An OSError says that there is no room
+    for the file.
     """
     n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if isinstance(max_nbytes, str):
@@ -394,10 +397,7 @@ def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
     folder = tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=temp_folder)
     try:
         array = np.memmap(Path(folder) / "array", mode="w+", dtype=dtype, shape=shape)
-        if hasattr(os, "posix_fallocate"):
-            # A full disk is an error now, not the end of the process later.
-            with open(array.filename, "rb+") as file:
-                os.posix_fallocate(file.fileno(), 0, n_bytes)
+        file = _leave_a_link(array.filename, n_bytes)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise OSError(
@@ -405,8 +405,40 @@ def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
             f"temp_folder to a folder with room for them, or raise max_nbytes."
         ) from error
     # Views of a memmap keep the mapping alive, not the memmap object itself.
-    weakref.finalize(array._mmap, shutil.rmtree, folder, ignore_errors=True)
+    weakref.finalize(array._mmap, _remove, folder, file, os.getpid())
     return array
+
+
+def _leave_a_link(path, n_bytes):
+    """Reserve room for a mapped file, and have it go with this process if it can.
+
+    It then has no name any more, and its place is taken by a link to the open file,
+    which is returned: other processes read by that. If this one is killed, the link is
+    all that is left.
+    """
+    with ExitStack() as stack:
+        file = stack.enter_context(open(path, "rb+"))
+        if hasattr(os, "posix_fallocate"):
+            # A full disk is an error now, not the end of the process later.
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+        if not os.path.isdir(_OPEN_FILES.format("self")):
+            return None  # only Linux has such links
+        link = f"{path}.link"
+        try:
+            os.symlink(f"{_OPEN_FILES.format(os.getpid())}/{file.fileno()}", link)
+        except OSError:  # some file systems have none
+            return None
+        os.replace(link, path)
+        stack.pop_all()
+        return file
+
+
+def _remove(folder, file, pid):
+    """Remove what belongs to a mapped array; a forked child leaves it to its parent."""
+    if file is not None:
+        file.close()
+    if os.getpid() == pid:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_max_nbytes(max_nbytes):

@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.api.types import infer_dtype
 from scipy import sparse
 
-from ._encoding import shown
+from ._encoding import check_unicode, shown
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +139,7 @@ def encode_votes(votes, *, missing_label=None, n_samples=None, confidence=None):
     rows, annotators, labels, sure = map(np.concatenate, zip(*parts, strict=True))
     order = np.argsort(rows, kind="stable")
     classes, codes = np.unique(labels, return_inverse=True)
+    check_unicode(classes, labels, rows, "votes")
     encoded = Votes(
         names,
         rows[order].astype(np.int64),
@@ -163,7 +164,7 @@ def _read_columns(table, name, n_samples):
     if not (isinstance(table, pd.DataFrame) or sparse.issparse(table)):
         # Strings would be made of numbers among them.
         table = np.asarray(table, dtype=getattr(table, "dtype", object))
-        if table.dtype.kind not in "biufU":
+        if table.dtype.kind not in "biuf":
             table = table.astype(object)
     if len(table.shape) != 2:
         raise ValueError(
@@ -181,11 +182,13 @@ def _read_columns(table, name, n_samples):
             raise ValueError(
                 f"{name} has two columns named {twice[0]!r}; rename one of them."
             )
-        columns = (pd.Series(table.iloc[:, j].array) for j in range(table.shape[1]))
+        columns = (table.iloc[:, j] for j in range(table.shape[1]))
+        columns = (column.reset_index(drop=True) for column in columns)
         return table.columns.to_numpy(dtype=object), columns
     names = np.arange(table.shape[1])
     if not sparse.issparse(table):
-        return names, map(pd.Series, table.T)
+        # By its dtype, since pandas would try to make strings of Unicode of its own.
+        return names, (pd.Series(column, dtype=table.dtype) for column in table.T)
     stored = table.tocsc(copy=True)
     stored.sum_duplicates()
     if stored.nnz < table.nnz:

@@ -284,6 +284,10 @@ class BaseDynamics(
     def _predict_proba(self, X):
         """Class probabilities after the last epoch, (n_samples, n_classes)."""
 
+    def _identify_files(self):
+        """Identify what is in the files that parameters name, for caches."""
+        return None
+
     def _n_recorded_epochs(self):
         """Say how many epochs a fit would record; None if that is not known before."""
         return None

@@ -1,3 +1,4 @@
+import copy
 import os
 import re
 import sys
@@ -42,7 +43,7 @@ from skdygen.priors import (
     TrajectoryKNNPrior,
     UniformPrior,
 )
-from tests.conftest import make_word_texts
+from tests.conftest import make_word_texts, save_tiny_model
 
 TEXTS, LABELS = make_word_texts(120)
 NOISY = make_label_noise(LABELS, "symmetric", 0.3, random_state=0)
@@ -426,6 +427,35 @@ def test_memory_is_used_for_the_same_and_nothing_else(tmp_path, monkeypatch, cap
     monkeypatch.setattr("skdygen._classifier.__version__", "0.0.1")
     clf.fit(TEXTS, NOISY)
     assert trained.call_count == 6
+
+
+def test_memory_knows_what_is_in_the_folder_of_a_model(tmp_path, monkeypatch):
+    path = save_tiny_model(tmp_path)
+    clf = make_tiny(path, memory=tmp_path / "cache", dynamics__n_epochs=1)
+    clf.set_params(dynamics__trainable_layers=0)
+    trained = count_calls(monkeypatch, LanguageModelDynamics, "_fit")
+
+    def check(n_fits):
+        clf.fit(TEXTS, NOISY)
+        assert trained.call_count == n_fits
+
+    check(1)
+    for file in Path(path).rglob("*"):  # the same, at another time
+        os.utime(file, (0, 0))
+    check(1)
+    expected = clf.predict_proba(TEXTS)
+    save_tiny_model(tmp_path, pooling="cls")
+    check(2)
+    assert not np.array_equal(clf.predict_proba(TEXTS), expected)
+    save_tiny_model(tmp_path, seed=1)
+    with pytest.raises(ValueError, match="is not the model that has been fine-tuned"):
+        copy.deepcopy(clf).predict_proba(TEXTS)  # with no networks from before
+    # Within other stages, too.
+    clf.set_params(dynamics=make_pipeline(FunctionTransformer(), clf.dynamics))
+    check(3)
+    check(3)
+    save_tiny_model(tmp_path, seed=2)
+    check(4)
 
 
 def test_memory_gives_the_same_even_if_damaged(tiny_model, tmp_path, caplog):

@@ -4,9 +4,12 @@ import csv
 import datetime
 import gzip
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import ANY, Mock
 
@@ -362,6 +365,14 @@ def test_several_label_columns(table, word_texts, quick, tmp_path, capsys):
     assert "--annotators needs labels in several columns" in said
 
 
+def test_new_labels_are_tried_before_the_training(tickets, capsys, monkeypatch):
+    monkeypatch.setattr(DyGenClassifier, "fit", None)
+    path, out = tickets.with_name("check.csv"), tickets.with_name("out.xlsx")
+    path.write_text("row,verified\n1,pet\x07\n")
+    command = ["clean", tickets, "--verified", path, "--out", out]
+    assert "out.xlsx cannot hold the table" in fail(capsys, *command)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -434,6 +445,21 @@ def test_nothing_is_replaced_without_force(tickets, quick, tmp_path, capsys):
     assert "model: it is a folder" in fail(capsys, *command, "--force")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has other links and pipes")
+def test_links_are_followed(tickets, quick, tmp_path, capsys):
+    model, folder = tmp_path / "model", tmp_path / "none"
+    command = ["clean", tickets, "--quiet", "--force", "--model-out", model]
+    os.mkfifo(model)
+    assert "model: it is no file" in fail(capsys, *command)
+    model.unlink()
+    model.symlink_to(folder / "model")
+    assert f"there is no folder {folder}" in fail(capsys, *command)
+    folder.mkdir()
+    assert run(*command) == 0
+    assert model.is_symlink()
+    assert names_in(folder) == ["model"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -482,6 +508,11 @@ def test_all_is_checked_before_the_training(
         ("a.csv", b"text,y,is_issue\na,b,c\n", "already has a column 'is_issue'"),
         ("a.jsonl", b'{"text": 2, "y": 0}\n{"text": "a"}', "'text' must hold strings"),
         ("a.jsonl", b'{"text": "", "y": 1}\n{"text": "", "y": "0"}', "mixes types"),
+        (
+            "a.jsonl",
+            rb'{"text": "", "y": "\ud800"}',
+            "'y' has a label that is no valid",
+        ),
     ],
 )
 def test_errors_of_tables(tmp_path, name, content, message, capsys):
@@ -503,6 +534,42 @@ def test_errors_of_a_fit_are_one_line(tickets, quick, capsys, monkeypatch):
     fit.side_effect = KeyError("a bug")
     with pytest.raises(KeyError, match="a bug"):
         run(*command)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such names of files")
+def test_no_terminal_obeys_a_name(table, quick, tmp_path, capsys):
+    evil = "pet\x1b]0;title\x07\x9b2J\u202e\nlabels corrected"
+    named = "b\x1b[2J.csv"
+    frame = table.assign(TAG=table["TAG"].replace("animal", evil))
+    frame.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
+    command = ["clean", tmp_path / "a.jsonl", "--out", tmp_path / named]
+    assert run(*command, "--dry-run") == 0
+    assert run(*command) == 0
+    assert run("check", *command[1:-1], tmp_path / f"c{named}") == 0
+    assert run(*command) == 1
+    said = "".join(capsys.readouterr())
+    assert r"pet\x1b]0;title\x07\x9b2J\u202e\nlabels corrected 6" in said
+    assert said.count(r"b\x1b[2J.csv") == 4
+    said = said.replace("\r", "")  # of progress bars
+    assert not re.search("[\0-\x09\x0b-\x1f\x7f-\x9f\u202e]", said)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="ends a process with no more ado")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_that_ends_the_command(name, tickets, quick, capsys, monkeypatch):
+    number, before = getattr(signal, name), signal.getsignal(getattr(signal, name))
+
+    def dump(path):
+        path.write_text("half of it")
+        os.kill(os.getpid(), number)
+        path.write_text("all of it")
+
+    monkeypatch.setattr(_tables, "_encode", lambda table, path: b"")
+    monkeypatch.setattr(Path, "write_bytes", lambda path, _: dump(path))
+    assert run("clean", tickets, "--quiet") == 128 + number
+    assert capsys.readouterr().err == "\nskdygen: interrupted\n"
+    assert names_in(tickets.parent) == ["tickets.csv"]
+    assert signal.getsignal(number) == before
 
 
 def test_what_can_be_written_is_not_lost(tickets, quick, tmp_path, capsys, monkeypatch):
@@ -532,6 +599,10 @@ def test_predict(model, tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
     command[2] = tmp_path / "new.predicted.csv"
     assert "already has a column 'label_predicted'" in fail(capsys, *command)
+    clf.classes_ = np.array(["animal", "fruit\x07"])
+    clf.save(model, overwrite=True)
+    command = [*command[:2], path, "--text", "message", "--out", tmp_path / "a.xlsx"]
+    assert "a.xlsx cannot hold the table" in fail(capsys, *command)
     for other in (DyGenClassifier(), LanguageModelDynamics()):
         other.save(model, overwrite=True)
         assert "no DyGenClassifier that is fitted" in fail(capsys, *command)

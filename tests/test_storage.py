@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import threading
 from pathlib import Path
 from unittest.mock import Mock
 from zipfile import ZipFile
@@ -11,9 +12,11 @@ from zipfile import ZipFile
 import cloudpickle
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 import skops.io
+from joblib import Parallel, delayed
 from numpy.testing import assert_array_equal
 from sentence_transformers import SentenceTransformer
 from sklearn.base import BaseEstimator
@@ -30,6 +33,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 import skdygen
 from skdygen import DyGenClassifier, Trajectories, _storage
+from skdygen._cli import _tables
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
 from skdygen.priors import TrajectoryKNNPrior, UniformPrior
@@ -211,6 +215,78 @@ def test_nothing_is_replaced_unasked_or_by_half(path, monkeypatch):
         with pytest.raises(FileExistsError, match="no saved model"):
             make_fast().save(mine, overwrite=True)
     assert path.read_text() == "my thesis"
+
+
+def write_table(path):
+    _tables.write_table(pd.DataFrame({"text": ["a"]}), path)
+
+
+def write_model(path):
+    make_fast().save(path, overwrite=True)
+
+
+def write_trajectories(path):
+    Trajectories(np.zeros((6, 2, 3, 4)), np.full((6, 2, 3, 2), 0.5)).save(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has other modes and links")
+@pytest.mark.parametrize("write", [write_model, write_table, write_trajectories])
+def test_links_and_modes_stay(write, tmp_path):
+    (tmp_path / "there").mkdir()
+    path, link = tmp_path / "there" / f"{'x' * 250}.csv", tmp_path / "link.csv"
+    write(path)
+    path.chmod(0o640)
+    before = path.stat()
+    link.symlink_to(path)
+    write(link)
+    assert link.is_symlink()
+    assert path.stat().st_mode == before.st_mode
+    assert path.stat().st_ino != before.st_ino  # another file took its place
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no named pipes in folders")
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(OSError, match="no file that can be replaced"):
+        write_trajectories(tmp_path / "pipe.csv")
+    assert not (tmp_path / "pipe.csv").is_file()
+
+
+def test_a_file_system_without_modes(path, monkeypatch):
+    monkeypatch.setattr(Path, "chmod", Mock(side_effect=PermissionError))
+    write_trajectories(path)
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has other modes")
+def test_a_file_is_private_until_it_is_whole(path, monkeypatch):
+    modes = []
+
+    def dump(_, temporary, **params):
+        modes.append(temporary.stat().st_mode & 0o077)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(skops.io, "dump", dump)
+    with pytest.raises(KeyboardInterrupt):
+        write_model(path)
+    assert modes == [0]
+    assert list(path.parent.iterdir()) == []
+
+
+def test_threads_that_write_one_file(path):
+    """Each from the beginning to the end, though all have begun before one ends."""
+    barrier = threading.Barrier(3, timeout=60)
+
+    def save(number):
+        with _storage.replacing(path) as temporary:
+            barrier.wait()
+            temporary.write_text(f"{number}" * 5)
+            barrier.wait()
+
+    Parallel(n_jobs=3, prefer="threads")(delayed(save)(i) for i in range(3))
+    assert path.read_text() in ("00000", "11111", "22222")
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_damaged_files_are_refused(path):

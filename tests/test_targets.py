@@ -75,6 +75,13 @@ def test_missing_labels(y, missing_label, codes):
         (["a", "a", "a"], None, ValueError, "one class only, .*'a'"),
         ([-1, 1, 1], -1, ValueError, "1 rows equal missing_label=-1"),
         ([-1, -1, -1], -1, ValueError, "no label at all"),
+        (
+            ["b", "a\ud800", "a"],
+            None,
+            ValueError,
+            r"no valid Unicode in row 1: 'a\\ud8",
+        ),
+        (np.array(["b", "b", "\udfff"]), None, ValueError, "valid Unicode in row 2"),
     ],
 )
 def test_bad_labels(y, missing_label, error, message):

@@ -28,11 +28,34 @@ def other_defaults():
         torch.set_default_dtype(torch.float32)
 
 
+@contextmanager
+def another_device():
+    """Have tensors made on another device, as scripts set it once and for all."""
+    torch.set_default_device("meta")
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+@contextmanager
+def deterministic():
+    """Have what torch cannot compute alike each time end in an error."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def cast_unasked():
     return torch.autocast("cpu", torch.bfloat16)
 
 
-MODES = [other_defaults, cast_unasked, torch.inference_mode, torch.no_grad]
+MODES = [
+    other_defaults, another_device, deterministic, cast_unasked, torch.inference_mode,
+    torch.no_grad,
+]  # fmt: skip
 
 
 def test_precision_that_is_asked_for():

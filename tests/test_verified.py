@@ -152,6 +152,7 @@ def test_a_class_that_nobody_gave(fitted, tmp_path):
             ValueError,
             "probability 0.0 for text 2",
         ),
+        ({5: "tool", 6: "\ud800"}, ValueError, "no valid Unicode in row 6"),
         (["tool"] * 9, ValueError, "verified has 9 rows, but there are 240 texts"),
         ("tool", ValueError, "verified is a str"),
     ],

@@ -1,6 +1,9 @@
 """The command line: tables in, tables with better labels out."""
 
 import logging
+import signal
+import threading
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +12,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from ._terminal import say
 
 app = typer.Typer(
     add_completion=False,
@@ -22,7 +26,8 @@ def main(arguments=None):
     """Run the command line and return its exit code; see the help for its meaning."""
     logging.basicConfig(level=logging.WARNING)
     try:
-        typer.main.get_command(app)(arguments, prog_name="skdygen")
+        with _signals_are_ctrl_c():
+            typer.main.get_command(app)(arguments, prog_name="skdygen")
     except SystemExit as end:
         return end.code
 
@@ -37,11 +42,33 @@ def _run(name, options):
         if options["debug"]:
             raise
         line = " ".join(str(error).split())
-        typer.echo(typer.style("skdygen: error: ", fg="red") + line, err=True)
+        say(line, head="skdygen: error: ", color="red", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         typer.echo("\nskdygen: interrupted", err=True)
-        raise typer.Exit(130) from error
+        number = error.args[0] if error.args else signal.SIGINT
+        raise typer.Exit(128 + number) from error
+
+
+@contextmanager
+def _signals_are_ctrl_c():
+    """Have what ends a process by default do so as Ctrl-C does, which cleans up."""
+    numbers = {getattr(signal, n, None) for n in ("SIGTERM", "SIGHUP")} - {None}
+    if threading.current_thread() is not threading.main_thread():  # others may not
+        numbers = set()
+    changed = [n for n in numbers if signal.getsignal(n) == signal.SIG_DFL]
+    for number in changed:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _interrupt(number, frame):
+    """Raise what Ctrl-C raises, with the signal that it was."""
+    raise KeyboardInterrupt(number)
 
 
 def _option(kind, metavar, help, **params):
@@ -135,7 +162,8 @@ def _skdygen(version: Version = False):
         skdygen report model.skops tickets.csv --out report.html
 
     Exit codes: 0 all went well; 1 something is wrong with the data or the files, and a
-    line on stderr says what; 2 wrong arguments; 130 interrupted by Ctrl-C.
+    line on stderr says what; 2 wrong arguments; 130 interrupted by Ctrl-C, 143 by
+    SIGTERM.
     """
 
 

@@ -31,6 +31,7 @@ from ._columns import (
     read_verified,
 )
 from ._tables import check_writable, read_table, split_suffix, write_table
+from ._terminal import say
 
 _NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected")
 
@@ -76,7 +77,7 @@ def check(options):
     found.attrs = table.attrs  # semicolons where the table has them
     write_table(found, out)
     if not options.quiet:
-        typer.echo(f"{n:,} labels to check: fill in the column 'verified' of {out}")
+        say(f"{n:,} labels to check: fill in the column 'verified' of {out}")
 
 
 def predict(options):
@@ -86,12 +87,13 @@ def predict(options):
     if not hasattr(clf, "predict_proba"):
         raise ValueError(f"{options.model}: its final estimator has no predict_proba.")
     check_writable(table, out, ("label_predicted", "confidence"))
+    check_writable(pd.DataFrame({"name": [*map(str, clf.classes_)]}), out, ())
     texts = read_texts(table, text)
     found = clf.predict_proba(texts)
     predicted, confidence = clf.classes_[found.argmax(axis=1)], found.max(axis=1)
     write_table(table.assign(label_predicted=predicted, confidence=confidence), out)
     if not options.quiet:
-        typer.echo(f"{len(texts):,} texts of column {text!r} classified: {out}")
+        say(f"{len(texts):,} texts of column {text!r} classified: {out}")
 
 
 def report(options):
@@ -100,7 +102,7 @@ def report(options):
     texts = read_texts(table, text)
     write_report(clf, options.out, texts, overwrite=options.force)
     if not options.quiet:
-        typer.echo(f"report on {len(texts):,} texts of column {text!r}: {options.out}")
+        say(f"report on {len(texts):,} texts of column {text!r}: {options.out}")
 
 
 def demo(options, **params):
@@ -127,7 +129,7 @@ def demo(options, **params):
     typer.echo(worst.round(3).to_string(index=False))
     if options.report is not None:
         write_report(clf, options.report, texts[train], overwrite=options.force)
-        typer.echo(f"\nA report to look at: {options.report}")
+        say(options.report, head="\nA report to look at: ")
 
 
 def _fit(options, outputs, new_columns=()):
@@ -155,6 +157,9 @@ def _fit(options, outputs, new_columns=()):
         raise ValueError("--annotators needs labels in several columns; see --label.")
     verified = read_verified(table, options, columns, texts, classes)
     new = np.setdiff1d(encode_verified(verified, classes, len(texts))[0], classes)
+    names = pd.DataFrame({"name": [*map(str, (*columns, *classes, *new))]})
+    for file in filter(None, (out, outputs.get("annotators"))):
+        check_writable(names, file, ())  # among them are new ones
     if len(verified) == len(texts) and not new_columns:
         raise ValueError(f"{path}: all labels are verified already.")
     clf = _make_classifier(options)
@@ -171,7 +176,8 @@ def _fit(options, outputs, new_columns=()):
         new = f" (classes not among those: {', '.join(map(str, new))})" * bool(len(new))
         _show({"labels verified": f"{len(verified):,}{new}"} if len(verified) else {})
     if options.dry_run:
-        _show({"training": clf.dynamics} | outputs | {"dry run": "nothing was done"})
+        training = {"training": " ".join(repr(clf.dynamics).split())}
+        _show(training | outputs | {"dry run": "nothing was done"})
         raise typer.Exit
     clf.fit(texts, labels, verified=verified, votes=votes)
     clf._text_column = text  # which `predict` and `report` read
@@ -193,6 +199,8 @@ def _check_outputs(options, *, table=None, report=None, annotators=None, model=N
     taken += [Path(p).resolve() for p in getattr(options, "verified", None) or ()]
     for path in filter(None, (table, report, annotators, model)):
         folder, is_taken = path.parent, path.resolve() in taken
+        if path.is_symlink():  # what it leads to is replaced
+            folder = path.resolve().parent
         is_other = path == model and path.is_file() and not is_saved_model(path)
         exists = path.exists() and not options.force
         for is_so, problem in (
@@ -200,6 +208,10 @@ def _check_outputs(options, *, table=None, report=None, annotators=None, model=N
             (not os.access(folder, os.W_OK), f"{folder} cannot be written to"),
             (is_taken, "it is read or written already; choose another name"),
             (path.is_dir(), "it is a folder; choose another name"),
+            (
+                path.exists() and not path.is_file(),
+                "it is no file; choose another name",
+            ),
             (is_other, "it is no saved model; choose another name"),
             (exists, "it exists; pass --force to replace it, or choose another name"),
         ):
@@ -285,7 +297,7 @@ def _rate_annotators(clf, table):
 def _show(found):
     """Print names and what belongs to them."""
     for name, value in found.items():
-        typer.echo(typer.style(f"{name:<26}", fg="cyan") + str(value))
+        say(value, head=f"{name:<26}", color="cyan")
 
 
 def _summarize(clf):

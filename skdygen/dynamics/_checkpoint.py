@@ -20,6 +20,7 @@ _WITHOUT_INFLUENCE = {
     "checkpoint_dir", "device", "max_nbytes", "missing_label", "model", "precision",
     "random_state", "store_weights", "temp_folder", "verbose",
 }  # fmt: skip
+_PLACES = {"name_or_path", "is_local", "local_files_only"}
 _DIGEST = 32  # bytes of a checksum, in front of what it is of
 
 
@@ -132,6 +133,12 @@ def _hash_model(model):
     if hasattr(tokenizer, "backend_tokenizer"):
         rules = json.loads(tokenizer.backend_tokenizer.to_str())
         rules |= {"padding": None, "truncation": None}  # those of the last texts
+    else:  # its rules are arguments, besides those that say where it comes from
+        rules |= {
+            name: value
+            for name, value in tokenizer.init_kwargs.items()
+            if name not in _PLACES and not name.endswith("_file")
+        }
     settings += [rules, tokenizer.truncation_side]
     found.update(repr(settings).encode())
     return found.hexdigest()

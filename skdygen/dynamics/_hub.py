@@ -118,6 +118,25 @@ def find_model(name, *, verify=True):
     return name, False
 
 
+def hash_files(name):
+    """Hash names and contents of a model's files; of one on the hub, give its revision.
+
+    Contents, since times change when files are copied, and stay when `cp -p` replaces
+    them; a gigabyte takes a second or two. Hidden files do not count.
+    """
+    source, is_here = find_model(name, verify=False)
+    if not isinstance(source, Path):
+        if not is_here:
+            return _ask_hub(source)
+        return Path(try_to_load_from_cache(source, "config.json")).parent.name
+    found = hashlib.sha256()
+    for path in sorted(source.rglob("*")):
+        part = path.relative_to(source)
+        if path.is_file() and not any(name.startswith(".") for name in part.parts):
+            found.update(repr((part.as_posix(), _sha256(path))).encode())
+    return found.hexdigest()
+
+
 def _find_offline_copy(name, verify):
     """Folder of an installed copy of a model, if it holds the published weights."""
     package, folder, checksum = OFFLINE_COPIES.get(name, (None, None, None))
@@ -165,9 +184,9 @@ def _look_into_cache(name):
 
 
 def _ask_hub(name):
-    """Raise at once if the hub does not have the model or does not answer."""
+    """Return a model's revision; raise at once if the hub has none or is silent."""
     try:
-        HfApi().model_info(name, timeout=_HUB_TIMEOUT)
+        return HfApi().model_info(name, timeout=_HUB_TIMEOUT).sha
     except (HFValidationError, HfHubHTTPError) as error:
         raise ModelNotFoundError(
             f"model={name!r} is neither a folder nor a model that the hub shows you: "

@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 from .._sklearn_compat import Interval, StrOptions
 from ..base import BaseDynamics
 from . import _engine
+from ._hub import hash_files
 from ._views import ViewsMixin
 
 
@@ -281,6 +282,13 @@ prior=False)
     def _fit(self, X, targets, *, record):
         self._idle_networks = []  # those of the fit before
         return _engine.fit(self, X, targets, record=record)
+
+    def _identify_files(self):
+        return (
+            None
+            if isinstance(self.model, SentenceTransformer)
+            else hash_files(self.model)
+        )
 
     def _n_recorded_epochs(self):
         return len(_engine.recorded_epochs(self))

@@ -106,7 +106,8 @@ def write_report(
         versions=versions(),
     )
     with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        # A title, or the name of an annotator, can be no valid Unicode.
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _count(labels):

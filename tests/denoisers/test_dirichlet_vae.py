@@ -12,6 +12,7 @@ from skdygen.denoisers import DirichletVAE, _dirichlet_vae, _vae
 from skdygen.denoisers._dirichlet_vae import marginalize
 from skdygen.denoisers._vae import ConditionalVAE, standardize, train_vae, vae_loss
 from skdygen.priors import TrajectoryKNNPrior
+from tests.test_torch import MODES
 
 
 def slow_kl(alpha, beta):
@@ -89,6 +90,17 @@ def fit(trajectories, given, **params):
     )
     params = {"prior_weight": 0.0, "missing_label": np.nan} | params
     return DirichletVAE(random_state=0, **params).fit(with_prior, given)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_whatever_modes_torch_is_in(mode):
+    trajectories, _, given = noisy_clusters()
+    expected = fit(trajectories, given, n_epochs=1).label_distributions_
+    with mode():
+        found = fit(trajectories, given, n_epochs=1)
+        again = found.predict_proba(trajectories)
+    assert_array_equal(found.label_distributions_, expected)
+    assert_array_equal(again, found.predict_proba(trajectories))
 
 
 def test_planted_truth_is_recovered():

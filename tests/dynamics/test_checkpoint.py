@@ -15,6 +15,7 @@ from sentence_transformers import SentenceTransformer
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
+from transformers import BertJapaneseTokenizer
 
 from skdygen.dynamics._checkpoint import Checkpoint, hash_fit
 from skdygen.dynamics._hub import load_sentence_transformer
@@ -120,6 +121,22 @@ def test_another_model_of_the_same_name_starts_anew(tiny_model, fitted, tmp_path
     dynamics.set_params(model=SentenceTransformer(tiny_model, device="cpu"))
     dynamics.model.encode(TEXTS)
     check_fit(dynamics, fitted, n_epochs=1)
+
+
+def test_a_tokeniser_in_python_counts_with_its_rules(tiny_model, tmp_path, monkeypatch):
+    model, keys = SentenceTransformer(tiny_model, device="cpu"), set()
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ncat\n")
+    dynamics = make_dynamics(model)
+    dynamics.precision_ = "fp32"
+    for folder, is_lower in (("a", True), ("b", False), ("c", True)):
+        tokenizer = BertJapaneseTokenizer(
+            tmp_path / "vocab.txt", word_tokenizer_type="basic", do_lower_case=is_lower
+        )
+        tokenizer.save_pretrained(tmp_path / folder)
+        tokenizer = BertJapaneseTokenizer.from_pretrained(tmp_path / folder)
+        monkeypatch.setattr(SentenceTransformer, "tokenizer", tokenizer)
+        keys.add(hash_fit(dynamics, model))
+    assert len(keys) == 2  # the place is all the same
 
 
 def test_fits_that_differ_do_not_meet(tiny_model, fitted, tmp_path):

@@ -14,6 +14,7 @@ from skdygen.dynamics import LanguageModelDynamics, _hub
 from skdygen.dynamics._hub import (
     ModelNotFoundError,
     find_model,
+    hash_files,
     load_sentence_transformer,
 )
 
@@ -101,6 +102,28 @@ def test_cached_models(cache, is_whole, monkeypatch, caplog):
     assert ("taken to be the mean over tokens" in caplog.text) != is_whole
     monkeypatch.setattr(_hub, "_ask_hub", lambda name: None)
     assert find_model("some/model") == ("some/model", is_whole)
+
+
+def test_a_model_of_the_hub_is_known_by_its_revision(monkeypatch):
+    cache = {name: f"snapshots/17ab/{name}" for name in WHOLE}
+    monkeypatch.setattr(_hub, "try_to_load_from_cache", lambda _, file: cache.get(file))
+    assert hash_files("some/model") == "17ab"
+    monkeypatch.setattr(_hub, "_ask_hub", lambda name: "28bc")
+    assert hash_files("some/model") == "17ab"  # which is the one that is loaded
+    cache.clear()
+    assert hash_files("some/model") == "28bc"
+    cache.update({name: f"snapshots/28bc/{name}" for name in WHOLE})
+    assert hash_files("some/model") == "28bc"  # as before it was downloaded
+
+
+def test_hidden_files_of_a_model_do_not_count(tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "copy")
+    expected = hash_files(tiny_model)
+    (tmp_path / "copy" / ".git").mkdir()
+    (tmp_path / "copy" / ".git" / "index").write_text("seen")
+    assert hash_files(tmp_path / "copy") == expected
+    (tmp_path / "copy" / "config.json").rename(tmp_path / "copy" / "other.json")
+    assert hash_files(tmp_path / "copy") != expected
 
 
 def test_models_without_a_transformer_are_refused(tiny_model, tmp_path):

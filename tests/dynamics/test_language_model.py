@@ -1,5 +1,7 @@
 import copy
 import gc
+import multiprocessing
+import os
 import pickle
 import threading
 import weakref
@@ -15,6 +17,7 @@ from safetensors.numpy import load
 from scipy.special import softmax
 from sentence_transformers import SentenceTransformer
 from sklearn.base import clone
+from tqdm.auto import tqdm
 
 from skdygen._trajectories import folder_of_mapped
 from skdygen.dynamics._hub import load_sentence_transformer
@@ -201,13 +204,42 @@ def test_a_prediction_does_not_wait_for_the_fit_of_another(
     assert len(dynamics.snapshots_) == 3
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="has no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_predicts_although_a_thread_was_showing_progress(fitted):
+    is_held, is_forked = threading.Event(), threading.Event()
+
+    def show():
+        with tqdm.get_lock():
+            is_held.set()
+            is_forked.wait()
+
+    def predict():
+        fitted[0].predict_proba(TEXTS[:2])
+
+    fitted[0].predict_proba(TEXTS[:2])
+    thread = threading.Thread(target=show)
+    thread.start()
+    assert is_held.wait(timeout=60)
+    child = multiprocessing.get_context("fork").Process(target=predict)
+    child.start()
+    is_forked.set()
+    thread.join()
+    child.join(timeout=30)
+    child.kill()  # if it waits for ever
+    child.join()
+    assert child.exitcode == 0
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_whatever_modes_torch_is_in(fitted, mode):
     dynamics, expected = fitted
+    other = copy.deepcopy(dynamics)  # whose first prediction is in the mode
     with mode():
-        predicted = copy.deepcopy(dynamics).transform(TEXTS)
+        predicted = other.transform(TEXTS)
         found = clone(dynamics).fit_transform(TEXTS, LABELS)
     assert_same(predicted, dynamics.transform(TEXTS))
+    assert_same(other.transform(TEXTS), predicted)
     assert_same(found, expected)
 
 

@@ -72,6 +72,12 @@ def test_what_it_says(case, reports):
         assert data["texts"][str(row)] == texts[row]
     assert not any(attack in page for attack in ("<img src=x", "<i>", *ATTACKS))
     assert "<title>Tickets &lt;1&gt;</title>" in page
+    # Nothing is fetched, sent or read from elsewhere, whatever a text could smuggle in.
+    (policy,) = re.findall('Content-Security-Policy" content="(.*?)">', page)
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    for name in ("default-src", "base-uri", "form-action"):
+        assert rules[name] == "'none'"
+    assert rules["script-src"].startswith("'sha256-")
 
 
 def test_annotators(case, tmp_path):
@@ -148,6 +154,8 @@ def test_files(stored, reports, tmp_path):
     write_report(**params)
     assert path.read_bytes() == report.read_bytes()
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    write_report(**(params | {"title": "half of \ud83d"}))
+    assert r"<title>half of \ud83d</title>" in path.read_text(encoding="utf-8")
 
 
 @pytest.fixture(params=[pytest.param("chromium", marks=pytest.mark.long)])
