@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from sklearn.utils import gen_batches
 
+from ._encoding import label_array
 from ._storage import replacing
 
 _FORMAT, _FORMAT_VERSION = "skdygen.Trajectories", "1"
@@ -82,8 +83,9 @@ class Trajectories:
                 f"n_epochs), but have {self.embeddings.shape[:3]} and "
                 f"{self.probabilities.shape[:3]}."
             )
-        self.classes = np.arange(self.n_classes) if classes is None else classes
-        self.classes = np.asarray(self.classes)
+        self.classes = np.arange(self.n_classes)
+        if classes is not None:
+            self.classes = label_array(classes, "classes")
         if self.classes.shape != (self.n_classes,):
             raise ValueError(
                 f"classes must hold {self.n_classes} labels, one per column of "

@@ -154,7 +154,8 @@ def test_parquet_keeps_its_types(word_texts, quick, tmp_path):
     texts, labels, _ = word_texts
     path, out = tmp_path / "a.parquet", tmp_path / "b.parquet"
     columns = {"text": list(texts), "id": [2**60 + 1, None] * 60, "n": [[1], []] * 60}
-    columns["y"] = [None, None, *(labels[2:] == "fruit").astype(int).tolist()]
+    classes = [2**53, 2**53 + 1]  # the same number as floats
+    columns["y"] = [None, None, *np.take(classes, labels[2:] == "fruit").tolist()]
     parquet.write_table(pa.table(columns), path)
     assert run("clean", path, "--out", out, "--quiet") == 0
     found = parquet.read_table(out)
@@ -162,7 +163,9 @@ def test_parquet_keeps_its_types(word_texts, quick, tmp_path):
     assert found.schema.field("id").type == found.schema.field("y").type == pa.int64()
     first, *_, last = found.to_pylist()
     assert (first["label_quality"], first["is_issue"]) == (None, False)
-    assert first["label_suggested"] in (0, 1)
+    corrected = set(found["label_corrected"].to_pylist())
+    assert first["label_suggested"] in classes
+    assert corrected == set(classes)
     assert isinstance(last["label_quality"], float)
 
 
@@ -312,6 +315,23 @@ def test_what_is_verified_in_another_kind_of_file(word_texts, quick, tmp_path, c
     write(found.assign(verified="x"), out)
     said = fail(capsys, "clean", path, "--verified", out, "--force")
     assert "verified has 'x' (str) in row" in said
+
+
+def test_labels_that_are_written_almost_alike(word_texts, quick, tmp_path, capsys):
+    path, checked = tmp_path / "a.csv", tmp_path / "b.csv"
+    classes = np.array(["1", "1 "])[(word_texts[1] == "fruit").astype(int)]
+    frame = pd.DataFrame({"text": word_texts[0], "y": classes})
+    write(frame, path)
+    write(pd.DataFrame({"row": [0, 1], "verified": ["1 ", "1"]}), checked)
+    assert run("clean", path, "--verified", checked, "--quiet") == 0
+    assert read(tmp_path / "a.cleaned.csv")["label_corrected"][:2].tolist() == [
+        "1 ",
+        "1",
+    ]
+    path = tmp_path / "gaps.parquet"  # whole numbers are floats there
+    frame.assign(y=(frame["y"] == "1") - 1.0).astype({"y": float}).to_parquet(path)
+    error = fail(capsys, "clean", path, "--missing-label", "-1")
+    assert "one class only, 0.0; 60 rows equal" in error
 
 
 def test_several_label_columns(table, word_texts, quick, tmp_path, capsys):

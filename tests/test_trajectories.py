@@ -163,6 +163,8 @@ def test_temporary_file_goes_with_the_last_view(with_prior, tmp_path):
         ({"classes": ["a"]}, "classes must hold 3 labels"),
         ({"classes": ["b", "a", "c"]}, "classes must be sorted"),
         ({"classes": ["a", "a", "b"]}, "classes must be sorted"),
+        ({"classes": ["a", "a\0", "b"]}, "classes has the label .* strip the NUL"),
+        ({"classes": [1, 2, 2**64]}, "too large for 64 bits"),
         ({"prior": np.zeros((3, 2))}, "prior must have shape"),
         ({"opinions": np.zeros((3, 5, 2))}, "opinions must have shape"),
         ({"views": {"a": np.zeros((2, 7))}}, "'a'.* must have 3 rows"),
