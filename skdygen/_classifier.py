@@ -3,6 +3,7 @@
 import copy
 import logging
 import os
+import warnings
 from contextlib import suppress
 from dataclasses import replace
 from numbers import Real
@@ -18,7 +19,12 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 
 from . import __version__, denoisers, dynamics, priors
 from ._annotators import overlaps
-from ._decisions import correct_labels, estimate_transition_matrix, judge_labels
+from ._decisions import (
+    are_alike,
+    correct_labels,
+    estimate_transition_matrix,
+    judge_labels,
+)
 from ._encoding import name_codes
 from ._label_review import LabelReviewMixin
 from ._pool import spread
@@ -196,7 +202,8 @@ class DyGenClassifier(
         Estimated share of wrong labels. Without verified labels, the middle between
         how improbable the given ones are on average, and how many of them are not the
         most probable class, by everything but themselves: mistakes that the model has
-        learnt are missed. With them, it is corrected by what was found.
+        learnt are missed. With them, it is corrected by what was found. NaN if all
+        texts are alike, and there are neither votes nor verified labels.
     noise_rate_interval_ : ndarray of shape (2,)
         An interval that holds the share of wrong labels in 95 % of all cases, whatever
         the model believes, if the verified labels were drawn by `labels_to_check` or
@@ -446,8 +453,16 @@ class DyGenClassifier(
 
     def _conclude(self, stages, X, trajectories, targets, labels):
         """Fit the stages behind the first one, and draw conclusions from them."""
+        is_blind = are_alike(X, trajectories)
+        if is_blind:
+            warnings.warn(
+                f"all {len(trajectories)} texts are alike to the stages, and say "
+                f"nothing about their labels, which stay as they are unless votes or "
+                f"verified labels say something; look whether X holds the right texts.",
+                stacklevel=3,
+            )
         stages["prior"], trajectories, targets = self._fit_prior(
-            stages["prior"], trajectories, targets, labels
+            stages["prior"], trajectories, targets, labels, is_blind
         )
         stages["denoiser"]._fit_targets(trajectories, targets)
         for name, stage in stages.items():
@@ -459,18 +474,28 @@ class DyGenClassifier(
         if opinions is None:
             opinions = self.denoiser_.marginal_distributions_[:, None]
         self._spread = spread(opinions)
+        is_blind = is_blind and targets.evidence is None and not len(targets.checked)
+        if is_blind:  # there are the given labels, and nothing else
+            certain = np.eye(len(targets.classes))[targets.codes[targets.labelled]]
+            self.denoiser_.label_distributions_[targets.labelled] = certain
         corrected = self._decide(targets)
+        if is_blind:
+            self.noise_rate_ = np.nan
         if self.final_estimator is not None:
             self._fit_final_estimator(X, targets, corrected)
 
-    def _fit_prior(self, prior, trajectories, targets, labels):
+    def _fit_prior(self, prior, trajectories, targets, labels, is_blind):
         """Fit the second stage; give it, what it says, and what votes say by that."""
         stage, found = self._fit_stage(clone(prior), trajectories, targets, labels)
+        if is_blind:  # without the text's own label, the other classes are more likely
+            shares = np.average(targets.distributions, axis=0, weights=targets.weights)
+            found = found.with_prior(np.tile(shares, (len(found), 1)))
         if targets.votes is None or not overlaps(targets.votes):
             return stage, found, targets
         targets = targets.ask_annotators(found.prior)
         # One of ours learns from what is believed, until little changes by that.
-        for _ in range(_MOST_ROUNDS if isinstance(prior, BasePrior) else 0):
+        learns = isinstance(prior, BasePrior) and not is_blind
+        for _ in range(_MOST_ROUNDS if learns else 0):
             believed = targets.as_believed()
             stage = clone(prior)  # not cached: rounds may be many
             found = stage._fit_targets(trajectories, believed, record=True)

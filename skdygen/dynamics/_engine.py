@@ -469,7 +469,7 @@ def _allocate(stage, backbone, n_samples):
     """Allocate trajectories; embeddings are in half precision."""
     shape, classes = (n_samples, *stage.trajectory_shape_), stage.classes_
     initial = (n_samples, backbone.n_features)
-    return Trajectories(
+    return Trajectories._unchecked(  # there are no numbers yet
         allocate(shape, np.float16, **backbone.storage),
         allocate((*shape[:3], len(classes)), np.float32, **backbone.storage),
         classes,
