@@ -10,7 +10,7 @@ from numbers import Real
 
 import joblib
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, compute_class_weight
@@ -36,9 +36,11 @@ from .base import (
     BaseDenoiser,
     BaseDynamics,
     BasePrior,
+    ScoresMixin,
     TextInputMixin,
     fitting,
     targets_for,
+    with_rows_of_1,
 )
 from .priors._clean_set import BaseCleanSetPrior
 
@@ -131,7 +133,7 @@ def _weigh_classes(class_weight, classes):
 
 
 class DyGenClassifier(
-    LabelReviewMixin, TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimator
+    LabelReviewMixin, TextInputMixin, ScoresMixin, StorageMixin, BaseEstimator
 ):
     """Classify texts after learning from labels of which an unknown share is wrong.
 
@@ -639,10 +641,7 @@ class DyGenClassifier(
         if hasattr(self, "dynamics_"):
             X = self._cached(_replay)(self.dynamics_, X, __version__)
         found = self.denoiser_.predict_proba(self.prior_.transform(X))
-        if (self.class_weight_ == 1).all():
-            return found
-        weighted = found * self.class_weight_
-        return weighted / weighted.sum(axis=1, keepdims=True)
+        return with_rows_of_1(found * self.class_weight_)
 
     @available_if(_final_estimator_has_predict_proba)
     def predict_proba(self, X):
@@ -667,4 +666,4 @@ class DyGenClassifier(
         probabilities = np.zeros((len(found), len(self.classes_)))
         columns = np.searchsorted(self.classes_, self.final_estimator_.classes_)
         probabilities[:, columns] = found
-        return probabilities
+        return with_rows_of_1(probabilities)

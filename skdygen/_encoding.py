@@ -74,6 +74,26 @@ def encode_labels(
     announce, is continuous, has a label that no array holds as it is, has too few
     classes, or one that is not in `classes`.
     """
+    given, rows, n_samples = _read_labels(y, missing_label, n_samples, name)
+    if len(given):
+        check_classification_targets(given)  # warns of as many classes as texts
+    found, n_missing = np.unique(given), n_samples - len(given)
+    _check_n_classes(found, min_classes, n_missing, missing_label, name)
+    classes = found if classes is None else classes
+    codes = np.full(n_samples, -1, dtype=np.int64)
+    codes[rows] = _positions(given, classes, rows, name)
+    return classes, codes
+
+
+def find_labels(y, missing_label=None, n_samples=None):
+    """Labels that are there, of one type, and their rows; errors as `encode_labels`."""
+    given, rows, n_samples = _read_labels(y, missing_label, n_samples, "y")
+    _check_n_classes(given, 1, n_samples - len(given), missing_label, "y")
+    return given, rows
+
+
+def _read_labels(y, missing_label, n_samples, name):
+    """Labels that are there, their rows, and the number of all rows."""
     values = _label_column(y, name)
     if n_samples is not None and len(values) != n_samples:
         raise ValueError(
@@ -81,16 +101,8 @@ def encode_labels(
             f"pass one label per text."
         )
     is_missing = _find_missing(values, missing_label, name)
-    given, rows = values[~is_missing], np.flatnonzero(~is_missing)
-    given = unify(given, rows, name)
-    if len(given):
-        check_classification_targets(given)  # warns of as many classes as texts
-    found = np.unique(given)
-    _check_n_classes(found, min_classes, is_missing, missing_label, name)
-    classes = found if classes is None else classes
-    codes = np.full(len(values), -1, dtype=np.int64)
-    codes[rows] = _positions(given, classes, rows, name)
-    return classes, codes
+    rows = np.flatnonzero(~is_missing)
+    return unify(values[rows], rows, name), rows, len(values)
 
 
 def name_codes(codes, classes, missing_label=None):
@@ -379,15 +391,15 @@ def check_whole(given, rows, name):
             )
 
 
-def _check_n_classes(classes, min_classes, is_missing, missing_label, name):
+def _check_n_classes(classes, min_classes, n_missing, missing_label, name):
     """Raise an error if there are too few classes to learn from."""
     if len(classes) >= min_classes:
         return
     found = f"one class only, {shown(classes)}" if len(classes) else "no label at all"
     hint = ""
-    if is_missing.any():
+    if n_missing:
         hint = (
-            f"; {int(is_missing.sum())} rows equal missing_label={missing_label!r} "
+            f"; {n_missing} rows equal missing_label={missing_label!r} "
             f"and count as unlabelled"
         )
     raise ValueError(

@@ -260,6 +260,43 @@ def test_missing_labels():
     assert_allclose(clf.noise_transition_matrix_.sum(axis=1), 1)
 
 
+def test_score_leaves_out_what_has_no_label():
+    y = LABELS.astype(object)
+    y[:30], y[60:66] = None, "animal"
+    weights = np.arange(120.0)
+    clf = make_fast(missing_label=np.nan).fit(TEXTS, y)
+    recorded = clf.dynamics_.transform(TEXTS)
+    for stage, X in (
+        (clf, TEXTS), (clf.dynamics_, TEXTS),
+        (clf.denoiser_, clf.prior_.transform(recorded)),
+    ):  # fmt: skip
+        is_right = stage.predict(X)[30:] == y[30:]
+        assert stage.score(X, y) == is_right.mean()
+        weighted = np.average(is_right, weights=weights[30:])
+        assert_allclose(stage.score(X, y, weights), weighted)
+        with pytest.raises(ValueError, match="y has no label at all; 120 rows equal"):
+            stage.score(X, [None] * 120)
+    with pytest.raises(ValueError, match=r"no label in row 0 .*missing_label="):
+        clf.set_params(missing_label=None).score(TEXTS, y)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_probabilities_can_be_drawn_from(tiny_model, dtype):
+    final = make_pipeline(TfidfVectorizer(dtype=dtype), LogisticRegression())
+    for clf in (
+        make_tiny(tiny_model).fit(TEXTS, NOISY),
+        make_fast(final_estimator=final).fit(TEXTS, NOISY),
+    ):
+        recorded = clf.prior_.transform(clf.dynamics_.transform(TEXTS))
+        for found in (
+            clf.predict_proba(TEXTS), clf.dynamics_.predict_proba(TEXTS),
+            clf.denoiser_.predict_proba(recorded), clf.label_distributions_,
+            clf.denoiser_.marginal_distributions_,
+        ):  # fmt: skip
+            assert found.dtype == np.float64
+            assert_allclose(found.sum(axis=1), 1, rtol=1e-14)
+
+
 def assert_left_alone(clf, X, given):
     with pytest.warns(UserWarning, match="all 60 texts are alike .* stay as"):
         clf.fit(X, given)
