@@ -141,7 +141,13 @@ def test_csv_cells_are_left_alone(content, rows, written, tmp_path):
 
 def test_json_keeps_its_types(tmp_path):
     path, again = tmp_path / "a.jsonl", tmp_path / "b.ndjson"
-    first = {"id": 2**70, "x": 1.5, "text": "é\u2028", "is": True, "a": [{"b": None}]}
+    first = {
+        "id": 2**70,
+        "x": 1.5e-300,
+        "text": "é\u2028",
+        "is": True,
+        "a": [{"b": None}],
+    }
     rows = [first, {"id": None, "text": "\ud800", "label": 0}]
     path.write_text("\n\n".join(map(json.dumps, rows)))
     _tables.write_table(_tables.read_table(path), again)
@@ -186,6 +192,7 @@ def test_excel_keeps_its_types(tmp_path):
     [
         (pd.DataFrame([[1, 2]], columns=["n", "n"]), "b.jsonl", "has two columns 'n'"),
         (pd.DataFrame([[1, 2]], columns=["n", "n"]), "b.parquet", "Duplicate column"),
+        (pd.DataFrame({"n": [1.0, np.inf]}), "b.jsonl", "not JSON compliant"),
         (pd.DataFrame({"text": ["long " * 7000]}), "b.xlsx", "Cell contents too long"),
     ],
 )
@@ -495,6 +502,15 @@ def test_all_is_checked_before_the_training(
         ("a.xlsx", b"text,label\n", "a.xlsx cannot be read"),
         ("a.jsonl", b'{"text": "a"}\n{"text"', "a.jsonl cannot be read: line 2: "),
         ("a.jsonl", b"[1]\n", "line 1: it is no JSON object"),
+        ("a.jsonl", b'{"x": 1}\n{"x": 1e400}', "line 2: the number 1e400 cannot be"),
+        (
+            "a.jsonl",
+            b'{"x": [0.12345678901234567890]}',
+            "number 0.12345678901234567890",
+        ),
+        ("a.jsonl", b'{"x": 1}\n{"x": [NaN]}', "line 2: NaN is no JSON; write null"),
+        ("a.jsonl", b'{"x": -Infinity}', "line 1: -Infinity is no JSON; write null"),
+        ("a.jsonl", b'{"x": {"y": 1, "y": 2}}', "the key 'y' stands twice; rename one"),
         ("a.csv", b"text,tag,CLASS\na,b,c\n", "may hold labels, ['tag', 'CLASS']"),
         ("a.csv", b"text,kind\na,b\n", "is named label, labels, class"),
         ("a.csv", b"id,label\n1,b\n", "seems to hold texts; name one with --text"),
