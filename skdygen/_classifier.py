@@ -641,6 +641,8 @@ class DyGenClassifier(
         if hasattr(self, "dynamics_"):
             X = self._cached(_replay)(self.dynamics_, X, __version__)
         found = self.denoiser_.predict_proba(self.prior_.transform(X))
+        if (self.class_weight_ == 1).all():
+            return found
         return with_rows_of_1(found * self.class_weight_)
 
     @available_if(_final_estimator_has_predict_proba)
