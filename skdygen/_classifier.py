@@ -205,7 +205,7 @@ class DyGenClassifier(
         how improbable the given ones are on average, and how many of them are not the
         most probable class, by everything but themselves: mistakes that the model has
         learnt are missed. With them, it is corrected by what was found. NaN if all
-        texts are alike, and there are neither votes nor verified labels.
+        texts are alike, and none is verified.
     noise_rate_interval_ : ndarray of shape (2,)
         An interval that holds the share of wrong labels in 95 % of all cases, whatever
         the model believes, if the verified labels were drawn by `labels_to_check` or
@@ -459,8 +459,9 @@ class DyGenClassifier(
         if is_blind:
             warnings.warn(
                 f"all {len(trajectories)} texts are alike to the stages, and say "
-                f"nothing about their labels, which stay as they are unless votes or "
-                f"verified labels say something; look whether X holds the right texts.",
+                f"nothing about their labels: these, or majorities of votes, stay as "
+                f"they are, but for what is verified; look whether X holds the right "
+                f"texts.",
                 stacklevel=3,
             )
         stages["prior"], trajectories, targets = self._fit_prior(
@@ -476,7 +477,7 @@ class DyGenClassifier(
         if opinions is None:
             opinions = self.denoiser_.marginal_distributions_[:, None]
         self._spread = spread(opinions)
-        is_blind = is_blind and targets.evidence is None and not len(targets.checked)
+        is_blind = is_blind and not len(targets.checked)
         if is_blind:  # there are the given labels, and nothing else
             certain = np.eye(len(targets.classes))[targets.codes[targets.labelled]]
             self.denoiser_.label_distributions_[targets.labelled] = certain
@@ -491,13 +492,15 @@ class DyGenClassifier(
         stage, found = self._fit_stage(clone(prior), trajectories, targets, labels)
         if is_blind:  # without the text's own label, the other classes are more likely
             shares = np.average(targets.distributions, axis=0, weights=targets.weights)
-            found = found.with_prior(np.tile(shares, (len(found), 1)))
-        if targets.votes is None or not overlaps(targets.votes):
+            opinions = found.opinions
+            if opinions is not None:
+                opinions = np.broadcast_to(shares, opinions.shape)
+            found = found.with_prior(np.tile(shares, (len(found), 1)), opinions)
+        if targets.votes is None or is_blind or not overlaps(targets.votes):
             return stage, found, targets
         targets = targets.ask_annotators(found.prior)
         # One of ours learns from what is believed, until little changes by that.
-        learns = isinstance(prior, BasePrior) and not is_blind
-        for _ in range(_MOST_ROUNDS if learns else 0):
+        for _ in range(_MOST_ROUNDS if isinstance(prior, BasePrior) else 0):
             believed = targets.as_believed()
             stage = clone(prior)  # not cached: rounds may be many
             found = stage._fit_targets(trajectories, believed, record=True)

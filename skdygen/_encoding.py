@@ -356,9 +356,10 @@ def hold(given, dtype, rows, name):
     values = given.tolist()
     if dtype is str:  # a member of an Enum is what it is equal to, not its name
         values = [str.__str__(value) for value in values]
-    if dtype is np.int64:
+    if dtype in (np.int64, np.float64):
         for row, value in zip(rows, values, strict=True):
-            if not -(2**63) <= value < 2**63:
+            is_integer = isinstance(value, numbers.Integral)
+            if is_integer and not -(2**63) <= value < 2**63:
                 raise ValueError(
                     f"{name} has the integer {value} in row {row}, which is too large "
                     f"for 64 bits; use strings."

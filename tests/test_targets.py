@@ -114,6 +114,7 @@ def test_missing_labels(y, missing_label, codes):
         (pd.Series(LARGE), np.nan, ValueError, r"as float64, .* in row 0, .* integers"),
         (np.float32([1, 2**24, 2]), None, ValueError, "as float32, .* in row 1"),
         ([1.0, 2**53 + 1, 2.0], None, ValueError, "9007199254740993 in row 1"),
+        ([1.0, 10**400, 2.0], None, ValueError, "too large for 64 bits; use strings"),
         ([1.0, 0.5, 2.0], None, ValueError, "continuous values, such as 0.5 in row 1"),
         (np.ma.array([1, 2, 1], mask=[0, 1, 0]), None, ValueError, "no label in row 1"),
         (["a", "", "b"], [""], ValueError, r"missing_label=\[''\] is a list, but one"),
