@@ -3,13 +3,14 @@
 import copy
 import logging
 import os
+import warnings
 from contextlib import suppress
 from dataclasses import replace
 from numbers import Real
 
 import joblib
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, compute_class_weight
@@ -18,7 +19,12 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 
 from . import __version__, denoisers, dynamics, priors
 from ._annotators import overlaps
-from ._decisions import correct_labels, estimate_transition_matrix, judge_labels
+from ._decisions import (
+    are_alike,
+    correct_labels,
+    estimate_transition_matrix,
+    judge_labels,
+)
 from ._encoding import name_codes
 from ._label_review import LabelReviewMixin
 from ._pool import spread
@@ -30,9 +36,11 @@ from .base import (
     BaseDenoiser,
     BaseDynamics,
     BasePrior,
+    ScoresMixin,
     TextInputMixin,
     fitting,
     targets_for,
+    with_rows_of_1,
 )
 from .priors._clean_set import BaseCleanSetPrior
 
@@ -132,7 +140,7 @@ def _weigh_classes(class_weight, classes):
 
 
 class DyGenClassifier(
-    LabelReviewMixin, TextInputMixin, ClassifierMixin, StorageMixin, BaseEstimator
+    LabelReviewMixin, TextInputMixin, ScoresMixin, StorageMixin, BaseEstimator
 ):
     """Classify texts after learning from labels of which an unknown share is wrong.
 
@@ -204,7 +212,8 @@ class DyGenClassifier(
         Estimated share of wrong labels. Without verified labels, the middle between
         how improbable the given ones are on average, and how many of them are not the
         most probable class, by everything but themselves: mistakes that the model has
-        learnt are missed. With them, it is corrected by what was found.
+        learnt are missed. With them, it is corrected by what was found. NaN if all
+        texts are alike, and none is verified.
     noise_rate_interval_ : ndarray of shape (2,)
         An interval that holds the share of wrong labels in 95 % of all cases, whatever
         the model believes, if the verified labels were drawn by `labels_to_check` or
@@ -454,8 +463,17 @@ class DyGenClassifier(
 
     def _conclude(self, stages, X, trajectories, targets, labels):
         """Fit the stages behind the first one, and draw conclusions from them."""
+        is_blind = are_alike(X, trajectories)
+        if is_blind:
+            warnings.warn(
+                f"all {len(trajectories)} texts are alike to the stages, and say "
+                f"nothing about their labels: these, or majorities of votes, stay as "
+                f"they are, but for what is verified; look whether X holds the right "
+                f"texts.",
+                stacklevel=3,
+            )
         stages["prior"], trajectories, targets = self._fit_prior(
-            stages["prior"], trajectories, targets, labels
+            stages["prior"], trajectories, targets, labels, is_blind
         )
         stages["denoiser"]._fit_targets(trajectories, targets)
         for name, stage in stages.items():
@@ -467,14 +485,26 @@ class DyGenClassifier(
         if opinions is None:
             opinions = self.denoiser_.marginal_distributions_[:, None]
         self._spread = spread(opinions)
+        is_blind = is_blind and not len(targets.checked)
+        if is_blind:  # there are the given labels, and nothing else
+            certain = np.eye(len(targets.classes))[targets.codes[targets.labelled]]
+            self.denoiser_.label_distributions_[targets.labelled] = certain
         corrected = self._decide(targets)
+        if is_blind:
+            self.noise_rate_ = np.nan
         if self.final_estimator is not None:
             self._fit_final_estimator(X, targets, corrected)
 
-    def _fit_prior(self, prior, trajectories, targets, labels):
+    def _fit_prior(self, prior, trajectories, targets, labels, is_blind):
         """Fit the second stage; give it, what it says, and what votes say by that."""
         stage, found = self._fit_stage(clone(prior), trajectories, targets, labels)
-        if targets.votes is None or not overlaps(targets.votes):
+        if is_blind:  # without the text's own label, the other classes are more likely
+            shares = np.average(targets.distributions, axis=0, weights=targets.weights)
+            opinions = found.opinions
+            if opinions is not None:
+                opinions = np.broadcast_to(shares, opinions.shape)
+            found = found.with_prior(np.tile(shares, (len(found), 1)), opinions)
+        if targets.votes is None or is_blind or not overlaps(targets.votes):
             return stage, found, targets
         targets = targets.ask_annotators(found.prior)
         # One of ours learns from what is believed, until little changes by that.
@@ -626,8 +656,7 @@ class DyGenClassifier(
         found = self.denoiser_.predict_proba(self.prior_.transform(X))
         if (self.class_weight_ == 1).all():
             return found
-        weighted = found * self.class_weight_
-        return weighted / weighted.sum(axis=1, keepdims=True)
+        return with_rows_of_1(found * self.class_weight_)
 
     @available_if(_final_estimator_has_predict_proba)
     def predict_proba(self, X):
@@ -652,4 +681,4 @@ class DyGenClassifier(
         probabilities = np.zeros((len(found), len(self.classes_)))
         columns = np.searchsorted(self.classes_, self.final_estimator_.classes_)
         probabilities[:, columns] = found
-        return probabilities
+        return with_rows_of_1(probabilities)

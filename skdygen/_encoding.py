@@ -5,10 +5,13 @@ import re
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_scalar
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_KINDS = (str, (bool, np.bool_), numbers.Integral, numbers.Real)
+_HELD_AS = dict(zip(_KINDS, (str, bool, np.int64, np.float64), strict=True))
 
 
 def check_texts(X, *, name="X"):
@@ -37,7 +40,7 @@ def check_texts(X, *, name="X"):
                 f"select the column that holds the texts."
             )
         X = np.asarray(X)[:, 0]
-    texts = _to_list(X)
+    texts = to_list(X)
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(
@@ -70,8 +73,29 @@ def encode_labels(
 
     A TypeError says that labels are of several types; a ValueError that `y` is not
     one-dimensional or of length `n_samples`, lacks labels that `missing_label` does not
-    announce, is continuous, has too few classes, or one that is not in `classes`.
+    announce, is continuous, has a label that no array holds as it is, has too few
+    classes, or one that is not in `classes`.
     """
+    given, rows, n_samples = _read_labels(y, missing_label, n_samples, name)
+    if len(given):
+        check_classification_targets(given)  # warns of as many classes as texts
+    found, n_missing = np.unique(given), n_samples - len(given)
+    _check_n_classes(found, min_classes, n_missing, missing_label, name)
+    classes = found if classes is None else classes
+    codes = np.full(n_samples, -1, dtype=np.int64)
+    codes[rows] = _positions(given, classes, rows, name)
+    return classes, codes
+
+
+def find_labels(y, missing_label=None, n_samples=None):
+    """Labels that are there, of one type, and their rows; errors as `encode_labels`."""
+    given, rows, n_samples = _read_labels(y, missing_label, n_samples, "y")
+    _check_n_classes(given, 1, n_samples - len(given), missing_label, "y")
+    return given, rows
+
+
+def _read_labels(y, missing_label, n_samples, name):
+    """Labels that are there, their rows, and the number of all rows."""
     values = _label_column(y, name)
     if n_samples is not None and len(values) != n_samples:
         raise ValueError(
@@ -79,18 +103,8 @@ def encode_labels(
             f"pass one label per text."
         )
     is_missing = _find_missing(values, missing_label, name)
-    given, rows = values[~is_missing], np.flatnonzero(~is_missing)
-    if given.dtype == object:
-        given = _unify_objects(given, rows, name)
-    if len(given):
-        _check_discrete(given, name)
-    found = np.unique(given)
-    check_unicode(found, given, rows, name)
-    _check_n_classes(found, min_classes, is_missing, missing_label, name)
-    classes = found if classes is None else classes
-    codes = np.full(len(values), -1, dtype=np.int64)
-    codes[rows] = _positions(given, classes, rows, name)
-    return classes, codes
+    rows = np.flatnonzero(~is_missing)
+    return unify(values[rows], rows, name), rows, len(values)
 
 
 def name_codes(codes, classes, missing_label=None):
@@ -99,8 +113,11 @@ def name_codes(codes, classes, missing_label=None):
         return classes[codes]
     labels = classes[codes].astype(object)
     labels[codes < 0] = missing_label
-    is_alike = isinstance(missing_label, type(labels[np.argmax(codes)]))
-    return np.array(labels.tolist()) if is_alike else labels
+    if _kind(missing_label) != _kind(classes[:1].tolist()[0]):
+        return labels
+    array = np.array(labels.tolist())
+    is_held = array.dtype.kind == classes.dtype.kind
+    return array if is_held and array.tolist() == labels.tolist() else labels
 
 
 def encode_verified(verified, classes, n_samples, missing_label=None):
@@ -124,17 +141,14 @@ def encode_verified(verified, classes, n_samples, missing_label=None):
                 f"it must be above 0 and at most 1, or missing."
             )
     is_missing = np.asarray(pd.isna(labels), dtype=bool)
-    if missing_label is not None and not pd.isna(missing_label):
-        is_missing |= np.array([label == missing_label for label in labels], dtype=bool)
+    is_missing |= is_marker(labels, missing_label, rows, "verified")
     rows, labels = rows[~is_missing], labels[~is_missing]
     codes = np.full(n_samples, -1, dtype=np.int64)
     if not len(rows):
         return classes, codes, drawn
-    labels = _unify_objects(labels, rows, "verified")
+    labels = unify(labels, rows, "verified")
     if labels.dtype.kind == "f" and classes.dtype.kind in "iu":  # NaN made them so
-        _check_discrete(labels, "verified")
-        labels = labels.astype(classes.dtype)
-    check_unicode(np.unique(labels), labels, rows, "verified")
+        labels = labels.astype(np.int64)
     classes = join_classes(classes, labels, "verified", f"row {rows[0]}")
     codes[rows] = np.searchsorted(classes, labels)
     return classes, codes, drawn
@@ -164,6 +178,12 @@ def join_classes(classes, labels, name, where):
             f"({type(classes[:1].tolist()[0]).__name__}); use the same type."
         )
     joined = np.union1d(classes, labels)
+    apart = set(classes.tolist()) | set(np.unique(labels).tolist())
+    if set(joined.tolist()) != apart:
+        raise ValueError(
+            f"{name} has {labels.dtype} labels and the others are {classes.dtype}, "
+            f"which no type holds together as they are; use int64 or strings."
+        )
     return classes if len(joined) == len(classes) else joined
 
 
@@ -195,7 +215,7 @@ def _verified_pairs(verified, n_samples):
             raise ValueError(f"verified has two labels for text {row}; keep one.")
         seen.add(row)
     column = np.empty(len(rows), dtype=object)
-    column[:] = _to_list(labels)
+    column[:] = to_list(labels)
     return np.array(rows, dtype=np.int64), column
 
 
@@ -204,12 +224,36 @@ def shown(labels, position=0):
     return repr(labels[position : position + 1].tolist()[0])
 
 
-def _to_list(X):
+def to_list(X):
     """Make a list of a container, by its own method if it has one."""
     for method in ("tolist", "to_pylist", "to_list"):
         if hasattr(X, method):
             return getattr(X, method)()
     return list(X)
+
+
+def as_frame(table):
+    """Make a DataFrame of objects of a table of polars or arrow."""
+    # Their own conversion makes floats of integers with gaps.
+    names = getattr(table, "column_names", table.columns)
+    keys = range(len(names)) if hasattr(table, "column_names") else names
+    columns = {j: to_list(table[key]) for j, key in enumerate(keys)}
+    return pd.DataFrame(columns, dtype=object).set_axis(names, axis=1)
+
+
+def unmask(array):
+    """Return an array with None in the place of what a mask hides."""
+    if not isinstance(array, np.ma.MaskedArray):
+        return array
+    is_hidden, array = np.ma.getmaskarray(array), array.data
+    return np.where(is_hidden, None, array.astype(object)) if is_hidden.any() else array
+
+
+def label_array(labels, name):
+    """Return labels, none of them missing, as a 1-d array that holds them unchanged."""
+    column = _label_column(labels, name)
+    _find_missing(column, None, name)
+    return unify(column, range(len(column)), name)
 
 
 def _label_column(y, name):
@@ -226,26 +270,31 @@ def _label_column(y, name):
         raise ValueError(
             f"{name} is a {type(y).__name__}, but one label per text is expected."
         )
-    if getattr(y, "shape", None) is None:
-        column = np.empty(len(y), dtype=object)
-        for row, label in enumerate(_to_list(y)):  # lists would be taken for columns
-            column[row] = label
-        return column
-    column = np.asarray(y)
-    if column.ndim == 2 and column.shape[1] == 1:
-        column = column_or_1d(column, warn=True)
-    if column.ndim != 1:
+    shape = getattr(y, "shape", None)
+    if shape is not None and len(shape) == 2 and shape[1] == 1:
+        y = as_frame(y) if hasattr(y, "to_pandas") else y
+        if isinstance(y, pd.DataFrame):
+            y = y.iloc[:, 0]
+        else:
+            y = column_or_1d(unmask(np.asanyarray(y)), warn=True)
+    elif shape is not None and len(shape) != 1:
         raise ValueError(
-            f"{name} has shape {column.shape}, but one label per text is expected; "
+            f"{name} has shape {tuple(shape)}, but one label per text is expected; "
             f"select the column that holds the labels."
         )
-    return column if column.dtype.kind in "biufU" else column.astype(object)
+    if isinstance(getattr(y, "dtype", None), np.dtype):
+        column = unmask(y if isinstance(y, np.ndarray) else np.asarray(y))
+        return column if column.dtype.kind in "biufU" else column.astype(object)
+    column = np.empty(len(y), dtype=object)
+    for row, label in enumerate(to_list(y)):  # lists would be taken for columns
+        column[row] = None if label is np.ma.masked else label
+    return column
 
 
 def _find_missing(values, missing_label, name):
     """Tell which rows have no label, (n_samples,) of bool."""
     is_null = np.asarray(pd.isna(values), dtype=bool)
-    if missing_label is not None and pd.isna(missing_label):
+    if missing_label is not None and is_null_marker(missing_label):
         return is_null
     if is_null.any():
         row = int(np.argmax(is_null))
@@ -253,56 +302,122 @@ def _find_missing(values, missing_label, name):
             f"{name} has no label in row {row} ({shown(values, row)}); drop such rows, "
             f"or pass missing_label=np.nan to keep their texts without a label."
         )
-    if missing_label is None:
-        return is_null
-    return np.array([value == missing_label for value in values], dtype=bool)
+    return is_marker(values, missing_label, range(len(values)), name)
+
+
+def is_null_marker(missing_label):
+    """Whether `missing_label` is a null value; an error says that it is no value."""
+    if not is_scalar(missing_label):
+        raise ValueError(
+            f"missing_label={missing_label!r} is a {type(missing_label).__name__}, but "
+            f"one value is expected, such as -1, '' or np.nan, which stands for all "
+            f"null values."
+        )
+    return bool(pd.isna(missing_label))
+
+
+def is_marker(values, missing_label, rows, name):
+    """Tell which values are `missing_label`, if that is no null value."""
+    found = np.zeros(len(values), dtype=bool)
+    if is_null_marker(missing_label):
+        return found
+    kind, written = _kind(missing_label), str(missing_label).removesuffix(".0")
+    for i, value in enumerate(values.tolist()):
+        its_kind = _kind(value)
+        if its_kind == kind:
+            found[i] = value == missing_label
+        elif its_kind is not None and (
+            value == missing_label or str(value).removesuffix(".0") == written
+        ):
+            raise ValueError(
+                f"missing_label={missing_label!r} is of the type "
+                f"{type(missing_label).__name__}, but {name} has {value!r} in row "
+                f"{rows[i]} ({type(value).__name__}); use the same type."
+            )
+    return found
+
+
+def _kind(label):
+    """Tell strings, booleans and numbers apart; None for all else."""
+    found = next((kind for kind in _KINDS if isinstance(label, kind)), None)
+    return numbers.Real if found is numbers.Integral else found
+
+
+def unify(given, rows, name):
+    """Give labels the type they share; errors say which of them has none."""
+    if given.dtype == object and len(given):
+        given = _unify_objects(given, rows, name)
+    if given.dtype.kind == "f":
+        check_whole(given, rows, name)
+    check_unicode(np.unique(given), given, rows, name)
+    return given
 
 
 def _unify_objects(given, rows, name):
     """Give labels held as objects the type they share."""
-    kinds = (str, (bool, np.bool_), numbers.Integral, numbers.Real)
-    for kind in kinds:
-        if len(given) and isinstance(given[0], kind):
-            break
-    else:
-        kind = object
+    kind = next((kind for kind in _KINDS if isinstance(given[0], kind)), None)
     for row, label in zip(rows, given, strict=True):
-        is_bool_among_others = isinstance(label, (bool, np.bool_)) and kind != kinds[1]
-        if kind is object or not isinstance(label, kind) or is_bool_among_others:
+        is_bool_among_others = isinstance(label, (bool, np.bool_)) and kind != _KINDS[1]
+        if kind is None or not isinstance(label, kind) or is_bool_among_others:
             raise TypeError(
                 f"{name} mixes types or holds a type that is no label: row {row} is "
                 f"{label!r} ({type(label).__name__}), row {rows[0]} is {shown(given)} "
                 f"({type(given[0]).__name__}); use strings, integers or booleans, "
                 f"one type throughout."
             )
-    return np.array(given.tolist())
+    return hold(given, _HELD_AS[kind], rows, name)
 
 
-def _check_discrete(given, name):
-    """Raise an error if labels are numbers that stand for no classes."""
-    if given.dtype.kind == "f" and not np.isfinite(given).all():
-        raise ValueError(
-            f"{name} contains infinity, but classes are expected: strings, integers or "
-            f"booleans."
-        )
-    try:
-        check_classification_targets(given)
-    except ValueError as error:
-        raise ValueError(
-            f"{name} holds continuous values such as {shown(given)}, but classes are "
-            f"expected: strings, integers or booleans."
-        ) from error
+def hold(given, dtype, rows, name):
+    """Put labels in an array of a type; an error says which one it would change."""
+    values = given.tolist()
+    if dtype is str:  # a member of an Enum is what it is equal to, not its name
+        values = [str.__str__(value) for value in values]
+    if dtype in (np.int64, np.float64):
+        for row, value in zip(rows, values, strict=True):
+            is_integer = isinstance(value, numbers.Integral)
+            if is_integer and not -(2**63) <= value < 2**63:
+                raise ValueError(
+                    f"{name} has the integer {value} in row {row}, which is too large "
+                    f"for 64 bits; use strings."
+                )
+    array = np.array(values, dtype=dtype)
+    for row, label, held in zip(rows, given.tolist(), array.tolist(), strict=True):
+        if label != held:
+            hint = "strip the NUL at its end" if dtype is str else "use strings"
+            raise ValueError(
+                f"{name} has the label {label!r} in row {row}, which would become "
+                f"{held!r} in an array; {hint}."
+            )
+    return array
 
 
-def _check_n_classes(classes, min_classes, is_missing, missing_label, name):
+def check_whole(given, rows, name):
+    """Raise an error if floats stand for no classes."""
+    for is_wrong, problem in (
+        (~np.isfinite(given), "contains infinity,"),
+        (given != np.round(given), "holds continuous values,"),
+        # From here on neighbours are the same number, and may have been merged.
+        (np.abs(given) >= 2.0 ** (np.finfo(given.dtype).nmant + 1),
+         f"holds numbers too large to be told apart as {given.dtype},"),
+    ):  # fmt: skip
+        if is_wrong.any():
+            first = int(np.argmax(is_wrong))
+            raise ValueError(
+                f"{name} {problem} such as {shown(given, first)} in row {rows[first]}, "
+                f"but classes are expected: strings, integers or booleans."
+            )
+
+
+def _check_n_classes(classes, min_classes, n_missing, missing_label, name):
     """Raise an error if there are too few classes to learn from."""
     if len(classes) >= min_classes:
         return
     found = f"one class only, {shown(classes)}" if len(classes) else "no label at all"
     hint = ""
-    if is_missing.any():
+    if n_missing:
         hint = (
-            f"; {int(is_missing.sum())} rows equal missing_label={missing_label!r} "
+            f"; {n_missing} rows equal missing_label={missing_label!r} "
             f"and count as unlabelled"
         )
     raise ValueError(

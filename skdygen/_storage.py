@@ -16,6 +16,7 @@ from types import FunctionType
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from . import __version__
@@ -204,6 +205,8 @@ def _portable(value, where, seen):
     """Return a copy that skops stores as it is or, of such a copy, the original."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if value is pd.NA:  # as a missing_label all null values mean the same
+        return np.nan
     if isinstance(value, _ATOMS):
         return value
     if id(value) not in seen:

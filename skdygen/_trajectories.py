@@ -15,11 +15,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from sklearn.utils import gen_batches
 
+from ._encoding import label_array
 from ._storage import replacing
 
 _FORMAT, _FORMAT_VERSION = "skdygen.Trajectories", "1"
 _VIEW = "view:"  # in front of its name, in a file
 _ROWS_AT_ONCE = 4096
+_MOST_OFF = 1e-3  # of a sum of probabilities, which may be in half precision
 _MOST_ROWS_IN_MEMORY = 2**26  # bytes
 _TEMP_PREFIX = "skdygen-"
 _OPEN_FILES = "/proc/{}/fd"
@@ -57,7 +59,8 @@ class Trajectories:
     Raises
     ------
     ValueError
-        If the arrays do not fit together.
+        If the arrays do not fit together, hold NaN or infinite values, or distributions
+        that do not sum to 1.
 
     Examples
     --------
@@ -76,6 +79,26 @@ class Trajectories:
         self, embeddings, probabilities, classes=None, prior=None, *, opinions=None,
         views=None,
     ):  # fmt: skip
+        self._put_together(embeddings, probabilities, classes, prior, opinions, views)
+        check_numbers(self.embeddings, "embeddings")
+        _check_distributions(self.probabilities, "probabilities")
+        self._check_prior()
+        for name, view in self.views.items():
+            check_numbers(view, f"views[{name!r}]")
+
+    @classmethod
+    def _unchecked(cls, embeddings, probabilities, classes, prior=None, opinions=None,
+                  views=None):  # fmt: skip
+        """Make trajectories of arrays whose numbers are known to be right, or not yet.
+
+        It reads none of them: parts of mapped arrays are of no other numbers.
+        """
+        made = cls.__new__(cls)
+        made._put_together(embeddings, probabilities, classes, prior, opinions, views)
+        return made
+
+    def _put_together(self, embeddings, probabilities, classes, prior, opinions, views):
+        """Take arrays that fit together."""
         self.embeddings = _as_array(embeddings, "embeddings", 4)
         self.probabilities = _as_array(probabilities, "probabilities", 4)
         if self.embeddings.shape[:3] != self.probabilities.shape[:3]:
@@ -84,8 +107,9 @@ class Trajectories:
                 f"n_epochs), but have {self.embeddings.shape[:3]} and "
                 f"{self.probabilities.shape[:3]}."
             )
-        self.classes = np.arange(self.n_classes) if classes is None else classes
-        self.classes = np.asarray(self.classes)
+        self.classes = np.arange(self.n_classes)
+        if classes is not None:
+            self.classes = label_array(classes, "classes")
         if self.classes.shape != (self.n_classes,):
             raise ValueError(
                 f"classes must hold {self.n_classes} labels, one per column of "
@@ -118,6 +142,12 @@ class Trajectories:
                     f"views[{name!r}] must have {len(self)} rows, one per text, but "
                     f"has {len(view)}."
                 )
+
+    def _check_prior(self):
+        """Raise an error if prior or opinions are no distributions."""
+        for name in ("prior", "opinions"):
+            if getattr(self, name) is not None:
+                _check_distributions(getattr(self, name), name)
 
     n_branches = property(lambda self: self.embeddings.shape[1])
     n_epochs = property(lambda self: self.embeddings.shape[2])
@@ -163,7 +193,7 @@ class Trajectories:
             if getattr(self, name) is not None
         }
         state["views"] = {name: function(view) for name, view in self.views.items()}
-        return Trajectories(**state)
+        return Trajectories._unchecked(**state)
 
     def __getstate__(self):
         # joblib hands over the name of a mapped file; that of a process of its own is
@@ -199,7 +229,9 @@ class Trajectories:
         trajectories : Trajectories
             Shares its arrays with this one.
         """
-        return Trajectories(**vars(self) | {"prior": prior, "opinions": opinions})
+        made = self._unchecked(**vars(self) | {"prior": prior, "opinions": opinions})
+        made._check_prior()
+        return made
 
     def with_views(self, views):
         """Return the same trajectories with more views.
@@ -214,7 +246,10 @@ class Trajectories:
         trajectories : Trajectories
             Shares its arrays with this one.
         """
-        return Trajectories(**vars(self) | {"views": self.views | views})
+        made = self._unchecked(**vars(self) | {"views": self.views | views})
+        for name in views:
+            check_numbers(made.views[name], f"views[{name!r}]")
+        return made
 
     def with_classes(self, classes):
         """Return the same trajectories with classes that no network has learnt.
@@ -234,7 +269,9 @@ class Trajectories:
         shape = (*self.probabilities.shape[:3], len(classes))
         probabilities = np.zeros(shape, self.probabilities.dtype)
         probabilities[..., np.isin(classes, self.classes)] = self.probabilities
-        return Trajectories(self.embeddings, probabilities, classes, views=self.views)
+        return self._unchecked(
+            self.embeddings, probabilities, classes, views=self.views
+        )
 
     def save(self, path):
         """Write the trajectories to one safetensors file.
@@ -348,6 +385,39 @@ def _as_array(values, name, ndim):
             f"and dtype {array.dtype}."
         )
     return array
+
+
+def check_numbers(array, name):
+    """Raise an error if a value is NaN or infinite; a mapped array is not copied."""
+    if array.dtype.kind != "f":
+        return
+    for part in gen_batches(len(array), _ROWS_AT_ONCE):
+        is_wrong = ~np.isfinite(array[part])
+        if is_wrong.any():
+            first = np.argwhere(is_wrong)[0]
+            found, row = array[part][tuple(first)], part.start + first[0]
+            raise ValueError(
+                f"{name} has {found} in row {row}, but finite numbers are needed, "
+                f"below {np.finfo(array.dtype).max:g} as {array.dtype}; leave this "
+                f"text out, or put numbers there."
+            )
+
+
+def _check_distributions(array, name):
+    """Raise an error if a row, along the last axis, is no distribution."""
+    check_numbers(array, name)
+    for part in gen_batches(len(array), _ROWS_AT_ONCE):
+        few = array[part]
+        sums = few.sum(axis=-1, dtype=np.float64)
+        is_wrong = (np.abs(sums - 1) > _MOST_OFF) | (few < 0).any(axis=-1)
+        if is_wrong.any():
+            first = tuple(np.argwhere(is_wrong)[0])
+            raise ValueError(
+                f"{name} in row {part.start + first[0]} sum up to {sums[first]:.4g}, "
+                f"the smallest is {few[first].min():.4g}: they are no distribution; "
+                f"make all at least 0, and divide them by their sum along the last "
+                f"axis."
+            )
 
 
 def _take(array, rows):

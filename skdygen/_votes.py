@@ -9,14 +9,22 @@ import pandas as pd
 from pandas.api.types import infer_dtype
 from scipy import sparse
 
-from ._encoding import check_unicode, shown
+from ._encoding import (
+    as_frame,
+    check_unicode,
+    check_whole,
+    hold,
+    is_marker,
+    shown,
+    unmask,
+)
 
 logger = logging.getLogger(__name__)
 
 # What pandas calls labels, and the type they get; holes make floats of integers.
 _TYPES = {
-    "string": np.str_,
-    "boolean": np.bool_,
+    "string": str,
+    "boolean": bool,
     "integer": np.int64,
     "floating": np.int64,
     "mixed-integer-float": np.int64,
@@ -124,8 +132,9 @@ def encode_votes(votes, *, missing_label=None, n_samples=None, confidence=None):
     parts, first = [], None
     for j, (column, sure) in enumerate(zip(columns, stated, strict=False)):
         column = column.dropna()
-        if missing_label is not None and not pd.isna(missing_label):
-            column = column[column != missing_label]
+        where = f"votes, in column {shown(names, j)},"
+        is_none = is_marker(column.to_numpy(), missing_label, column.index, where)
+        column = column[~is_none]
         sure = _read_confidence(sure, shown(names, j)).reindex(column.index)
         if len(column):
             first = column.iloc[:1].tolist()[0] if first is None else first
@@ -160,8 +169,11 @@ def encode_votes(votes, *, missing_label=None, n_samples=None, confidence=None):
 def _read_columns(table, name, n_samples):
     """Names of columns, and these one by one: Series of what is at which row."""
     if hasattr(table, "to_pandas"):  # of polars or arrow
-        table = table.to_pandas()
+        table = as_frame(table)
     if not (isinstance(table, pd.DataFrame) or sparse.issparse(table)):
+        if isinstance(table, (list, tuple)):
+            table = [r.tolist() if np.ma.isMaskedArray(r) else r for r in table]
+        table = unmask(table)
         # Strings would be made of numbers among them.
         table = np.asarray(table, dtype=getattr(table, "dtype", object))
         if table.dtype.kind not in "biuf":
@@ -227,16 +239,11 @@ def _to_labels(column, name, first):
             f"votes has {wrong!r} ({type(wrong).__name__}) in row {row} of column "
             f"{name}{before}; use strings, integers or booleans, one type throughout."
         )
-    if of_type is np.int64 and values.dtype.kind not in "iu":
-        numbers = values.astype(float)
-        wrong = ~np.isfinite(numbers) | (numbers != np.round(numbers))
-        if wrong.any():
-            raise ValueError(
-                f"votes has {numbers[wrong].tolist()[0]!r} in row "
-                f"{column.index[wrong][0]} of column {name}, but classes are expected: "
-                f"strings, integers or booleans."
-            )
-    return values.astype(of_type)
+    where = f"votes, in column {name},"
+    if of_type is np.int64:
+        is_float = [isinstance(v, (float, np.floating)) for v in values]
+        check_whole(values[is_float].astype(float), column.index[is_float], where)
+    return hold(values, of_type, column.index, where)
 
 
 def _type_of(labels):

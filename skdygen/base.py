@@ -15,8 +15,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
-from ._encoding import check_texts
-from ._sklearn_compat import fit_context, get_output_config, num_samples
+from ._encoding import check_texts, find_labels
+from ._sklearn_compat import (
+    fit_context,
+    get_output_config,
+    num_samples,
+    safe_indexing,
+)
 from ._storage import StorageMixin
 from ._targets import make_targets
 from ._trajectories import Trajectories, check_max_nbytes, check_trajectories
@@ -185,7 +190,41 @@ class TransformsMixin(TransformerMixin):
         return trajectories if wanted == "default" else np.asarray(trajectories)
 
 
-class PredictsMixin(ClassifierMixin):
+class ScoresMixin(ClassifierMixin):
+    """Gives classifiers a score that leaves out what has no label."""
+
+    def score(self, X, y, sample_weight=None):
+        """Give the share of labels that are predicted.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or Trajectories of as many texts
+            As for `predict`.
+        y : array-like of shape (n_samples,)
+            Labels; texts without one, as `missing_label` says, are left out.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each label counts.
+
+        Returns
+        -------
+        score : float
+            Mean accuracy.
+        """
+        y, rows = find_labels(y, self.missing_label, n_samples=num_samples(X))
+        if len(rows) < num_samples(X):
+            X = safe_indexing(X, rows)
+            if sample_weight is not None:
+                sample_weight = safe_indexing(sample_weight, rows)
+        return super().score(X, y, sample_weight)
+
+
+def with_rows_of_1(probabilities):
+    """Divide rows by their sum, in the precision that numpy asks of probabilities."""
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    return probabilities / probabilities.sum(axis=1, keepdims=True)
+
+
+class PredictsMixin(ScoresMixin):
     """Gives stages that are classifiers their public methods."""
 
     def predict_proba(self, X):
@@ -204,7 +243,7 @@ class PredictsMixin(ClassifierMixin):
             the given one is not known. Columns in the order of `classes_`.
         """
         check_is_fitted(self)
-        return self._predict_proba(self._check_seen(X))
+        return with_rows_of_1(self._predict_proba(self._check_seen(X)))
 
     def predict(self, X):
         """Give the most probable classes.
@@ -502,12 +541,12 @@ class BaseDenoiser(ReadsTrajectoriesMixin, PredictsMixin, BaseStage, metaclass=A
         with fitting(self):
             X = self._remember(X, targets.classes)
             self._fit(X, targets)
-            self.marginal_distributions_ = self._marginal(X)
+            self.marginal_distributions_ = with_rows_of_1(self._marginal(X))
             self.label_distributions_ = self.marginal_distributions_.copy()
             for part in gen_batches(len(targets.labelled), _ROWS_AT_ONCE):
                 rows = targets.labelled[part]
-                self.label_distributions_[rows] = self._conditional(
-                    X[rows], targets.codes[rows]
+                self.label_distributions_[rows] = with_rows_of_1(
+                    self._conditional(X[rows], targets.codes[rows])
                 )
             if targets.evidence is not None:
                 voted = np.flatnonzero(targets.voted)

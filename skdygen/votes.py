@@ -114,6 +114,7 @@ def votes_from_long(table, *, text="text", annotator="annotator", label="label")
         raise ValueError(
             f"annotator {who!r} has two labels for text {what!r}; keep one of them."
         )
+    table = table.astype({label: object})  # integers would be floats beside holes
     votes = table.pivot(index=text, columns=annotator, values=label)
     return votes.reindex(index=table[text].unique(), columns=table[annotator].unique())
 
@@ -143,7 +144,7 @@ def votes_from_lists(rows):
     >>> from skdygen.votes import votes_from_lists
     >>> votes = votes_from_lists(['[["ann", 1], ["bob", 0]]', "[]", [("bob", 1)]])
     >>> votes.shape, votes["bob"].tolist()
-    ((3, 2), [0.0, nan, 1.0])
+    ((3, 2), [0, nan, 1])
     """
     votes = []
     for i, row in enumerate(rows):
@@ -155,6 +156,6 @@ def votes_from_lists(rows):
                 f"row {i} is {row!r}, but a list of pairs, (annotator, label), is "
                 f"expected, or the same as JSON text."
             ) from error
-    table = pd.DataFrame(votes, columns=["text", "annotator", "label"])
+    table = pd.DataFrame(votes, columns=["text", "annotator", "label"], dtype=object)
     found = votes_from_long(table).reindex(range(len(rows)))
     return found.rename_axis(index=None, columns=None)

@@ -261,6 +261,92 @@ def test_missing_labels():
     assert_allclose(clf.noise_transition_matrix_.sum(axis=1), 1)
 
 
+def test_score_leaves_out_what_has_no_label():
+    y = LABELS.astype(object)
+    y[:30], y[60:66] = None, "animal"
+    weights = np.arange(120.0)
+    clf = make_fast(missing_label=np.nan).fit(TEXTS, y)
+    recorded = clf.dynamics_.transform(TEXTS)
+    for stage, X in (
+        (clf, TEXTS), (clf.dynamics_, TEXTS),
+        (clf.denoiser_, clf.prior_.transform(recorded)),
+    ):  # fmt: skip
+        is_right = stage.predict(X)[30:] == y[30:]
+        assert stage.score(X, y) == is_right.mean()
+        weighted = np.average(is_right, weights=weights[30:])
+        assert_allclose(stage.score(X, y, weights), weighted)
+        with pytest.raises(ValueError, match="y has no label at all; 120 rows equal"):
+            stage.score(X, [None] * 120)
+    with pytest.raises(ValueError, match=r"no label in row 0 .*missing_label="):
+        clf.set_params(missing_label=None).score(TEXTS, y)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_probabilities_can_be_drawn_from(tiny_model, dtype):
+    final = make_pipeline(TfidfVectorizer(dtype=dtype), LogisticRegression())
+    for clf in (
+        make_tiny(tiny_model).fit(TEXTS, NOISY),
+        make_fast(final_estimator=final).fit(TEXTS, NOISY),
+    ):
+        recorded = clf.prior_.transform(clf.dynamics_.transform(TEXTS))
+        for found in (
+            clf.predict_proba(TEXTS), clf.dynamics_.predict_proba(TEXTS),
+            clf.denoiser_.predict_proba(recorded), clf.label_distributions_,
+            clf.denoiser_.marginal_distributions_,
+        ):  # fmt: skip
+            assert found.dtype == np.float64
+            assert_allclose(found.sum(axis=1), 1, rtol=1e-14)
+
+
+def assert_left_alone(clf, X, given):
+    with pytest.warns(UserWarning, match="all 60 texts are alike .* stay as"):
+        clf.fit(X, given)
+    assert_array_equal(clf.transduction_[5:], given[5:])
+    assert clf.label_issues().empty
+    assert_array_equal(clf.label_quality_[5:], np.ones(55))
+    assert np.isnan(clf.noise_rate_)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"correction_threshold": 0.0, "prior": TrajectoryKNNPrior()},
+        {"denoiser": DirichletVAE(n_epochs=1)},
+        {"dynamics": "precomputed"},
+        {"dynamics": IncrementalDynamics(vectorizer="passthrough")},
+    ],
+)
+def test_texts_that_are_all_alike_say_nothing(params):
+    given = NOISY[:60].astype(object)
+    given[:5] = None
+    clf = make_fast(missing_label=np.nan).set_params(**params)
+    X = ["the same"] * 60
+    if clf.dynamics == "precomputed":
+        p = np.full((60, 1, 1, 2), 0.5)
+        X = Trajectories(np.ones((60, 1, 1, 2)), p, np.unique(NOISY))
+    elif clf.dynamics.vectorizer == "passthrough":
+        X = np.ones((60, 3))
+    assert_left_alone(clf, X, given)
+
+
+def test_texts_that_are_all_alike_recorded_with_dropout(tiny_model):
+    clf = make_tiny(tiny_model, dynamics__recording="training", missing_label=np.nan)
+    assert_left_alone(clf, ["the same cat"] * 60, NOISY[:60])
+
+
+@pytest.mark.filterwarnings("ignore:all 60 texts are alike")
+def test_alike_texts_with_votes_or_verified_labels():
+    same, given = ["the same"] * 60, np.repeat(["animal", "fruit"], 30)
+    votes = np.stack([given] * 3, axis=1)
+    votes[:5, 0] = "fruit"
+    clf = make_fast(denoiser=None).fit(same, votes=votes)
+    assert_array_equal(clf.transduction_, given)
+    assert_allclose(clf.annotator_quality()["accuracy"], [55 / 60, 1, 1])
+    clf.fit(same, given, verified={i: votes[i, 0] for i in range(0, 60, 4)})
+    assert 0 < clf.noise_rate_ < 0.3  # two of 15
+
+
 def test_label_issues_and_quality(fast):
     issues, posterior = fast.label_issues(), fast.label_distributions_
     assert issues.columns.tolist() == [

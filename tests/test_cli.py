@@ -144,7 +144,13 @@ def test_csv_cells_are_left_alone(content, rows, written, tmp_path):
 
 def test_json_keeps_its_types(tmp_path):
     path, again = tmp_path / "a.jsonl", tmp_path / "b.ndjson"
-    first = {"id": 2**70, "x": 1.5, "text": "é\u2028", "is": True, "a": [{"b": None}]}
+    first = {
+        "id": 2**70,
+        "x": 1.5e-300,
+        "text": "é\u2028",
+        "is": True,
+        "a": [{"b": None}],
+    }
     rows = [first, {"id": None, "text": "\ud800", "label": 0}]
     path.write_text("\n\n".join(map(json.dumps, rows)))
     _tables.write_table(_tables.read_table(path), again)
@@ -157,7 +163,8 @@ def test_parquet_keeps_its_types(word_texts, quick, tmp_path):
     texts, labels, _ = word_texts
     path, out = tmp_path / "a.parquet", tmp_path / "b.parquet"
     columns = {"text": list(texts), "id": [2**60 + 1, None] * 60, "n": [[1], []] * 60}
-    columns["y"] = [None, None, *(labels[2:] == "fruit").astype(int).tolist()]
+    classes = [2**53, 2**53 + 1]  # the same number as floats
+    columns["y"] = [None, None, *np.take(classes, labels[2:] == "fruit").tolist()]
     parquet.write_table(pa.table(columns), path)
     assert run("clean", path, "--out", out, "--quiet") == 0
     found = parquet.read_table(out)
@@ -165,7 +172,9 @@ def test_parquet_keeps_its_types(word_texts, quick, tmp_path):
     assert found.schema.field("id").type == found.schema.field("y").type == pa.int64()
     first, *_, last = found.to_pylist()
     assert (first["label_quality"], first["is_issue"]) == (None, False)
-    assert first["label_suggested"] in (0, 1)
+    corrected = set(found["label_corrected"].to_pylist())
+    assert first["label_suggested"] in classes
+    assert corrected == set(classes)
     assert isinstance(last["label_quality"], float)
 
 
@@ -186,6 +195,7 @@ def test_excel_keeps_its_types(tmp_path):
     [
         (pd.DataFrame([[1, 2]], columns=["n", "n"]), "b.jsonl", "has two columns 'n'"),
         (pd.DataFrame([[1, 2]], columns=["n", "n"]), "b.parquet", "Duplicate column"),
+        (pd.DataFrame({"n": [1.0, np.inf]}), "b.jsonl", "not JSON compliant"),
         (pd.DataFrame({"text": ["long " * 7000]}), "b.xlsx", "Cell contents too long"),
     ],
 )
@@ -315,6 +325,23 @@ def test_what_is_verified_in_another_kind_of_file(word_texts, quick, tmp_path, c
     write(found.assign(verified="x"), out)
     said = fail(capsys, "clean", path, "--verified", out, "--force")
     assert "verified has 'x' (str) in row" in said
+
+
+def test_labels_that_are_written_almost_alike(word_texts, quick, tmp_path, capsys):
+    path, checked = tmp_path / "a.csv", tmp_path / "b.csv"
+    classes = np.array(["1", "1 "])[(word_texts[1] == "fruit").astype(int)]
+    frame = pd.DataFrame({"text": word_texts[0], "y": classes})
+    write(frame, path)
+    write(pd.DataFrame({"row": [0, 1], "verified": ["1 ", "1"]}), checked)
+    assert run("clean", path, "--verified", checked, "--quiet") == 0
+    assert read(tmp_path / "a.cleaned.csv")["label_corrected"][:2].tolist() == [
+        "1 ",
+        "1",
+    ]
+    path = tmp_path / "gaps.parquet"  # whole numbers are floats there
+    frame.assign(y=(frame["y"] == "1") - 1.0).astype({"y": float}).to_parquet(path)
+    error = fail(capsys, "clean", path, "--missing-label", "-1")
+    assert "one class only, 0.0; 60 rows equal" in error
 
 
 def test_several_label_columns(table, word_texts, quick, tmp_path, capsys):
@@ -501,6 +528,15 @@ def test_all_is_checked_before_the_training(
         ("a.xlsx", b"text,label\n", "a.xlsx cannot be read"),
         ("a.jsonl", b'{"text": "a"}\n{"text"', "a.jsonl cannot be read: line 2: "),
         ("a.jsonl", b"[1]\n", "line 1: it is no JSON object"),
+        ("a.jsonl", b'{"x": 1}\n{"x": 1e400}', "line 2: the number 1e400 cannot be"),
+        (
+            "a.jsonl",
+            b'{"x": [0.12345678901234567890]}',
+            "number 0.12345678901234567890",
+        ),
+        ("a.jsonl", b'{"x": 1}\n{"x": [NaN]}', "line 2: NaN is no JSON; write null"),
+        ("a.jsonl", b'{"x": -Infinity}', "line 1: -Infinity is no JSON; write null"),
+        ("a.jsonl", b'{"x": {"y": 1, "y": 2}}', "the key 'y' stands twice; rename one"),
         ("a.csv", b"text,tag,CLASS\na,b,c\n", "may hold labels, ['tag', 'CLASS']"),
         ("a.csv", b"text,kind\na,b\n", "is named label, labels, class"),
         ("a.csv", b"id,label\n1,b\n", "seems to hold texts; name one with --text"),

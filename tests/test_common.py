@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import validate_data
 
@@ -32,11 +33,22 @@ RUNGS = [f"x{column}s{step}" for column in range(20) for step in range(len(LADDE
 OF_WEIGHTS = (
     "check_sample_weight", "check_transformer", "check_fit_idempotent", "check_methods",
 )  # fmt: skip
+# Large numbers are above the whole ladder: some checks have the same text everywhere.
+pytestmark = pytest.mark.filterwarnings("ignore:all .* texts are alike")
 # The model is in the working directory.
 TINY = {
     "model": "model", "n_epochs": 6, "batch_size": 16, "learning_rate": 5e-3,
     "head_learning_rate": 1e-2, "precision": "fp32", "random_state": 0,
 }  # fmt: skip
+
+
+def test_every_stage_says_that_it_needs_labels():
+    for stage in (
+        DyGenClassifier(), IncrementalDynamics(), LanguageModelDynamics(),
+        ClassifierPrior(), ConsensusPrior(), TrajectoryKNNPrior(), UniformPrior(),
+        DirichletVAE(), TransitionMatrixDenoiser(),
+    ):  # fmt: skip
+        assert get_tags(stage).target_tags.required, stage
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,8 @@ from skdygen import DyGenClassifier
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
 
+# Some draws have the same text everywhere.
+pytestmark = pytest.mark.filterwarnings("ignore:all .* texts are alike")
 EXAMPLES = settings(suppress_health_check=list(HealthCheck), deadline=None)
 ODD = [
     "", " ", "\t\n\u3000", "🙂", "👩\u200d👩\u200d👧 family", "שלום عالم", "a\0b", "\0",

@@ -69,6 +69,17 @@ def test_a_training_in_steps_depends_on_proportions_only(tiny_model, factor):
     assert not np.allclose(found[0], found[2], atol=1e-3)
 
 
+@pytest.mark.parametrize("factor", [1 / 120, 100])
+def test_a_classifier_in_steps_depends_on_proportions_only(factor):
+    dynamics = IncrementalDynamics(random_state=0)
+    for weights in (np.ones(len(TEXTS)), WEIGHTS):
+        expected, found = (
+            clone(dynamics).fit(TEXTS, NOISY, w).predict_proba(TEXTS)
+            for w in (weights, factor * weights)
+        )
+        assert_allclose(found, expected, rtol=1e-6)
+
+
 def twice(texts, labels):
     """Give texts and labels of which every third is there twice, and weights."""
     weights = np.where(np.arange(len(texts)) % 3 == 0, 2, 1)
@@ -132,3 +143,4 @@ def test_a_classifier_that_takes_no_weights_is_named():
     dynamics = IncrementalDynamics(Unweighted(), random_state=0)
     with pytest.raises(ValueError, match="Unweighted takes none"):
         dynamics.fit(TEXTS, NOISY, sample_weight=WEIGHTS)
+    dynamics.fit(TEXTS, NOISY, sample_weight=np.full(len(TEXTS), 0.1))  # are none

@@ -1,5 +1,9 @@
+from enum import Enum, IntEnum
+
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
@@ -11,6 +15,18 @@ from sklearn.preprocessing import StandardScaler
 from skdygen._encoding import check_texts, encode_labels
 from skdygen._targets import make_targets
 from skdygen._weights import fit_weighted
+
+LARGE = [2**53, None, 2**53 + 1]  # the same number as floats
+
+
+class Reason(str, Enum):
+    RETURN = "return"
+    ORDER = "order"
+
+
+class Level(IntEnum):
+    LOW = 1
+    HIGH = 2
 
 
 @pytest.mark.parametrize(
@@ -38,6 +54,9 @@ def test_bad_texts(X, error, message):
         ([True, False, True], [False, True]),
         (pd.Series([2, 1], dtype="Int64"), [1, 2]),
         (pd.Series(["b", "a"], dtype="category"), ["a", "b"]),
+        ([Reason.RETURN, Reason.ORDER], ["order", "return"]),
+        ([Level.HIGH, Level.LOW], [1, 2]),
+        (np.array([2**64 - 1, 2**64 - 2], np.uint64), [2**64 - 2, 2**64 - 1]),
     ],
 )
 def test_classes_are_of_the_type_of_the_labels(y, classes):
@@ -55,6 +74,18 @@ def test_classes_are_of_the_type_of_the_labels(y, classes):
         (np.array([0, np.nan, 1]), np.nan, [0, -1, 1]),
         (pd.Series([5, pd.NA, 6], dtype="Int64"), np.nan, [0, -1, 1]),
         (pd.Series(["a", None, "b"]), pd.NA, [0, -1, 1]),
+        (LARGE, np.nan, [0, -1, 1]),
+        (pd.Series(LARGE, dtype="Int64"), np.nan, [0, -1, 1]),
+        (pd.Series(LARGE, dtype="int64[pyarrow]"), np.nan, [0, -1, 1]),
+        (pl.Series(LARGE), np.nan, [0, -1, 1]),
+        (pa.array(LARGE), np.nan, [0, -1, 1]),
+        (pd.DataFrame({"a": pd.Series(LARGE, dtype="Int64")}), np.nan, [0, -1, 1]),
+        (pl.DataFrame({"a": LARGE}), np.nan, [0, -1, 1]),
+        (pa.table({"a": LARGE}), np.nan, [0, -1, 1]),
+        (np.ma.array([5, 7, 6], mask=[0, 1, 0]), np.nan, [0, -1, 1]),
+        (list(np.ma.array([5, 7, 6], mask=[0, 1, 0])), np.nan, [0, -1, 1]),
+        (np.array(["a", -1, "b"], dtype=object), -1, [0, -1, 1]),
+        ([Reason.ORDER, "", Reason.RETURN], "", [0, -1, 1]),
     ],
 )
 def test_missing_labels(y, missing_label, codes):
@@ -82,6 +113,22 @@ def test_missing_labels(y, missing_label, codes):
             r"no valid Unicode in row 1: 'a\\ud8",
         ),
         (np.array(["b", "b", "\udfff"]), None, ValueError, "valid Unicode in row 2"),
+        (["a", "a\0", "b"], None, ValueError, r"'a\\x00' in row 1, .* strip the NUL"),
+        (np.array(["a", "b", "b\0"], object), None, ValueError, "in row 2, .*NUL"),
+        ([1, 10**30, 2], None, ValueError, "row 1, which is too large .* use strings"),
+        ([1, 2**63, -1], None, ValueError, "row 1, which is too large .* use strings"),
+        ([1.0, 1e30, 2.0], None, ValueError, r"too large .* 1e\+30 in row 1"),
+        (pd.Series(LARGE), np.nan, ValueError, r"as float64, .* in row 0, .* integers"),
+        (np.float32([1, 2**24, 2]), None, ValueError, "as float32, .* in row 1"),
+        ([1.0, 2**53 + 1, 2.0], None, ValueError, "9007199254740993 in row 1"),
+        ([1.0, 10**400, 2.0], None, ValueError, "too large for 64 bits; use strings"),
+        ([1.0, 0.5, 2.0], None, ValueError, "continuous values, such as 0.5 in row 1"),
+        (np.ma.array([1, 2, 1], mask=[0, 1, 0]), None, ValueError, "no label in row 1"),
+        (["a", "", "b"], [""], ValueError, r"missing_label=\[''\] is a list, but one"),
+        ([0, 1, -1], "-1", ValueError, r"the type str, but y has -1 in row 2 \(int\)"),
+        ([0.0, 1.0, -1.0], "-1", ValueError, "the type str, but y has -1.0 in row 2"),
+        (["0", "1", "-1"], -1, ValueError, "the type int, but y has '-1' in row 2"),
+        ([0, 1, 2], False, ValueError, "the type bool, but y has 0 in row 0"),
     ],
 )
 def test_bad_labels(y, missing_label, error, message):
@@ -129,6 +176,21 @@ def test_targets_with_verified_labels():
     assert more.classes.tolist() == ["a", "b", "c", "d", "e"]
     assert more.codes.tolist() == [1, 3, -1, 1]
     assert more.verified.tolist() == [1, 4, 2, 3]
+
+
+def test_verified_labels_stay_apart():
+    hidden = np.ma.array([2**53 + 1, 2**53, 9], mask=[0, 0, 1])
+    for verified in (hidden, pl.Series([*LARGE[::-2], None]), {0: 2**53 + 1, 1: 2**53}):
+        targets = make_targets([1, 2, 1], verified=verified)
+        assert targets.classes.tolist() == [1, 2, 2**53, 2**53 + 1]
+        assert targets.verified.tolist() == [3, 2, -1]
+    for given, verified, message in (
+        (["a", "b"], ["a\0", None], r"verified has the label 'a\\x00' in row 0"),
+        ([1.0, 2.0], [2**53, 2**53 + 1], "no type holds together"),
+        ([1, -1, 2], [None, "-1", 1], "the type int, but verified has '-1' in row 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_targets(given, verified=verified, missing_label=-1)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_looks_like_a_2d_array(random_trajectories):
     assert len(random_trajectories) == len(list(random_trajectories)) == 40
     flat = np.asarray(random_trajectories)
     assert_array_equal(flat[7], random_trajectories.embeddings[7].ravel())
-    halves = Trajectories(np.ones((2, 1, 1, 3), np.float16), np.ones((2, 1, 1, 2)))
+    halves = Trajectories(np.ones((2, 1, 1, 3), np.float16), np.ones((2, 1, 1, 1)))
     assert flat.dtype == np.asarray(halves).dtype == np.float32
     assert np.asarray(halves, dtype=np.float64).dtype == np.float64
 
@@ -124,8 +124,9 @@ def test_pickle_and_joblib(storage, request, tmp_path):
     [(["a", "b"], np.float16), ([3, 7], np.float32), ([False, True], np.float64)],
 )
 def test_save_and_load(with_prior, tmp_path, classes, dtype):
+    p = np.random.RandomState(0).dirichlet([1, 1], size=(40, 2, 3)).astype(dtype)
     saved = Trajectories(
-        with_prior.embeddings.astype(dtype), with_prior.probabilities[..., :2], classes,
+        with_prior.embeddings.astype(dtype), p, classes,
         views={"initial": with_prior.views["initial"].astype(dtype)},
     )  # fmt: skip
     saved.save(tmp_path / "file")
@@ -193,6 +194,8 @@ def test_nothing_large_is_left_by_a_kill(tmp_path, monkeypatch):
         ({"classes": ["a"]}, "classes must hold 3 labels"),
         ({"classes": ["b", "a", "c"]}, "classes must be sorted"),
         ({"classes": ["a", "a", "b"]}, "classes must be sorted"),
+        ({"classes": ["a", "a\0", "b"]}, "classes has the label .* strip the NUL"),
+        ({"classes": [1, 2, 2**64]}, "too large for 64 bits"),
         ({"prior": np.zeros((3, 2))}, "prior must have shape"),
         ({"opinions": np.zeros((3, 5, 2))}, "opinions must have shape"),
         ({"views": {"a": np.zeros((2, 7))}}, "'a'.* must have 3 rows"),
@@ -204,6 +207,51 @@ def test_arrays_that_do_not_fit(change, message):
     fit = {"embeddings": np.ones((3, 2, 2, 5)), "probabilities": np.ones((3, 2, 2, 3))}
     with pytest.raises(ValueError, match=message):
         Trajectories(**(fit | change))
+
+
+def with_value(array, row, value):
+    array = array.copy()
+    array[row, ..., -1] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("embeddings", np.nan, "embeddings has nan in row 17, .* leave this text out"),
+        ("embeddings", np.inf, "embeddings has inf in row 17"),
+        ("probabilities", np.nan, "probabilities has nan in row 17"),
+        ("probabilities", -0.1, "row 17 sum .*, the smallest is -0.1: .* at least 0"),
+        ("probabilities", 2.0, "probabilities in row 17 sum up to 2.* divide them by"),
+        ("prior", 2.0, "prior in row 17 .* no distribution"),
+        ("opinions", -1.0, "opinions in row 17 .* no distribution"),
+        ("views", np.nan, r"views\['initial'\] has nan in row 17"),
+    ],
+)
+def test_bad_numbers(with_prior, tmp_path, monkeypatch, name, value, message):
+    monkeypatch.setattr(_trajectories, "_ROWS_AT_ONCE", 7)
+    if name == "views":
+        wrong = {"initial": with_value(with_prior.views["initial"], 17, value)}
+    else:
+        wrong = with_value(getattr(with_prior, name), 17, value)
+    with pytest.raises(ValueError, match=message):
+        Trajectories(**vars(with_prior) | {name: wrong})
+    damaged = Trajectories._unchecked(**vars(with_prior) | {name: wrong})
+    damaged.save(tmp_path / "file")
+    with pytest.raises(ValueError, match=message):
+        Trajectories.load(tmp_path / "file", max_nbytes=0)
+    if name in ("prior", "opinions"):
+        with pytest.raises(ValueError, match=message):
+            with_prior.with_prior(damaged.prior, damaged.opinions)
+    if name == "views":
+        with pytest.raises(ValueError, match=message):
+            with_prior.with_views(wrong)
+
+
+def test_parts_are_not_read_again(random_trajectories, monkeypatch):
+    monkeypatch.setattr(_trajectories, "check_numbers", None)
+    part = random_trajectories[3:9].with_classes(["a", "b", "c", "d", "e"])
+    assert len(pickle.loads(pickle.dumps(part))[np.array([1, 2])]) == 2
 
 
 @pytest.mark.long

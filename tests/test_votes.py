@@ -6,6 +6,7 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
@@ -104,6 +105,28 @@ def test_booleans_with_holes():
         classes, encoded = encode_votes(votes)
         assert classes.tolist() == [False, True]
         assert as_table(encoded, 2) == [[1, None], [0, 1]]
+
+
+LARGE = {"x": [2**53, None, 3], "y": [2**53 + 1, 3, None]}
+MASKED = np.ma.masked_equal([[2**53, 2**53 + 1], [7, 3], [3, 7]], 7)
+
+
+@pytest.mark.parametrize(
+    "votes",
+    [
+        list(zip(*LARGE.values(), strict=True)),
+        pd.DataFrame(LARGE, dtype="Int64"),
+        pd.DataFrame(LARGE, dtype="int64[pyarrow]"),
+        pl.DataFrame(LARGE),
+        pa.table(LARGE),
+        MASKED,
+        list(MASKED),
+    ],
+)
+def test_large_integers_with_holes(votes):
+    classes, encoded = encode_votes(votes)
+    assert classes.tolist() == [3, 2**53, 2**53 + 1]
+    assert as_table(encoded, 2) == [[1, 2], [None, 0], [0, None]]
 
 
 @pytest.mark.parametrize("kind", [np.asarray, pd.DataFrame, sparse.csr_array, list])
@@ -338,9 +361,16 @@ TWO = np.array([["a", "b"], ["b", "b"], ["a", "a"]], dtype=object)
         ({"votes": [[1, True], [0, False], [1, True]]}, TypeError,
          r"votes has True \(bool\) in row 0 of column 1"),
         ({"votes": [[1, 0.5], [0, 1], [1, 1]]}, ValueError,
-         r"votes has 0\.5 in row 0 of column 1, but classes"),
+         r"votes, in column 1, holds continuous values, such as 0\.5 in row 0, but"),
         ({"votes": [[1, 0], [0, np.inf], [1, 1]]}, ValueError,
-         "votes has inf in row 1"),
+         "votes, in column 1, contains infinity, such as inf in row 1"),
+        ({"votes": [["a", "b"], ["a", "b\0"], ["a", "b"]]}, ValueError,
+         "votes, in column 1, has the label .* in row 1, .* strip the NUL"),
+        ({"votes": [[1, 2], [1, 2**64], [1, 2]]}, ValueError,
+         "votes, in column 1, has the integer 18446744073709551616 in row 1"),
+        ({"votes": np.array([[1, 2], [1, 2**63], [1, 2]], np.uint64)}, ValueError,
+         "votes, in column 1, has the integer 9223372036854775808 in row 1"),
+        ({"votes": pd.DataFrame(LARGE)}, ValueError, "in column 'x', .* float64"),
         ({"votes": pd.DataFrame(TWO, columns=["x", "x"])}, ValueError,
          "votes has two columns named 'x'"),
         ({"votes": sparse.coo_array(([1, 2, 1], ([0, 0, 2], [1, 1, 1])))}, ValueError,
@@ -362,6 +392,19 @@ TWO = np.array([["a", "b"], ["b", "b"], ["a", "a"]], dtype=object)
 def test_errors(params, error, message):
     with pytest.raises(error, match=message):
         make().fit(TEXTS[:3], **params)
+
+
+def test_markers_of_votes():
+    assert majority_vote([[1, 2], [None, None]], missing_label=pd.NA)[1] is pd.NA
+    for missing_label, message in (("2", "2 in row 0"), ([2], "is a list, but one")):
+        with pytest.raises(ValueError, match=message):
+            majority_vote([[1, 2], [1, 1]], missing_label=missing_label)
+
+
+def test_tables_of_large_integers():
+    votes = votes_from_lists([[("a", 2**53), ("b", 2**53 + 1)], [("a", 1)]])
+    assert votes.loc[0].tolist() == [2**53, 2**53 + 1]
+    assert encode_votes(votes)[0].tolist() == [1, 2**53, 2**53 + 1]
 
 
 def test_votes_from_long():

@@ -51,7 +51,7 @@ def read_texts(table, column):
 def read_labels(table, column, missing_label=None):
     """Give the labels of a column, with None for an empty cell and `missing_label`."""
     return [
-        None if _is_null(cell) or str(cell) in ("", missing_label) else cell
+        None if _is_null(cell) or _spell(cell) in ("", missing_label) else cell
         for cell in table[column].tolist()
     ]
 
@@ -79,9 +79,10 @@ def _read_checked(found, path, texts, classes, options):
     for name in ("row", "verified"):
         _check(found, path, "--verified needs a column, but", name)
     labels = read_labels(found, "verified", options.missing_label)
-    # Typed in, and maybe in a file of another kind: "1 " is the class 1.
-    spelled = {str(label): label for label in classes.tolist()}
-    labels = pd.Series([spelled.get(str(x).strip(), x) for x in labels], dtype=object)
+    # Typed in, and maybe in a file of another kind: "1 " is the class 1, if no other.
+    spelled = {_spell(label): label for label in classes.tolist()}
+    keys = [spelled.get(_spell(x), spelled.get(_spell(x).strip(), x)) for x in labels]
+    labels = pd.Series(keys, dtype=object)
     found = found.reset_index(drop=True).assign(verified=labels)[labels.notna()]
     if found.empty:
         raise ValueError(f"--verified {path}: nothing is verified there.")
@@ -117,6 +118,12 @@ def _check(table, path, option, name):
         found = f"stands {times} times in" if times else "is no column of"
         raise ValueError(f"{option} {name!r} {found} {path}; it has {columns}.")
     return name
+
+
+def _spell(cell):
+    """Write a cell as people do: a whole number, such as one beside gaps, is one."""
+    is_whole = isinstance(cell, float) and cell.is_integer()
+    return str(int(cell) if is_whole else cell)
 
 
 def _is_null(cell):

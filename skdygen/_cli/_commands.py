@@ -306,7 +306,7 @@ def _summarize(clf):
     issues, given, labelled = clf.label_issues(), clf.classes_[codes], codes >= 0
     n_changed = (clf.transduction_ != given)[labelled].sum()
     found = {
-        "labels estimated wrong": f"{clf.noise_rate_:.1%}",
+        "labels estimated wrong": f"{clf.noise_rate_:.1%}".replace("nan%", "unknown"),
         "labels that look wrong": f"{len(issues):,} of {labelled.sum():,}",
         "labels corrected": f"{n_changed:,}",
     }

@@ -8,8 +8,10 @@ import csv
 import gzip
 import io
 import json
+import math
 import re
 import warnings
+from decimal import Decimal
 
 import pandas as pd
 
@@ -133,12 +135,40 @@ def _read_json_lines(text):
         if not line.strip():
             continue
         try:
-            rows.append(json.loads(line))
+            rows.append(_JSON.decode(line))
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from error
         if not isinstance(rows[-1], dict):
             raise ValueError(f"line {number}: it is no JSON object.")
     return pd.DataFrame(rows, dtype=object)  # NaN where a row lacks a key
+
+
+def _read_number(text):
+    """Read a number that will be written as the same one."""
+    number = float(text)
+    if math.isinf(number) or Decimal(text) != Decimal(repr(number)):
+        raise ValueError(f"the number {text} cannot be kept; write it as a string.")
+    return number
+
+
+def _refuse(name):
+    """Raise an error about NaN or infinity."""
+    raise ValueError(f"{name} is no JSON; write null.")
+
+
+def _read_object(pairs):
+    """Make a dict of an object whose keys are all different."""
+    found = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} stands twice; rename one.")
+        found[key] = value
+    return found
+
+
+_JSON = json.JSONDecoder(
+    parse_float=_read_number, parse_constant=_refuse, object_pairs_hook=_read_object
+)
 
 
 def _to_json_lines(table):
@@ -149,7 +179,8 @@ def _to_json_lines(table):
     for row in table.to_dict("records"):
         row = {k: v for k, v in row.items() if not isinstance(v, float) or v == v}
         row = {k: None if v is pd.NA else v for k, v in row.items()}
-        text += json.dumps(row, ensure_ascii=False, default=str) + "\n"
+        params = {"ensure_ascii": False, "allow_nan": False, "default": str}
+        text += json.dumps(row, **params) + "\n"
     return text
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
@@ -25,8 +26,8 @@ def load_noisy_csv(path, *, text="text", given="label_noisy", gold=None):
     data : `sklearn.utils.Bunch`
         `data`, list of str, the texts; `target`, ndarray of shape (n_samples,), the
         given labels, null where there is none (pass ``missing_label=np.nan`` to
-        estimators); and `gold`, the right labels or None. Labels that are all numbers
-        are numbers, other labels are strings.
+        estimators); and `gold`, the right labels or None. If all labels are
+        numbers, each written in the usual way, they are numbers, else strings.
 
     Raises
     ------
@@ -62,9 +63,17 @@ def load_noisy_csv(path, *, text="text", given="label_noisy", gold=None):
 
 
 def _labels(column):
-    """Numbers where all labels are, None where there is none, (n_samples,)."""
-    labels = column.where(column != "", None)
-    try:
-        return pd.to_numeric(labels, errors="raise").to_numpy()
-    except (ValueError, TypeError):
-        return labels.to_numpy(dtype=object)
+    """Numbers where all labels are, NaN where there is none, (n_samples,)."""
+    is_given = (column != "").to_numpy()
+    labels = np.where(is_given, column.to_numpy(dtype=object), np.nan)
+    given = labels[is_given].tolist()
+    for kind in (np.int64, np.float64):
+        try:
+            numbers = np.array(list(map(kind, given)), dtype=kind)
+        except (OverflowError, ValueError):
+            continue
+        # Others that are written alike, such as 01 and 1, or nan, are no numbers.
+        if list(map(str, numbers.tolist())) == given and np.isfinite(numbers).all():
+            labels[is_given] = numbers
+            return numbers if is_given.all() else labels
+    return labels

@@ -146,9 +146,9 @@ def _train(
                             raise
                         n_rows = _torch.fewer_rows(error, min(n_rows, len(rows)))
                         optimizer.zero_grad()
-                torch.nn.utils.clip_grad_norm_(
-                    branches.parameters(), stage.max_grad_norm
-                )
+                for branch in branches.branches:  # their mean is the loss
+                    limit = stage.max_grad_norm / stage.n_branches
+                    torch.nn.utils.clip_grad_norm_(branch.parameters(), limit)
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad()
@@ -424,16 +424,20 @@ def _make_projection(stage, n_features, seed):
 
 def _make_optimizer(stage, branches, n_steps, device):
     """AdamW with a learning rate for the heads, and its schedule."""
-    parameters = branches.trained_parameters()
-    heads = [p for name, p in parameters.items() if is_head(name)]
-    bodies = [p for name, p in parameters.items() if not is_head(name)]
+    groups = {}
+    for name, parameter in branches.trained_parameters().items():
+        key = is_head(name), parameter.ndim > 1  # no decay of biases and norms
+        groups.setdefault(key, []).append(parameter)
     head_learning_rate = stage.head_learning_rate or stage.learning_rate
     optimizer = torch.optim.AdamW(
         [
-            {"params": bodies, "lr": stage.learning_rate},
-            {"params": heads, "lr": head_learning_rate},
+            {
+                "params": parameters,
+                "lr": head_learning_rate if of_head else stage.learning_rate,
+                "weight_decay": stage.weight_decay if is_matrix else 0.0,
+            }
+            for (of_head, is_matrix), parameters in groups.items()
         ],
-        weight_decay=stage.weight_decay,
         fused=device.type in ("cpu", "cuda"),
     )
     n_warmup_steps = int(stage.warmup_ratio * n_steps)
@@ -469,7 +473,7 @@ def _allocate(stage, backbone, n_samples):
     """Allocate trajectories; embeddings are in half precision."""
     shape, classes = (n_samples, *stage.trajectory_shape_), stage.classes_
     initial = (n_samples, backbone.n_features)
-    return Trajectories(
+    return Trajectories._unchecked(  # there are no numbers yet
         allocate(shape, np.float16, **backbone.storage),
         allocate((*shape[:3], len(classes)), np.float32, **backbone.storage),
         classes,

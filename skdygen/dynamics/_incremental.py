@@ -170,7 +170,8 @@ prior=False)
         if self.bootstrap:
             labelled = rng.choice(labelled, size=len(labelled))
         every_class = np.arange(len(self.classes_))
-        is_weighted = (weights[labelled] != 1).any()
+        is_weighted = (weights[labelled] != weights[labelled[0]]).any()
+        weights = weights / weights[targets.labelled].mean()  # or steps are too small
         if is_weighted and not has_fit_parameter(estimator, "sample_weight"):
             raise ValueError(
                 f"sample_weight was given, but {type(estimator).__name__} takes none; "

@@ -91,9 +91,9 @@ class LanguageModelDynamics(ViewsMixin, BaseDynamics):
         Share of the training in which the learning rate rises, before it falls
         linearly to 0.
     weight_decay : float, default=0.01
-        Weight decay of AdamW.
+        Weight decay of AdamW; biases and norms have none.
     max_grad_norm : float, default=1.0
-        Norm that gradients are clipped to.
+        Norm that the gradients of each branch are clipped to.
     precision : {"auto", "bf16", "fp32"}, default="auto"
         Precision of the matrix products. "auto" takes bfloat16 where torch says that
         the device has units for it.

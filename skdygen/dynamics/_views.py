@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._encoding import check_texts
 from .._sklearn_compat import BaseComposition, HasMethods, Interval, fit_context
-from .._trajectories import allocate
+from .._trajectories import allocate, check_numbers
 from ..base import TextInputMixin
 
 _WORDS = r"(?u)\b\w+\b"  # those of one letter, too
@@ -198,20 +198,22 @@ class ViewsMixin(BaseComposition):
 
     def _fit_targets(self, X, targets, *, record=False):
         fitted = {name: clone(view) for name, view in self._named_views()}
-        views = {name: self._keep(v.fit_transform(X)) for name, v in fitted.items()}
+        views = {n: self._keep(n, v.fit_transform(X)) for n, v in fitted.items()}
         trajectories = super()._fit_targets(X, targets, record=record)
         self.views_ = fitted
         return trajectories.with_views(views) if record else trajectories
 
     def _transform(self, X):
-        views = {name: self._keep(v.transform(X)) for name, v in self.views_.items()}
+        views = {n: self._keep(n, v.transform(X)) for n, v in self.views_.items()}
         return super()._transform(X).with_views(views)
 
-    def _keep(self, features):
+    def _keep(self, name, features):
         """Put what a transformer gives into an array of half precision."""
         features = features.toarray() if sparse.issparse(features) else features
         features = np.asarray(features)
         storage = {"max_nbytes": self.max_nbytes, "temp_folder": self.temp_folder}
         kept = allocate(features.shape, np.float16, **storage)
-        kept[:] = features
+        with np.errstate(over="ignore"):
+            kept[:] = features
+        check_numbers(kept, f"views[{name!r}]")  # before the training
         return kept

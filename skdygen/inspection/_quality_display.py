@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.metrics import PrecisionRecallDisplay
 
 from .._decisions import correct_labels
-from .._encoding import encode_labels
+from .._encoding import encode_labels, join_classes, label_array
 from .._targets import Targets
 from ._labels import Labels
 from ._style import BLUE, GREY, ORANGE, VERMILION, Display
@@ -100,7 +100,7 @@ class LabelQualityDisplay(Display):
         display : LabelQualityDisplay
             Drawn.
         """
-        classes = None if classes is None else np.asarray(classes)
+        classes = None if classes is None else label_array(classes, "classes")
         found = np.asarray(label_distributions, dtype=float)
         labels = Labels.of_predictions(y, found, classes, missing_label)
         weights = (labels.given >= 0).astype(float)
@@ -119,6 +119,8 @@ class LabelQualityDisplay(Display):
             classes, true = encode_labels(
                 y_true, n_samples=len(labels.given), min_classes=1, name="y_true"
             )
+            where = f"row {np.argmin(true)}"
+            join_classes(labels.classes, classes, "y_true", where)  # raises errors
             is_wrong = classes[true[rows]] != labels.classes[labels.given[rows]]
         is_replaced = labels.is_issue & (corrected != labels.given)
         known = labels.quality[rows], labels.is_issue[rows], is_replaced[rows]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._decisions import estimate_transition_matrix
-from .._encoding import encode_labels
+from .._encoding import encode_labels, join_classes
 from ._labels import Labels
 from ._style import Display
 
@@ -92,7 +92,8 @@ class NoiseTransitionDisplay(Display):
         believed, suggested = encode_labels(
             y_suggested, n_samples=len(codes), min_classes=1, name="y_suggested"
         )
-        classes = np.union1d(given, believed)
+        where = f"row {np.argmin(suggested)}"
+        classes = join_classes(given, believed, "y_suggested", where)
         certain = np.eye(len(classes))[np.searchsorted(classes, believed)[suggested]]
         labels = Labels.of_predictions(y, certain, classes, missing_label)
         matrix = estimate_transition_matrix(certain, labels.given, np.ones(len(codes)))

@@ -18,7 +18,8 @@ def test_numbers_and_missing_labels(tmp_path):
     assert data.data == ["a", "NA", "null, really", ""]
     assert data.gold.tolist() == [0, 1, 2, 0]
     assert data.gold.dtype.kind == "i"
-    np.testing.assert_array_equal(data.target, [0, np.nan, 2, 1])
+    assert data.target[[0, 2, 3]].tolist() == [0, 2, 1]
+    assert pd.isna(data.target[1])
     assert load_noisy_csv(path).gold is None
 
 
@@ -28,6 +29,27 @@ def test_strings(tmp_path):
     data = load_noisy_csv(path, text="body", given="tag")
     assert data.target[:2].tolist() == ["greeting", "NA"]
     assert pd.isna(data.target[2])
+
+
+@pytest.mark.parametrize(
+    ("written", "labels"),
+    [
+        ("01 1 2", ["01", "1", "2"]),
+        ("nan 1 2", ["nan", "1", "2"]),
+        ("1.0 1 2", ["1.0", "1", "2"]),
+        ("1e3 1000 1", ["1e3", "1000", "1"]),
+        ("1.0 2.0 -3.0", [1.0, 2.0, -3.0]),
+        (f"{2**53} {2**53 + 1} ,", [2**53, 2**53 + 1, np.nan]),
+        (f"{10**30} 1 ,", [str(10**30), "1", np.nan]),
+    ],
+)
+def test_labels_that_are_written_differently_differ(written, labels, tmp_path):
+    path = tmp_path / "data.csv"
+    rows = [f"text,{label.strip(',')}" for label in written.split(" ")]
+    path.write_text("\n".join(["text,label_noisy", *rows]))
+    found = load_noisy_csv(path).target.tolist()
+    assert list(map(str, found)) == list(map(str, labels))
+    assert list(map(type, found)) == list(map(type, labels))
 
 
 def test_errors(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from safetensors.torch import load
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
@@ -87,6 +88,34 @@ def test_the_first_epoch_is_without_coregularization(tiny_model):
         )
     ]
     assert fits[0] == fits[1] != fits[2]
+
+
+def test_a_branch_is_trained_alike_beside_others(tiny_model):
+    alone, beside = (
+        make_dynamics(
+            tiny_model, trainable_layers=0, dropout=0.0, coregularization=0.0,
+            n_branches=n, max_grad_norm=0.01,
+        ).fit_transform(TEXTS, LABELS)
+        for n in (1, 3)
+    )  # fmt: skip
+    assert_allclose(beside.probabilities[:, 0], alone.probabilities[:, 0], atol=2e-3)
+
+
+def test_biases_and_norms_do_not_decay(tiny_model):
+    start, end = (
+        load(
+            make_dynamics(tiny_model, n_epochs=1, head_learning_rate=None, **params)
+            .fit(TEXTS, LABELS)
+            .snapshots_[-1]
+        )
+        for params in (
+            {"learning_rate": 1e-9}, {"learning_rate": 1e-4, "weight_decay": 5e3},
+        )
+    )  # fmt: skip
+    for name, weight in start.items():
+        if weight.any():  # biases start with 0
+            is_decayed = end[name].float().norm() < 0.5 * weight.float().norm()
+            assert is_decayed == (weight.ndim > 1), name
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,11 @@ def test_views_have_nested_parameters():
         ([("a__b", LexicalView())], ValueError, "'a__b'"),
         ([("a", LexicalView()), ("a", LexicalView())], ValueError, "unique"),
         ([("a", LexicalView(n_components=0))], ValueError, "'n_components'"),
+        (
+            [("a", FunctionTransformer(lambda texts: np.full((len(texts), 2), 1e6)))],
+            ValueError,
+            r"views\['a'\] has inf in row 0, .* below 65504 as float16",
+        ),
     ],
 )
 def test_bad_views_are_refused_before_any_training(views, error, message, monkeypatch):

@@ -222,5 +222,11 @@ def test_arguments_that_do_not_fit(stored):
             cls.from_estimator(stored, **params)
     with pytest.raises(ValueError, match=r"has shape \(2, 3\); if y lacks a class"):
         shown.LabelQualityDisplay.from_predictions(["a", "b"], np.ones((2, 3)))
+    # Labels of another type, which would all be wrong, or classes of their own.
+    other = (TypeError, r"has 0 \(int\) in row 1, but labels are such as 'a'")
+    with pytest.raises(other[0], match=f"y_true {other[1]}"):
+        shown.LabelQualityDisplay.from_predictions(["a", "b"], np.eye(2), y_true=[1, 0])
+    with pytest.raises(other[0], match=f"y_suggested {other[1]}"):
+        shown.NoiseTransitionDisplay.from_predictions(["a", "b"], [1, 0])
     with pytest.raises(TypeError, match="trajectories must be Trajectories"):
         shown.DynamicsDisplay.from_predictions(["a"], ["a"], [[1]])

@@ -94,7 +94,8 @@ def test_no_class_is_lost_among_many(make):
     rng = np.random.RandomState(0)
     given = 2 * rng.randint(2, size=1000)
     given[rng.permutation(1000)[:2]] = 1
-    trajectories = Trajectories(rng.randn(1000, 1, 1, 3), np.full((1000, 1, 1, 3), 0.3))
+    p = np.full((1000, 1, 1, 3), 1 / 3)
+    trajectories = Trajectories(rng.randn(1000, 1, 1, 3), p)
     stage = make(contamination=0.0, max_samples=20)
     assert set(stage.fit(trajectories, given).clean_codes_) == {0, 1, 2}
 
