@@ -12,6 +12,7 @@ import os
 import time
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 from cleanlab.multiannotator import get_label_quality_multiannotator
@@ -64,7 +65,8 @@ def ours(setting, rows):
 def aggregated(setting, rows, aggregate):
     """Make one label of the votes on each text; logistic regression on all of them."""
     codes, seconds = setting.task.keep(
-        ["votes", aggregate.__name__], lambda: _timed(aggregate, setting)
+        ["votes", aggregate.__name__, joblib.hash(setting.given)],
+        lambda: _timed(aggregate, setting),
     )
     codes = codes.copy()
     codes[rows] = setting.gold[rows]
