@@ -201,7 +201,7 @@ def main(arguments=None):
     parser.add_argument("--data", type=Path, help="folder of the data")
     parser.add_argument("--regime", choices=list(REGIMES), default="frozen")
     parser.add_argument("--settings", nargs="+", choices=VOTED, default=list(VOTED))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--numbers", nargs="+", type=int, default=[0, 50])
     parser.add_argument(
         "--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD"
