@@ -91,6 +91,7 @@ def main(arguments=None):
         "recordings": markdown(list(recordings(cells))),
         "growth": markdown(growth(scaling))
         + draw_growth(scaling, images / "performance_growth.svg"),
+        "votes": markdown(votes(scaling)),
         "memory": memory(scaling),
         "neighbors": markdown(neighbors(scaling)),
         "compiling": compiling(scaling),
@@ -250,6 +251,26 @@ def growth(scaling):
             }
         )
     return rows
+
+
+def votes(scaling):
+    """Rows on what votes add to stages 2 and 3."""
+    found = {row["n_texts"]: row for row in scaling if row["part"] == "votes"}
+    return [
+        {
+            "texts": f"{n_texts:,}",
+            **{
+                f"{what}, {name}": f"{row[f'{key}, {name}']:{form}}"
+                for what, key, form in (
+                    ("seconds", "seconds", ".0f"),
+                    ("peak private memory, MB", "peak_private_megabytes", ".0f"),
+                    ("right labels", "accuracy", ".3f"),
+                )
+                for name in ("majority", "votes")
+            },
+        }
+        for n_texts, row in sorted(found.items())
+    ]
 
 
 def _growth(scaling):

@@ -106,9 +106,12 @@ def test_speed_and_growth_are_measured(tmp_path):
     assert len(shares) == 3
     assert all(0 < share < 1 for share in shares)
     assert len(list(performance.ratios(found))) == 6
-    command = ["--sizes", "400", "--parts", "stages 2 and 3"]
+    command = ["--sizes", "400", "--parts", "stages 2 and 3", "votes"]
     scaling.main([*command, "--output", str(tmp_path / "scaling")])
-    (row,) = read_rows(tmp_path / "scaling")
+    row, voted = read_rows(tmp_path / "scaling")
+    assert voted["accuracy, votes"] > voted["accuracy, majority"] > 0.5
+    (shown,) = performance.votes([row, voted])
+    assert shown["right labels, votes"] == f"{voted['accuracy, votes']:.3f}"
     assert (row["n_texts"], row["given_accuracy"]) == (400, pytest.approx(0.7))
     assert row["accuracy"] > 0.5  # of ten classes
     assert row["peak_private_megabytes"] > 0
