@@ -134,7 +134,8 @@ def by_part(table, labels):
     """What the default gains without parts, by number verified: labels and texts."""
     rows = table[(table["labels"] == labels) & (table["n_verified"] >= LEAST_FOR_PARTS)]
     measures = ("labels_gain", "most_probable_gain", "test_gain")
-    gains = [_means(rows, measure, 100) for measure in measures]
+    rows = rows[rows["method"].isin(_ABOUT_PARTS)]
+    gains = [_means(rows, measure, 100).dropna(axis=1) for measure in measures]
     shown = []
     for method in [m for m in _ABOUT_PARTS if m in gains[0].index.levels[1]]:
         found = [gain.xs(method, level="method").mean() for gain in gains]
