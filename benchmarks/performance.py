@@ -286,18 +286,15 @@ def exponent(found):
 
 
 def memory(scaling):
-    """Sentence on the memory of stage 1."""
-    peaks = {
-        row["n_texts"]: row["peak_private_megabytes"]
-        for row in scaling
-        if row["part"] == "stage 1"
-    }
-    if len(peaks) < 2:
+    """Sentence on time and memory of stage 1."""
+    found = {row["n_texts"]: row for row in scaling if row["part"] == "stage 1"}
+    if len(found) < 2:
         return "Not run yet."
-    few, many = min(peaks), max(peaks)
+    few, many = min(found), max(found)
+    peaks = {n: row["peak_private_megabytes"] for n, row in found.items()}
     return (
         f"Stage 1 (three layers, one epoch, texts of three words) took on {many:,} "
-        f"texts {peaks[many]:.0f} MB of private memory at its peak, on {few} texts "
+        f"texts {found[many]['seconds']:.0f} seconds and {peaks[many]:.0f} MB of private memory at its peak, on {few} texts "
         f"{peaks[few]:.0f} MB: {peaks[many] - peaks[few]:.0f} MB more (target: at most "
         f"1,074)."
     )
