@@ -294,9 +294,9 @@ def memory(scaling):
     peaks = {n: row["peak_private_megabytes"] for n, row in found.items()}
     return (
         f"Stage 1 (three layers, one epoch, texts of three words) took on {many:,} "
-        f"texts {found[many]['seconds']:.0f} seconds and {peaks[many]:.0f} MB of private memory at its peak, on {few} texts "
-        f"{peaks[few]:.0f} MB: {peaks[many] - peaks[few]:.0f} MB more (target: at most "
-        f"1,074)."
+        f"texts {found[many]['seconds']:.0f} seconds and {peaks[many]:.0f} MB of "
+        f"private memory at its peak, on {few} texts {peaks[few]:.0f} MB: "
+        f"{peaks[many] - peaks[few]:.0f} MB more (target: at most 1,074)."
     )
 
 
