@@ -33,7 +33,6 @@ from sklearn.preprocessing import FunctionTransformer
 
 import skdygen
 from skdygen import DyGenClassifier, Trajectories, _storage
-from skdygen._cli import _tables
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
 from skdygen.priors import TrajectoryKNNPrior, UniformPrior
@@ -218,10 +217,6 @@ def test_nothing_is_replaced_unasked_or_by_half(path, monkeypatch):
     assert path.read_text() == "my thesis"
 
 
-def write_table(path):
-    _tables.write_table(pd.DataFrame({"text": ["a"]}), path)
-
-
 def write_model(path):
     make_fast().save(path, overwrite=True)
 
@@ -231,7 +226,7 @@ def write_trajectories(path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="has other modes and links")
-@pytest.mark.parametrize("write", [write_model, write_table, write_trajectories])
+@pytest.mark.parametrize("write", [write_model, write_trajectories])
 def test_links_and_modes_stay(write, tmp_path):
     (tmp_path / "there").mkdir()
     path, link = tmp_path / "there" / f"{'x' * 250}.csv", tmp_path / "link.csv"
