@@ -508,12 +508,13 @@ class DyGenClassifier(
             return stage, found, targets
         targets = targets.ask_annotators(found.prior)
         # One of ours learns from what is believed, until little changes by that.
+        believed = targets.as_believed()
         for _ in range(_MOST_ROUNDS if isinstance(prior, BasePrior) else 0):
-            believed = targets.as_believed()
             stage = clone(prior)  # not cached: rounds may be many
             found = stage._fit_targets(trajectories, believed, record=True)
             targets = targets.ask_annotators(found.prior)
-            changed = np.mean(targets.as_believed().codes != believed.codes)
+            before, believed = believed, targets.as_believed()
+            changed = np.mean(believed.codes != before.codes)
             logger.info("votes and texts: %.1f %% of the labels changed", 100 * changed)
             if changed < _FEW_CHANGES:
                 break
