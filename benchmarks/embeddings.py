@@ -1,6 +1,7 @@
 """Frozen embeddings of the benchmark's texts, computed once for all methods."""
 
 import hashlib
+import os
 from contextlib import contextmanager, nullcontext
 from unittest.mock import patch
 
@@ -30,7 +31,7 @@ class FrozenStore(dict):
         path = self.folder / f"{name}.npy"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".part.npy")
+            temporary = path.with_suffix(f".{os.getpid()}.npy")
             np.save(temporary, encode(texts))
             temporary.replace(path)
         self.update(zip(texts, np.load(path), strict=True))

@@ -168,9 +168,9 @@ def layer_curve(cells, speed):
         of default (of the fits behind the accuracy), worst (setting, default minus
         plain) and seconds (on made texts, NaN if not measured).
     """
-    accuracy = by_setting(cells, "finetuned", "test_accuracy", list(LAYERS))
+    accuracy = by_setting(cells, "short", "test_accuracy", list(LAYERS))
     accuracy = accuracy[accuracy.index.isin(REAL)]
-    fits = by_setting(cells, "finetuned", "seconds", list(LAYERS)).loc[accuracy.index]
+    fits = by_setting(cells, "short", "seconds", list(LAYERS)).loc[accuracy.index]
     seconds = {}
     if "layers" in speed:
         seconds = pd.DataFrame(speed["layers"]["rounds"]).median().to_dict()

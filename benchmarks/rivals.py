@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state, gen_batches
 from torch.nn import functional
 from transformers import get_linear_schedule_with_warmup
 
-from skdygen._torch import autocast, seeded
+from skdygen._torch import autocast, find_device, seeded
 from skdygen.denoisers import DirichletVAE
 from skdygen.denoisers._vae import ConditionalVAE
 from skdygen.dynamics import LanguageModelDynamics, _engine
@@ -24,7 +24,7 @@ from .embeddings import StoredDynamics
 from .task import PLAIN, Fit
 
 # Of SetFit, but for the number of steps, which takes a core about a minute, and for
-# layers and length, as in the regime "finetuned".
+# layers and length, as in the regime "short".
 _N_PAIRS, _PAIRS_AT_ONCE, _MOST_STEPS, _LEARNING_RATE = 20, 16, 150, 2e-5
 _STAGE = {"trainable_layers": 3, "max_length": 64}
 _PIECES = 4  # of a batch, by length: less padding
@@ -103,7 +103,7 @@ class Contrastive:
         stage = LanguageModelDynamics(**_STAGE | params)
         model = load_sentence_transformer(stage.model, max_length=stage.max_length)
         stage = SimpleNamespace(**stage.get_params(), precision_="bf16")
-        self.backbone = Backbone(model, stage, torch.device("cpu"))
+        self.backbone = Backbone(model, stage, find_device("auto"))
         self.inputs = self.backbone.encode(texts)
 
     def embed(self, rows, codes, seed):
@@ -114,7 +114,7 @@ class Contrastive:
             embedded = np.empty((len(self.inputs), self.backbone.n_features))
             for part, output in self.backbone.infer(network.eval(), self.inputs):
                 found = functional.normalize(output["sentence_embedding"].float())
-                embedded[part] = found.numpy()
+                embedded[part] = found.cpu().numpy()
         return embedded
 
     def _train(self, network, pairs, alike):
@@ -133,7 +133,8 @@ class Contrastive:
             found = torch.cat(found)[np.argsort(order)]
             first, second = found[positions.reshape(-1, 2).T]
             cosines = functional.cosine_similarity(first, second)
-            loss = functional.mse_loss(cosines, torch.from_numpy(alike[batch]).float())
+            wanted = torch.from_numpy(alike[batch]).to(cosines)
+            loss = functional.mse_loss(cosines, wanted)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

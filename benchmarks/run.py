@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psutil
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._testing import ignore_warnings
 
@@ -193,11 +194,11 @@ class PeakMemory(threading.Thread):
 
 
 def describe_machine():
-    """Give commit, versions and CPU, to stand in a row of results."""
+    """Give commit, versions, CPU and GPU, to stand in a row of results."""
     return {
         "commit": commit_of(HERE),
         "versions": {name: version(name) for name in PACKAGES},
-        "machine": f"{_cpu()}, {os.cpu_count()} cores",
+        "machine": ", ".join([_cpu(), f"{os.cpu_count()} cores", *_accelerators()]),
     }
 
 
@@ -206,6 +207,10 @@ def commit_of(folder):
     command = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip()
+
+
+def _accelerators():
+    return {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
 
 
 def _cpu():

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import itertools
 import json
+import os
 import time
 
 import joblib
@@ -20,7 +21,8 @@ from skdygen.votes import majority_vote
 from .data import MIXED, draw_setting, load_splits, load_votes, mix, shape
 from .embeddings import FrozenStore, StoredDynamics
 
-# What all methods of a regime have in common: what two cores can do.
+# What all methods of a regime have in common: what two cores can do, in the regime
+# "short" while somebody waits.
 REGIMES = {
     "frozen": {
         "n_train": 4000,
@@ -30,6 +32,13 @@ REGIMES = {
         "dynamics": {"trainable_layers": 0, "n_epochs": 10},
     },
     "finetuned": {
+        "n_train": 2000,
+        "n_valid": 500,
+        "n_development": 1000,
+        "n_test": 2000,
+        "dynamics": {"trainable_layers": 3, "n_epochs": 5, "max_length": 128},
+    },
+    "short": {
         "n_train": 1000,
         "n_valid": 250,
         "n_development": 500,
@@ -63,7 +72,7 @@ class Task:
     ----------
     setting : str
         Data set, or ``"data set:kind of noise:rate"``; see `data.SHAPES`.
-    regime : {"frozen", "finetuned"}
+    regime : {"frozen", "finetuned", "short"}
         Key of `REGIMES`.
     seed : int
         Random state of everything.
@@ -159,8 +168,9 @@ class Task:
             return joblib.load(path)
         result = compute()
         path.parent.mkdir(parents=True, exist_ok=True)
-        joblib.dump(result, path.with_suffix(".part"))
-        path.with_suffix(".part").replace(path)
+        part = path.with_suffix(f".{os.getpid()}.part")  # others may compute the same
+        joblib.dump(result, part)
+        part.replace(path)
         return result
 
     @functools.cached_property
