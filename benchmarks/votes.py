@@ -28,6 +28,7 @@ from .run import describe_machine, rows_so_far
 from .task import REGIMES, Task
 from .verified import Setting, judged, linear, out_of_fold, score
 from .votes_page import write_page
+from .votes_parts import PARTS, changed
 
 HERE = Path(__file__).parent
 
@@ -134,9 +135,11 @@ METHODS = {
     "snorkel": functools.partial(aggregated, aggregate=snorkel),
     "CROWDLAB": functools.partial(aggregated, aggregate=crowdlab),
     "ours on votes": ours,
+    **dict.fromkeys(PARTS, ours),
 }
 # The others learn the majority.
-_LEARNT = {"ours on given labels": "given", "ours on votes": "votes"}
+_LEARNT = {"ours on given labels": "given"}
+_LEARNT |= dict.fromkeys(["ours on votes", *PARTS], "votes")
 
 
 def _by_crowd_kit(setting, method):
@@ -184,7 +187,7 @@ def score_annotators(setting, found):
 def run_cell(setting, method, n_verified):
     """Verify labels drawn at random, run a method, score it."""
     rows = setting.draw(n_verified, 0)
-    with ignore_warnings(category=ConvergenceWarning):
+    with ignore_warnings(category=ConvergenceWarning), changed(method):
         found = METHODS[method](setting, rows)
     y = setting.task.labels("majority")
     scores = score(setting, rows, found) | score_annotators(setting, found)
@@ -204,8 +207,9 @@ def main(arguments=None):
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--numbers", nargs="+", type=int, default=[0, 50])
     parser.add_argument(
-        "--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD"
-    )
+        "--methods", nargs="+", choices=METHODS, metavar="METHOD",
+        default=[method for method in METHODS if method not in PARTS],
+    )  # fmt: skip
     parser.add_argument(
         "--output", type=Path, default=HERE / "results" / "votes" / "votes.jsonl"
     )

@@ -7,6 +7,7 @@ import pandas as pd
 
 from .report import markdown
 from .verified_page import method_table
+from .votes_parts import PARTS
 
 HERE = Path(__file__).parent
 _OURS = ("ours on votes",)
@@ -37,7 +38,7 @@ def write_page(rows, path):
     for gain, (ours, others) in _GAINS.items():
         table[gain] = table[ours] - table[others]
     text = re.sub(
-        r"<!-- (by_method|by_setting) (.*) -->",
+        r"<!-- (by_method|by_part|by_setting) (.*) -->",
         lambda found: globals()[found[1]](table, *found[2].split(" | ")),
         (HERE / "votes.md").read_text(),
     )
@@ -48,6 +49,14 @@ def by_method(table, regime, measure, scale=100):
     """Mean over settings, and the worst of them, by method and number verified."""
     rows = table[table["regime"] == regime]
     return method_table(rows, measure, float(scale), _SHOWN, _OURS)
+
+
+def by_part(table, regime, measure):
+    """The same of ours and of what it would be otherwise, by the seeds of these."""
+    rows = table[table["regime"] == regime]
+    seeds = rows.loc[rows["method"].isin(PARTS), "seed"]
+    rows = rows[rows["seed"].isin(seeds)]
+    return method_table(rows, measure, 100.0, (*_OURS, *PARTS), _OURS)
 
 
 def by_setting(table, regime, measure, n_verified):

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import run, task, votes
 from benchmarks.data import Split, load_votes
+from benchmarks.votes_parts import Correlated, Tempered
 from skdygen._votes import encode_votes
 
 from .test_report import DATA, needs_data
@@ -47,6 +48,18 @@ def test_ties_at_random_are_ties():
     codes = votes.drawn(setting).reshape(50, 3)
     assert set(codes[:, 0]) == {0, 1}
     assert (codes[:, 1:] == [1, 2]).all()
+
+
+def test_votes_of_annotators_that_err_together_count_for_less():
+    rng = np.random.RandomState(0)
+    gold = rng.randint(2, size=1000)
+    first, other = (np.where(rng.rand(1000) < 0.2, 1 - gold, gold) for _ in range(2))
+    found = encode_votes(np.column_stack([first, first, other]))[1]
+    judges = [judge().fit(found, np.eye(2)[gold] * 0.98 + 0.01, np.full(1000, -1))
+              for judge in (Correlated, Tempered)]  # fmt: skip
+    weights = [judge._weights(found).reshape(1000, 3).mean(axis=0) for judge in judges]
+    np.testing.assert_allclose(weights[0], [0.5, 0.5, 1], atol=0.05)
+    np.testing.assert_allclose(weights[1], 3**-0.5)
 
 
 def test_annotators_are_scored_by_their_votes_and_intervals(setting):
@@ -95,7 +108,7 @@ def test_votes_are_learnt_and_scored(tmp_path, monkeypatch):
     some = list(votes.METHODS)[:3]
     votes.main([*command, "--methods", *some])
     before = (tmp_path / "rows").read_text()
-    votes.main(command)
+    votes.main([*command, "--methods", *votes.METHODS])
     assert (tmp_path / "rows").read_text().startswith(before)
     rows = run.read_rows(tmp_path / "rows")
     assert len(rows) == 2 * len(votes.METHODS)
