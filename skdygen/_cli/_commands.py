@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
 
@@ -31,7 +32,7 @@ from ._columns import (
     read_verified,
 )
 from ._tables import check_writable, read_table, split_suffix, write_table
-from ._terminal import say
+from ._terminal import echo, say
 
 _NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected")
 
@@ -45,10 +46,11 @@ def clean(options):
     outputs = {name: path for name, path in outputs.items() if path is not None}
     new_columns = _NEW_COLUMNS + ("is_accepted",) * bool(options.verified)
     clf, table, texts = _fit(options, outputs, new_columns)
+    write_safely = partial(write_table, excel_safe=options.excel_safe)
     write = {
-        "table": lambda path: write_table(_clean_table(table, clf), path),
+        "table": lambda path: write_safely(_clean_table(table, clf), path),
         "report": lambda path: write_report(clf, path, texts, overwrite=options.force),
-        "annotators": lambda path: write_table(_rate_annotators(clf, table), path),
+        "annotators": lambda path: write_safely(_rate_annotators(clf, table), path),
         "model": lambda path: _save(clf, path, options.force),
     }
     errors = {}
@@ -75,7 +77,7 @@ def check(options):
     found.insert(1, "text", [texts[row] for row in found["row"]])
     found = found.round({"confidence": 3})
     found.attrs = table.attrs  # semicolons where the table has them
-    write_table(found, out)
+    write_table(found, out, excel_safe=options.excel_safe)
     if not options.quiet:
         say(f"{n:,} labels to check: fill in the column 'verified' of {out}")
 
@@ -91,7 +93,8 @@ def predict(options):
     texts = read_texts(table, text)
     found = clf.predict_proba(texts)
     predicted, confidence = clf.classes_[found.argmax(axis=1)], found.max(axis=1)
-    write_table(table.assign(label_predicted=predicted, confidence=confidence), out)
+    table = table.assign(label_predicted=predicted, confidence=confidence)
+    write_table(table, out, excel_safe=options.excel_safe)
     if not options.quiet:
         say(f"{len(texts):,} texts of column {text!r} classified: {out}")
 
@@ -111,7 +114,7 @@ def demo(options, **params):
     _check_outputs(options, report=options.report)
     texts, right = datasets.make_texts(700, random_state=seed)
     given = datasets.make_label_noise(right[train], "symmetric", 0.3, random_state=seed)
-    typer.echo("Fine-tuning MiniLM on 500 messages, 30% of them labelled wrongly ...")
+    echo("Fine-tuning MiniLM on 500 messages, 30% of them labelled wrongly ...")
     clf = skdygen.DyGenClassifier(random_state=seed, verbose=int(sys.stderr.isatty()))
     clf.set_params(**params).fit(texts[train], given)
     plain, dygen = clf.dynamics_.predict(texts[test]), clf.predict(texts[test])
@@ -125,8 +128,8 @@ def demo(options, **params):
     worst = clf.label_issues().head(10)
     worst.insert(3, "true", right[worst["index"]])
     worst["text"] = [shorten(texts[i], 60, placeholder=" ...") for i in worst["index"]]
-    typer.echo("\nThe ten most suspicious labels ('true' is known here only):\n")
-    typer.echo(worst.round(3).to_string(index=False))
+    echo("\nThe ten most suspicious labels ('true' is known here only):\n")
+    echo(worst.round(3).to_string(index=False))
     if options.report is not None:
         write_report(clf, options.report, texts[train], overwrite=options.force)
         say(options.report, head="\nA report to look at: ")

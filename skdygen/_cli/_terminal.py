@@ -1,6 +1,8 @@
 """What is printed: names in it come from files, and may be anybody's."""
 
+import os
 import re
+import sys
 
 import typer
 
@@ -16,4 +18,15 @@ def plain(text):
 
 def say(text, *, head="", color=None, err=False):
     """Print one line, whose head is ours and coloured, whatever is in the text."""
-    typer.echo(typer.style(head, fg=color) + plain(text), err=err)
+    echo(typer.style(head, fg=color) + plain(text), err=err)
+
+
+def echo(text, err=False):
+    """Print a text of ours; nothing, if nobody reads it any more: `| head -1`."""
+    try:
+        typer.echo(text, err=err)
+    except BrokenPipeError:
+        stream = sys.stderr if err else sys.stdout
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # what is left in its buffer goes there
+        os.close(nowhere)
