@@ -351,7 +351,8 @@ class DyGenClassifier(
         sample_weight : array-like of shape (n_samples,), default=None
             How much each label counts. One of weight 0 is as if it were missing, and
             so are the votes on its text; one of weight 2 counts as two of weight 1 in
-            every mean and loss. To a `final_estimator`, texts without a label count as
+            every mean and loss. A mean below 1, as of weights that sum up to 1, counts
+            as 1. To a `final_estimator`, texts without a label count as
             the mean of the others.
         verified : array-like of shape (n_samples,), dict, Series or DataFrame, \
                 default=None

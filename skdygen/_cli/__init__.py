@@ -161,8 +161,8 @@ def _skdygen(version: Version = False):
 
     Tables are CSV, TSV, JSON lines (.jsonl, .ndjson), each also with .gz, parquet and
     Excel (.xlsx, the first sheet); the name says which. Text files are UTF-8; a CSV
-    file may have semicolons or tabs instead of commas. JSON that would not come back as it is,
-    such as NaN, 1e400 or a key that stands twice, is refused.
+    file may have semicolons or tabs instead of commas. JSON that would not come back as
+    it is, such as NaN, 1e400 or a key that stands twice, is refused.
 
     Examples:
 
