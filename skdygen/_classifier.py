@@ -597,7 +597,13 @@ class DyGenClassifier(
         if self.memory is None:
             return function(stage, *args, None)
         is_path = isinstance(self.memory, os.PathLike)
-        memory = check_memory(os.fspath(self.memory) if is_path else self.memory)
+        try:
+            memory = check_memory(os.fspath(self.memory) if is_path else self.memory)
+        except OSError as error:
+            raise OSError(
+                f"memory={self.memory!r}: no cache can be made there ({error}); use "
+                f"another folder, or None."
+            ) from error
         params = {}
         if isinstance(memory, joblib.Memory):  # it calls this with what it has found
             params["cache_validation_callback"] = _log_reuse

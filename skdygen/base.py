@@ -24,7 +24,12 @@ from ._sklearn_compat import (
 )
 from ._storage import StorageMixin
 from ._targets import make_targets
-from ._trajectories import Trajectories, check_max_nbytes, check_trajectories
+from ._trajectories import (
+    Trajectories,
+    check_max_nbytes,
+    check_temp_folder,
+    check_trajectories,
+)
 
 __all__ = ["BaseDenoiser", "BaseDynamics", "BasePrior"]
 
@@ -353,6 +358,7 @@ class BaseDynamics(
     def _validate_params(self):
         super()._validate_params()
         check_max_nbytes(getattr(self, "max_nbytes", None))
+        check_temp_folder(getattr(self, "temp_folder", None))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

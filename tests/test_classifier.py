@@ -591,6 +591,12 @@ FROZEN = FrozenEstimator(IncrementalDynamics())
         ({"prior": LogisticRegression()}, "'prior' parameter"),
         ({"prior": ConsensusPrior([])}, "priors is empty"),
         ({"dynamics__max_nbytes": "much"}, "max_nbytes='much'"),
+        (
+            {"dynamics__temp_folder": Path("none")},
+            "temp_folder='none' is no folder that",
+        ),
+        ({"memory": Path(__file__)}, r"memory=.*test_classifier.py.*: no cache can be"),
+        ({"memory": __file__}, "use another folder, or None"),
         ({"dynamics": FROZEN}, "pass dynamics='precomputed'"),
         ({"dynamics": make_pipeline(FROZEN)}, "pass dynamics='precomputed'"),
         (
@@ -611,7 +617,7 @@ FROZEN = FrozenEstimator(IncrementalDynamics())
 )
 def test_bad_parameters_are_refused_before_training(params, message, no_training):
     clf = make_fast(**params)
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises((OSError, ValueError, TypeError), match=message):
         clf.fit(["a", "b"], [0, 1])
     with pytest.raises(NotFittedError):
         check_is_fitted(clf)

@@ -7,6 +7,7 @@ import logging
 import os
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from pickle import UnpicklingError
 
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -80,9 +81,14 @@ def _load(name, verify):
                 trust_remote_code=False,
                 local_files_only=local_only,
             )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of many kinds, by which of the files is not right
+        reason = f"{error}"
+        if isinstance(error, UnpicklingError):  # torch proposes to run it all the same
+            reason = "its weights are a pickle that is damaged, or holds more than "
+            reason += "tensors; get the model as .safetensors."
         raise ModelNotFoundError(
-            f"model={name!r} could not be loaded from {source}: {error}"
+            f"model={name!r} could not be loaded from {source} "
+            f"({type(error).__name__}): {reason}"
         ) from error
 
 
