@@ -7,7 +7,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
-from ._encoding import shown, to_list
+from ._encoding import shown, unmask
 from ._sklearn_compat import check_sample_weight
 
 _LARGEST = 1e6
@@ -19,9 +19,10 @@ def read_weights(sample_weight, n_samples):
     A ValueError names the first row that has none, or one that is negative or larger
     than texts can be many.
     """
-    if not np.isscalar(sample_weight) and np.ndim(sample_weight) == 1:
-        given = pd.Series(to_list(sample_weight), dtype=object)
-        weights = pd.to_numeric(given, errors="coerce").to_numpy(dtype=np.float64)
+    given = unmask(np.asanyarray(sample_weight))
+    if given.ndim == 1:
+        weights = pd.to_numeric(pd.Series(given, dtype=object), errors="coerce")
+        weights = weights.to_numpy(dtype=np.float64)
         wrong = ~((weights >= 0) & (weights <= _LARGEST))
         if wrong.any():
             row = int(np.argmax(wrong))

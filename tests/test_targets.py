@@ -203,6 +203,7 @@ def test_verified_labels_stay_apart():
         ([1, "a", 1], "'a' in row 1"),
         ([1, 1e300, 1], r"1e\+300 in row 1, .*; divide large ones by their mean"),
         (pd.Series([1, 1, pd.NA], index=[7, 8, 9]), "<NA> in row 2"),
+        (np.ma.masked_array([1, 1, 1], [0, 1, 0]), "None in row 1"),
         ([0, 0, 0], "sample_weight|zero"),
         ([1, 0, 1], r"labels of 1 class\(es\) only"),
     ],
