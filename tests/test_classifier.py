@@ -623,6 +623,26 @@ def test_bad_parameters_are_refused_before_training(params, message, no_training
         check_is_fitted(clf)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X", None), ("X", "\ud800"), ("y", None), ("y", 0), ("y", "a\0"),
+        ("y", "\ud800"), ("sample_weight", -1.0), ("verified", 0),
+        ("verified", "\ud800"),
+        ("votes", 0), ("votes", "a\0"), ("vote_confidence", 2.0),
+    ],
+)  # fmt: skip
+def test_every_message_counts_rows_from_0(name, value, no_training):
+    labels = ["a", "b", "a", "b", "a", "b"]
+    given = {"X": labels, "y": labels, "sample_weight": [1.0] * 6, "verified": labels}
+    given |= {"votes": [[k, "a"] for k in labels], "vote_confidence": [[1.0, 1.0]] * 6}
+    given[name] = given[name].copy()
+    given[name][4] = [value, given[name][0][1]] if "vote" in name else value
+    with pytest.raises((TypeError, ValueError), match=r"\brow 4\b") as info:
+        make_fast().fit(**given)
+    assert str(info.value).startswith(name)
+
+
 def test_class_weights_multiply_probabilities(fast):
     assert fast.class_weight_.tolist() == [1, 1]
     clf = clone(fast).set_params(class_weight={"fruit": 3}).fit(TEXTS, NOISY)
