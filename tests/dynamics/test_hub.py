@@ -186,6 +186,15 @@ def test_damaged_files_of_a_model(name, content, message, tiny_model, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+def test_a_tokeniser_without_words_is_refused(tiny_model, tmp_path):
+    """Which transformers makes of nothing: all texts would be the same to it."""
+    shutil.copytree(tiny_model, tmp_path / "model")
+    for path in (tmp_path / "model").glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(ModelNotFoundError, match=r"tokenizer\.json, are missing"):
+        load_sentence_transformer(tmp_path / "model")
+
+
 def test_weights_in_a_pickle_of_tensors_only(tiny_model, tmp_path):
     expected = load_sentence_transformer(tiny_model)
     shutil.copytree(tiny_model, tmp_path / "model")
