@@ -31,7 +31,7 @@ from ._pool import spread
 from ._sklearn_compat import HasMethods, Interval, StrOptions, fit_context
 from ._storage import StorageMixin
 from ._trajectories import check_trajectories
-from ._weights import fit_weighted
+from ._weights import LARGEST, fit_weighted
 from .base import (
     BaseDenoiser,
     BaseDynamics,
@@ -131,10 +131,10 @@ def _weigh_classes(class_weight, classes):
                 f"class_weight has the label {label!r}, which is not among the classes "
                 f"{classes.tolist()}."
             )
-        if not (isinstance(weight, Real) and 0 < weight < np.inf):
+        if not (isinstance(weight, Real) and 1 / LARGEST <= weight <= LARGEST):
             raise ValueError(
-                f"class_weight has {weight!r} for the class {label!r}; a positive "
-                f"number is needed."
+                f"class_weight has {weight!r} for the class {label!r}; a number from "
+                f"{1 / LARGEST} to {LARGEST:,.0f} is needed."
             )
     return compute_class_weight(class_weight, classes=classes, y=classes)
 

@@ -10,7 +10,7 @@ from sklearn.utils.validation import has_fit_parameter
 from ._encoding import shown, unmask
 from ._sklearn_compat import check_sample_weight
 
-_LARGEST = 1e6
+LARGEST = 1e6
 
 
 def read_weights(sample_weight, n_samples):
@@ -23,12 +23,12 @@ def read_weights(sample_weight, n_samples):
     if given.ndim == 1:
         weights = pd.to_numeric(pd.Series(given, dtype=object), errors="coerce")
         weights = weights.to_numpy(dtype=np.float64)
-        wrong = ~((weights >= 0) & (weights <= _LARGEST))
+        wrong = ~((weights >= 0) & (weights <= LARGEST))
         if wrong.any():
             row = int(np.argmax(wrong))
             raise ValueError(
                 f"sample_weight has {shown(given, row)} in row {row}, but numbers from "
-                f"0 to {_LARGEST:,.0f} are needed, where 0 is as if the label were "
+                f"0 to {LARGEST:,.0f} are needed, where 0 is as if the label were "
                 f"missing; divide large ones by their mean."
             )
         sample_weight = weights

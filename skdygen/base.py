@@ -30,6 +30,7 @@ from ._trajectories import (
     check_temp_folder,
     check_trajectories,
 )
+from ._weights import read_weights
 
 __all__ = ["BaseDenoiser", "BaseDynamics", "BasePrior"]
 
@@ -216,10 +217,10 @@ class ScoresMixin(ClassifierMixin):
             Mean accuracy.
         """
         y, rows = find_labels(y, self.missing_label, n_samples=num_samples(X))
+        if sample_weight is not None:
+            sample_weight = read_weights(sample_weight, num_samples(X))[rows]
         if len(rows) < num_samples(X):
             X = safe_indexing(X, rows)
-            if sample_weight is not None:
-                sample_weight = safe_indexing(sample_weight, rows)
         return super().score(X, y, sample_weight)
 
 

@@ -277,6 +277,8 @@ def test_score_leaves_out_what_has_no_label():
         assert_allclose(stage.score(X, y, weights), weighted)
         with pytest.raises(ValueError, match="y has no label at all; 120 rows equal"):
             stage.score(X, [None] * 120)
+        with pytest.raises(ValueError, match=r"has 10000000\.0 in row 1"):
+            stage.score(X, y, 1e7 * weights)
     with pytest.raises(ValueError, match=r"no label in row 0 .*missing_label="):
         clf.set_params(missing_label=None).score(TEXTS, y)
 
@@ -612,7 +614,8 @@ FROZEN = FrozenEstimator(IncrementalDynamics())
         ),
         ({"class_weight": {"pear": 1.0}}, "class_weight has the label 'pear'"),
         ({"class_weight": {1: -1.0}}, "class_weight has -1.0 for the class 1"),
-        ({"class_weight": {1: np.nan}}, "a positive number is needed"),
+        ({"class_weight": {1: np.nan}}, "a number from 1e-06 to 1,000,000 is needed"),
+        ({"class_weight": {1: 1e300}}, r"class_weight has 1e\+300 for the class 1"),
     ],
 )
 def test_bad_parameters_are_refused_before_training(params, message, no_training):

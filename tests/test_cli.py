@@ -567,6 +567,9 @@ def test_links_are_followed(tickets, quick, tmp_path, capsys):
         ("--text TAG", "--text and --label are both 'TAG'"),
         ("--model {}/none", "neither a folder nor"),
         ("--device gpu", "--device gpu cannot be used"),
+        ("--device meta", "--device meta cannot be used"),
+        ("--cache {}/tickets.csv/a", "{}/tickets.csv is no folder to write to"),
+        ("--cache {}/tickets.csv --dry-run", "{}/tickets.csv is no folder to write to"),
     ],
 )
 def test_all_is_checked_before_the_training(

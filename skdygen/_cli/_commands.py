@@ -239,6 +239,11 @@ def _check_device(device):
 def _make_classifier(options):
     """Make the classifier, once it is known that it can be fitted here."""
     _check_device(options.device)
+    cache = options.cache and options.cache.resolve()
+    if cache is not None:
+        there = next(path for path in (cache, *cache.parents) if path.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK)):
+            raise OSError(f"--cache {options.cache}: {there} is no folder to write to.")
     params = {"model": options.model, "n_epochs": options.epochs}
     params["trainable_layers"] = 0 if options.fast else None
     params = {name: value for name, value in params.items() if value is not None}
