@@ -656,11 +656,12 @@ def test_no_terminal_obeys_a_name(table, quick, tmp_path, capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has other pipes")
-def test_nobody_reads_the_summary(tickets, quick, tmp_path, monkeypatch):
+@pytest.mark.parametrize("streams", [["stdout"], ["stderr"], ["stdout", "stderr"]])
+def test_nobody_reads_what_is_said(streams, tickets, quick, tmp_path, monkeypatch):
     reads, writes = os.pipe()
     os.close(reads)
     with open(writes, "w") as closed:
-        for name in ("stdout", "stderr"):
+        for name in streams:
             monkeypatch.setattr(sys, name, closed)
         assert run("clean", tickets) == 0
         assert run("clean", tickets) == 1  # it exists

@@ -1,12 +1,11 @@
 """The command line: tables in, tables with better labels out."""
 
-import io
 import logging
 import re
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +14,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ._terminal import echo, say
+from ._terminal import patient, say
 
 app = typer.Typer(
     add_completion=False,
@@ -28,11 +27,12 @@ app = typer.Typer(
 def main(arguments=None):
     """Run the command line and return its exit code; see the help for its meaning."""
     logging.basicConfig(level=logging.WARNING)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # of a terminal that has not all signs
-            stream.reconfigure(errors="backslashreplace")
+    out, err = (
+        redirect_stdout(patient(sys.stdout)),
+        redirect_stderr(patient(sys.stderr)),
+    )
     try:
-        with _signals_are_ctrl_c():
+        with _signals_are_ctrl_c(), out, err:
             typer.main.get_command(app)(arguments, prog_name="skdygen")
     except SystemExit as end:
         return end.code
@@ -53,7 +53,7 @@ def _run(name, options):
         say(line, head="skdygen: error: ", color="red", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
-        echo("\nskdygen: interrupted", err=True)
+        typer.echo("\nskdygen: interrupted", err=True)
         number = error.args[0] if error.args else signal.SIGINT
         raise typer.Exit(128 + number) from error
 

@@ -32,7 +32,7 @@ from ._columns import (
     read_verified,
 )
 from ._tables import check_writable, read_table, split_suffix, write_table
-from ._terminal import echo, say
+from ._terminal import say
 
 _NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected")
 
@@ -114,7 +114,7 @@ def demo(options, **params):
     _check_outputs(options, report=options.report)
     texts, right = datasets.make_texts(700, random_state=seed)
     given = datasets.make_label_noise(right[train], "symmetric", 0.3, random_state=seed)
-    echo("Fine-tuning MiniLM on 500 messages, 30% of them labelled wrongly ...")
+    typer.echo("Fine-tuning MiniLM on 500 messages, 30% of them labelled wrongly ...")
     clf = skdygen.DyGenClassifier(random_state=seed, verbose=int(sys.stderr.isatty()))
     clf.set_params(**params).fit(texts[train], given)
     plain, dygen = clf.dynamics_.predict(texts[test]), clf.predict(texts[test])
@@ -128,8 +128,8 @@ def demo(options, **params):
     worst = clf.label_issues().head(10)
     worst.insert(3, "true", right[worst["index"]])
     worst["text"] = [shorten(texts[i], 60, placeholder=" ...") for i in worst["index"]]
-    echo("\nThe ten most suspicious labels ('true' is known here only):\n")
-    echo(worst.round(3).to_string(index=False))
+    typer.echo("\nThe ten most suspicious labels ('true' is known here only):\n")
+    typer.echo(worst.round(3).to_string(index=False))
     if options.report is not None:
         write_report(clf, options.report, texts[train], overwrite=options.force)
         say(options.report, head="\nA report to look at: ")

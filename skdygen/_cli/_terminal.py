@@ -1,8 +1,9 @@
 """What is printed: names in it come from files, and may be anybody's."""
 
+import io
 import os
 import re
-import sys
+from contextlib import contextmanager
 
 import typer
 
@@ -18,15 +19,43 @@ def plain(text):
 
 def say(text, *, head="", color=None, err=False):
     """Print one line, whose head is ours and coloured, whatever is in the text."""
-    echo(typer.style(head, fg=color) + plain(text), err=err)
+    typer.echo(typer.style(head, fg=color) + plain(text), err=err)
 
 
-def echo(text, err=False):
-    """Print a text of ours; nothing, if nobody reads it any more: `| head -1`."""
-    try:
-        typer.echo(text, err=err)
-    except BrokenPipeError:
-        stream = sys.stderr if err else sys.stdout
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())  # what is left in its buffer goes there
-        os.close(nowhere)
+def patient(stream):
+    """Return a stream that stops nothing, whatever is printed and whoever reads it."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.reconfigure(errors="backslashreplace")  # not every terminal has all signs
+    return _Patient(stream)
+
+
+class _Patient:
+    """A stream that is silent from when nobody reads it any more, as by `| head -1`."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        if name == "buffer":  # by which typer would write past this
+            raise AttributeError(name)
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        with self._silent_from_now_on():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self):
+        with self._silent_from_now_on():
+            self._stream.flush()
+
+    @contextmanager
+    def _silent_from_now_on(self):
+        """Have all that follows go nowhere, if what is done in here fails."""
+        try:
+            yield
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
