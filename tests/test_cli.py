@@ -195,7 +195,6 @@ def test_pandas_reads_what_came_from_parquet(tmp_path):
     }  # fmt: skip
     parquet.write_table(pa.table(columns), path)
     frame = pd.DataFrame({"id": pd.array([2**60 + 1, None], "Int64"), "y": [1.5, None]})
-    frame.attrs["source"] = "mine"
     for write_first in (lambda: None, lambda: frame.to_parquet(path)):
         write_first()
         _tables.write_table(_tables.read_table(path).assign(new=True), again)
@@ -203,7 +202,7 @@ def test_pandas_reads_what_came_from_parquet(tmp_path):
         assert found.select(expected.column_names).equals(expected)
         expected, found = pd.read_parquet(path), pd.read_parquet(again)
         pd.testing.assert_frame_equal(found.drop(columns="new"), expected)
-        assert found.attrs == expected.attrs
+        assert not {"types", "separator"} & {*found.attrs}
 
 
 FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1"]

@@ -22,6 +22,7 @@ from .._storage import replacing
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _TEXT_KINDS = (*_SEPARATORS, ".jsonl", ".ndjson")
+_FIRST = 2**20  # characters in which a header and a row are looked for
 # What is no number; the last four are =, +, - and @ of full width.
 _FORMULA = re.compile(r"(?![-+]?[\d.,]+\Z)[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 SUFFIXES = (*_TEXT_KINDS, *(f"{kind}.gz" for kind in _TEXT_KINDS), ".parquet", ".xlsx")
@@ -135,7 +136,8 @@ def _find_separator(text, usual):
     # Spreadsheets write semicolons where the comma is the decimal sign.
     best = usual, (False, 0)
     for separator in dict.fromkeys([usual, ";", "\t"]):
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        first = io.StringIO(text[:_FIRST], newline="")
+        rows = csv.reader(first, delimiter=separator)
         n_cells = []
         with suppress(csv.Error):  # of a very long cell
             n_cells += map(len, islice(filter(None, rows), 1))

@@ -1,4 +1,3 @@
-import contextlib
 import importlib.util
 import logging
 import pickle
@@ -171,16 +170,16 @@ class Opened:
         ("adapter_config.json", b'{"peft_type": "LORA"}', "Error"),
     ],
 )
-def test_damaged_files_of_a_model(name, content, message, tiny_model, tmp_path):
+def test_damaged_files_of_a_model(
+    name, content, message, tiny_model, tmp_path, monkeypatch
+):
     folder = tmp_path / "model"
     shutil.copytree(tiny_model, folder)
     if name.endswith(".bin"):
         (folder / "model.safetensors").unlink()
     (folder / name).write_bytes(content)
-    with (
-        contextlib.chdir(tmp_path),
-        pytest.raises(ModelNotFoundError, match="could not be loaded") as info,
-    ):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelNotFoundError, match="could not be loaded") as info:
         LanguageModelDynamics(folder).fit(["a", "b"], [0, 1])
     assert message in str(info.value)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
