@@ -31,7 +31,7 @@ from ._pool import spread
 from ._sklearn_compat import HasMethods, Interval, StrOptions, fit_context
 from ._storage import StorageMixin
 from ._trajectories import check_trajectories
-from ._weights import fit_weighted
+from ._weights import LARGEST, fit_weighted
 from .base import (
     BaseDenoiser,
     BaseDynamics,
@@ -131,10 +131,10 @@ def _weigh_classes(class_weight, classes):
                 f"class_weight has the label {label!r}, which is not among the classes "
                 f"{classes.tolist()}."
             )
-        if not (isinstance(weight, Real) and 0 < weight < np.inf):
+        if not (isinstance(weight, Real) and 1 / LARGEST <= weight <= LARGEST):
             raise ValueError(
-                f"class_weight has {weight!r} for the class {label!r}; a positive "
-                f"number is needed."
+                f"class_weight has {weight!r} for the class {label!r}; a number from "
+                f"{1 / LARGEST} to {LARGEST:,.0f} is needed."
             )
     return compute_class_weight(class_weight, classes=classes, y=classes)
 
@@ -351,7 +351,8 @@ class DyGenClassifier(
         sample_weight : array-like of shape (n_samples,), default=None
             How much each label counts. One of weight 0 is as if it were missing, and
             so are the votes on its text; one of weight 2 counts as two of weight 1 in
-            every mean and loss. To a `final_estimator`, texts without a label count as
+            every mean and loss. A mean below 1, as of weights that sum up to 1, counts
+            as 1. To a `final_estimator`, texts without a label count as
             the mean of the others.
         verified : array-like of shape (n_samples,), dict, Series or DataFrame, \
                 default=None
@@ -596,7 +597,13 @@ class DyGenClassifier(
         if self.memory is None:
             return function(stage, *args, None)
         is_path = isinstance(self.memory, os.PathLike)
-        memory = check_memory(os.fspath(self.memory) if is_path else self.memory)
+        try:
+            memory = check_memory(os.fspath(self.memory) if is_path else self.memory)
+        except OSError as error:
+            raise OSError(
+                f"memory={self.memory!r}: no cache can be made there ({error}); use "
+                f"another folder, or None."
+            ) from error
         params = {}
         if isinstance(memory, joblib.Memory):  # it calls this with what it has found
             params["cache_validation_callback"] = _log_reuse

@@ -6,8 +6,8 @@ import numpy as np
 
 from ._annotators import Annotators
 from ._encoding import encode_labels, encode_verified, join_classes, shown
-from ._sklearn_compat import check_sample_weight
 from ._votes import Votes, encode_votes
+from ._weights import read_weights
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,9 @@ def make_targets(
     """Check and encode labels and weights; arguments and errors of `encode_labels`.
 
     A ValueError is also raised if there is not one weight for each sample, a weight is
-    negative or not finite, or labels of fewer than two classes have a positive weight.
-    Errors of verified labels are those of `encode_verified`, of votes `encode_votes`.
+    no number from 0 to a million, or labels of fewer than two classes have a positive
+    weight. Errors of verified labels are those of `encode_verified`, of votes
+    `encode_votes`.
     """
     if votes is not None:
         classes, codes, votes = _encode_with_votes(
@@ -218,9 +219,7 @@ def _weigh(classes, codes, sample_weight):
     """Make targets of encoded labels and weights."""
     if sample_weight is None:
         return Targets.unverified(classes, codes, (codes >= 0).astype(np.float64))
-    weights = check_sample_weight(
-        sample_weight, codes, dtype=np.float64, ensure_non_negative=True
-    )
+    weights = read_weights(sample_weight, len(codes))
     counts = (codes >= 0) & (weights > 0)
     n_classes = len(np.unique(codes[counts]))
     if n_classes < 2:
@@ -229,4 +228,6 @@ def _weigh(classes, codes, sample_weight):
             f"classifier needs at least two classes."
         )
     codes, weights = np.where(counts, codes, -1), np.where(counts, weights, 0.0)
+    # There are no fewer labels than there are texts, even if weights sum up to 1.
+    weights = weights / min(weights[counts].mean(), 1)
     return Targets.unverified(classes, codes, weights)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from contextlib import ExitStack, contextmanager, nullcontext
 
 import numpy as np
@@ -89,10 +90,10 @@ def _current(device):
 def what_is_wrong_with(device):
     """Say why torch cannot compute on a device; None if it can."""
     try:
-        torch.empty(1, device=device)
-    # Torch without CUDA asserts that it has it.
-    except (RuntimeError, AssertionError) as error:
-        return str(error).split("\n")[0]
+        torch.zeros(1, device=device).item()  # of "meta", which has no numbers, none
+    # Torch without CUDA asserts that it has it; other devices come with modules.
+    except (RuntimeError, AssertionError, ImportError) as error:
+        return re.split(r"\n|\. ", str(error))[0]
     return None
 
 

@@ -464,6 +464,7 @@ def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
         max_nbytes = memstr_to_bytes(max_nbytes)
     if max_nbytes is None or n_bytes <= max_nbytes:
         return np.empty(shape, dtype=dtype)
+    check_temp_folder(temp_folder)
     folder = tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=temp_folder)
     try:
         array = np.memmap(Path(folder) / "array", mode="w+", dtype=dtype, shape=shape)
@@ -521,6 +522,17 @@ def check_max_nbytes(max_nbytes):
                 f"max_nbytes={max_nbytes!r} is not a size; use bytes, or a number with "
                 f"K, M or G such as '500M'."
             ) from error
+
+
+def check_temp_folder(folder):
+    """Raise an error if there is a folder in which no file can be made."""
+    if folder is not None and not (
+        os.path.isdir(folder) and os.access(folder, os.W_OK)
+    ):
+        raise OSError(
+            f"temp_folder={os.fspath(folder)!r} is no folder that can be written to; "
+            f"make it, or use None for the system's."
+        )
 
 
 def folder_of_mapped(array):

@@ -1,9 +1,40 @@
 """Weights, for whoever takes them."""
 
+import numpy as np
+import pandas as pd
 from sklearn import config_context, get_config
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
+
+from ._encoding import shown, unmask
+from ._sklearn_compat import check_sample_weight
+
+LARGEST = 1e6
+
+
+def read_weights(sample_weight, n_samples):
+    """Check weights, one for each sample; give them as floats, (n_samples,).
+
+    A ValueError names the first row that has none, or one that is negative or larger
+    than texts can be many.
+    """
+    given = unmask(np.asanyarray(sample_weight))
+    if given.ndim == 1:
+        weights = pd.to_numeric(pd.Series(given, dtype=object), errors="coerce")
+        weights = weights.to_numpy(dtype=np.float64)
+        wrong = ~((weights >= 0) & (weights <= LARGEST))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise ValueError(
+                f"sample_weight has {shown(given, row)} in row {row}, but numbers from "
+                f"0 to {LARGEST:,.0f} are needed, where 0 is as if the label were "
+                f"missing; divide large ones by their mean."
+            )
+        sample_weight = weights
+    return check_sample_weight(
+        sample_weight, np.empty(n_samples), dtype=np.float64, ensure_non_negative=True
+    )
 
 
 def fit_weighted(estimator, X, y, weights, *, method="fit", on_request=False):

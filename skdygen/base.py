@@ -24,7 +24,13 @@ from ._sklearn_compat import (
 )
 from ._storage import StorageMixin
 from ._targets import make_targets
-from ._trajectories import Trajectories, check_max_nbytes, check_trajectories
+from ._trajectories import (
+    Trajectories,
+    check_max_nbytes,
+    check_temp_folder,
+    check_trajectories,
+)
+from ._weights import read_weights
 
 __all__ = ["BaseDenoiser", "BaseDynamics", "BasePrior"]
 
@@ -211,10 +217,10 @@ class ScoresMixin(ClassifierMixin):
             Mean accuracy.
         """
         y, rows = find_labels(y, self.missing_label, n_samples=num_samples(X))
+        if sample_weight is not None:
+            sample_weight = read_weights(sample_weight, num_samples(X))[rows]
         if len(rows) < num_samples(X):
             X = safe_indexing(X, rows)
-            if sample_weight is not None:
-                sample_weight = safe_indexing(sample_weight, rows)
         return super().score(X, y, sample_weight)
 
 
@@ -353,6 +359,7 @@ class BaseDynamics(
     def _validate_params(self):
         super()._validate_params()
         check_max_nbytes(getattr(self, "max_nbytes", None))
+        check_temp_folder(getattr(self, "temp_folder", None))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -277,6 +277,8 @@ def test_score_leaves_out_what_has_no_label():
         assert_allclose(stage.score(X, y, weights), weighted)
         with pytest.raises(ValueError, match="y has no label at all; 120 rows equal"):
             stage.score(X, [None] * 120)
+        with pytest.raises(ValueError, match=r"has 10000000\.0 in row 1"):
+            stage.score(X, y, 1e7 * weights)
     with pytest.raises(ValueError, match=r"no label in row 0 .*missing_label="):
         clf.set_params(missing_label=None).score(TEXTS, y)
 
@@ -591,6 +593,12 @@ FROZEN = FrozenEstimator(IncrementalDynamics())
         ({"prior": LogisticRegression()}, "'prior' parameter"),
         ({"prior": ConsensusPrior([])}, "priors is empty"),
         ({"dynamics__max_nbytes": "much"}, "max_nbytes='much'"),
+        (
+            {"dynamics__temp_folder": Path("none")},
+            "temp_folder='none' is no folder that",
+        ),
+        ({"memory": Path(__file__)}, r"memory=.*test_classifier.py.*: no cache can be"),
+        ({"memory": __file__}, "use another folder, or None"),
         ({"dynamics": FROZEN}, "pass dynamics='precomputed'"),
         ({"dynamics": make_pipeline(FROZEN)}, "pass dynamics='precomputed'"),
         (
@@ -606,15 +614,36 @@ FROZEN = FrozenEstimator(IncrementalDynamics())
         ),
         ({"class_weight": {"pear": 1.0}}, "class_weight has the label 'pear'"),
         ({"class_weight": {1: -1.0}}, "class_weight has -1.0 for the class 1"),
-        ({"class_weight": {1: np.nan}}, "a positive number is needed"),
+        ({"class_weight": {1: np.nan}}, "a number from 1e-06 to 1,000,000 is needed"),
+        ({"class_weight": {1: 1e300}}, r"class_weight has 1e\+300 for the class 1"),
     ],
 )
 def test_bad_parameters_are_refused_before_training(params, message, no_training):
     clf = make_fast(**params)
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises((OSError, ValueError, TypeError), match=message):
         clf.fit(["a", "b"], [0, 1])
     with pytest.raises(NotFittedError):
         check_is_fitted(clf)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X", None), ("X", "\ud800"), ("y", None), ("y", 0), ("y", "a\0"),
+        ("y", "\ud800"), ("sample_weight", -1.0), ("verified", 0),
+        ("verified", "\ud800"),
+        ("votes", 0), ("votes", "a\0"), ("vote_confidence", 2.0),
+    ],
+)  # fmt: skip
+def test_every_message_counts_rows_from_0(name, value, no_training):
+    labels = ["a", "b", "a", "b", "a", "b"]
+    given = {"X": labels, "y": labels, "sample_weight": [1.0] * 6, "verified": labels}
+    given |= {"votes": [[k, "a"] for k in labels], "vote_confidence": [[1.0, 1.0]] * 6}
+    given[name] = given[name].copy()
+    given[name][4] = [value, given[name][0][1]] if "vote" in name else value
+    with pytest.raises((TypeError, ValueError), match=r"\brow 4\b") as info:
+        make_fast().fit(**given)
+    assert str(info.value).startswith(name)
 
 
 def test_class_weights_multiply_probabilities(fast):

@@ -3,6 +3,7 @@
 import csv
 import datetime
 import gzip
+import io
 import json
 import os
 import re
@@ -125,9 +126,14 @@ def test_tables_come_back_as_they_were(table, suffix, tmp_path):
         ('\ufeffa,,a,b\n007,NA,"x\r\ny","q""q"\n',
          [["a", "", "a", "b"], ["007", "NA", "x\r\ny", 'q"q']],
          'a,,a,b\n007,NA,"x\r\ny","q""q"\n'),
-        # Semicolons, unless there is a comma in the first line.
+        # Semicolons or tabs, where header and first row have more cells by them.
         ('a;b\na, b;1,5\n"c;d";x\n', [["a", "b"], ["a, b", "1,5"], ["c;d", "x"]], None),
         ("a,b;c\nd;e,f\n", [["a", "b;c"], ["d;e", "f"]], None),
+        ("a, b;c\n1;2\n", [["a, b", "c"], ["1", "2"]], None),
+        ("a, b, c;d\n1, 2;3\n", [["a, b, c", "d"], ["1, 2", "3"]], None),
+        ('"a;b;c",d\n1,2\n', [["a;b;c", "d"], ["1", "2"]], "a;b;c,d\n1,2\n"),
+        ("a, b\tc;d\n1\t\n", [["a, b", "c;d"], ["1", ""]], None),
+        ("a;b\n1\n", [["a", "b"], ["1", ""]], "a;b\n1;\n"),
         # Rows that end early have empty cells; only in a single column, blank ones do.
         ("a,b\nc\n\nd,e\n", [["a", "b"], ["c", ""], ["d", "e"]], "a,b\nc,\nd,e\n"),
         ("a\nb\n\n  \n", [["a"], ["b"], [""], ["  "]], 'a\nb\n""\n  \n'),
@@ -176,6 +182,60 @@ def test_parquet_keeps_its_types(word_texts, quick, tmp_path):
     assert first["label_suggested"] in classes
     assert corrected == set(classes)
     assert isinstance(last["label_quality"], float)
+
+
+def test_pandas_reads_what_came_from_parquet(tmp_path):
+    path, again = tmp_path / "a.parquet", tmp_path / "b.parquet"
+    category = pa.array(["a", None]).dictionary_encode()
+    columns = {
+        "category": category, "list": [[1], None], "struct": [{"a": 1}, {"a": None}],
+        "map": pa.array([[("k", 1)], []], pa.map_(pa.string(), pa.int64())),
+        "when": pa.array([0, None], pa.timestamp("us", "Europe/Paris")),
+        "id": [1, None], "text": ["a", None],
+    }  # fmt: skip
+    parquet.write_table(pa.table(columns), path)
+    frame = pd.DataFrame({"id": pd.array([2**60 + 1, None], "Int64"), "y": [1.5, None]})
+    for write_first in (lambda: None, lambda: frame.to_parquet(path)):
+        write_first()
+        _tables.write_table(_tables.read_table(path).assign(new=True), again)
+        expected, found = parquet.read_table(path), parquet.read_table(again)
+        assert found.select(expected.column_names).equals(expected)
+        expected, found = pd.read_parquet(path), pd.read_parquet(again)
+        pd.testing.assert_frame_equal(found.drop(columns="new"), expected)
+        assert not {"types", "separator"} & {*found.attrs}
+
+
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv.gz"])
+def test_excel_safe(suffix, word_texts, quick, tmp_path):
+    path, label = (
+        tmp_path / f"a{suffix}",
+        np.where(word_texts[2] == "fruit", "=b", "-1"),
+    )
+    texts = [f"-{text}" for text in word_texts[0]]
+    odd = [*FORMULAS, "", "a=b", "-1.5", "+49", "'=1", "-1,5e3"] * 10
+    frame = pd.DataFrame({"=t": texts, "label": label, "odd": odd[:120]})
+    _tables.write_table(frame, path)
+    plain, safe = tmp_path / f"plain{suffix}", tmp_path / f"safe{suffix}"
+    command = ["clean", path, "--text", "=t", "--quiet", "--out"]
+    assert run(*command, plain) == run(*command, safe, "--excel-safe") == 0
+    plain, safe = _tables.read_table(plain), _tables.read_table(safe)
+    assert safe.columns.tolist() == ["'=t", *plain.columns[1:]]
+    unsafe = {*FORMULAS, *texts, "=b", "-1,5e3"}
+    for name, was in zip(safe.columns, plain.columns, strict=True):
+        expected = [f"'{cell}" if cell in unsafe else cell for cell in plain[was]]
+        assert safe[name].tolist() == expected
+    # What is verified in such a table is known again.
+    check = tmp_path / f"a.check{suffix}"
+    params = ["--text", "=t", "--quiet", "--excel-safe"]
+    assert run("check", path, *params, "--out", check) == 0
+    found = _tables.read_table(check)
+    _tables.write_table(found.assign(verified=found["given"]), check)
+    assert {*found["given"]} == {"'=b", "-1"}
+    command[-1:] = ["--dry-run", "--force", "--verified", check]
+    assert run(*command) == 0
 
 
 def test_excel_keeps_its_types(tmp_path):
@@ -325,6 +385,7 @@ def test_what_is_verified_in_another_kind_of_file(word_texts, quick, tmp_path, c
     write(found.assign(verified="x"), out)
     said = fail(capsys, "clean", path, "--verified", out, "--force")
     assert "verified has 'x' (str) in row" in said
+    assert "(Rows are counted from 0, below the header.)" in said
 
 
 def test_labels_that_are_written_almost_alike(word_texts, quick, tmp_path, capsys):
@@ -505,6 +566,9 @@ def test_links_are_followed(tickets, quick, tmp_path, capsys):
         ("--text TAG", "--text and --label are both 'TAG'"),
         ("--model {}/none", "neither a folder nor"),
         ("--device gpu", "--device gpu cannot be used"),
+        ("--device meta", "--device meta cannot be used"),
+        ("--cache {}/tickets.csv/a", "{}/tickets.csv is no folder to write to"),
+        ("--cache {}/tickets.csv --dry-run", "{}/tickets.csv is no folder to write to"),
     ],
 )
 def test_all_is_checked_before_the_training(
@@ -588,6 +652,35 @@ def test_no_terminal_obeys_a_name(table, quick, tmp_path, capsys):
     assert said.count(r"b\x1b[2J.csv") == 4
     said = said.replace("\r", "")  # of progress bars
     assert not re.search("[\0-\x09\x0b-\x1f\x7f-\x9f\u202e]", said)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has other pipes")
+@pytest.mark.parametrize("streams", [["stdout"], ["stderr"], ["stdout", "stderr"]])
+def test_nobody_reads_what_is_said(streams, tickets, quick, tmp_path, monkeypatch):
+    reads, writes = os.pipe()
+    os.close(reads)
+    with open(writes, "w") as closed:
+        for name in streams:
+            monkeypatch.setattr(sys, name, closed)
+        assert run("clean", tickets) == 0
+        assert run("clean", tickets) == 1  # it exists
+    assert names_in(tmp_path) == [CLEANED, "tickets.csv"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_lacks_characters(
+    encoding, table, quick, tmp_path, monkeypatch
+):
+    path, said = tmp_path / "动物.csv", io.BytesIO()
+    write(table.assign(TAG=table["TAG"].replace("animal", "动物")), path)
+    stream = io.TextIOWrapper(said, encoding)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, stream)
+    assert run("clean", path, "--dry-run") == 0
+    assert run("clean", path, "--text", "动物") == 1
+    assert run("clean", "--help") == 0  # it has bullets
+    stream.flush()
+    assert b"label_suggested" in said.getvalue()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="ends a process with no more ado")

@@ -14,13 +14,14 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import validate_data
 
-from skdygen import DyGenClassifier
+from skdygen import DyGenClassifier, DyGenCorrector, denoisers, dynamics, priors
 from skdygen.base import BaseDenoiser, BasePrior
-from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
+from skdygen.denoisers import DirichletVAE, LogLinearPool, TransitionMatrixDenoiser
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
 from skdygen.priors import (
     ClassifierPrior,
     ConsensusPrior,
+    RidgePrior,
     TrajectoryKNNPrior,
     UniformPrior,
 )
@@ -43,12 +44,13 @@ TINY = {
 
 
 def test_every_stage_says_that_it_needs_labels():
-    for stage in (
-        DyGenClassifier(), IncrementalDynamics(), LanguageModelDynamics(),
-        ClassifierPrior(), ConsensusPrior(), TrajectoryKNNPrior(), UniformPrior(),
-        DirichletVAE(), TransitionMatrixDenoiser(),
-    ):  # fmt: skip
-        assert get_tags(stage).target_tags.required, stage
+    every = [
+        getattr(m, name) for m in (dynamics, priors, denoisers) for name in m.__all__
+    ]
+    assert len(every) > 10
+    for cls in (DyGenClassifier, DyGenCorrector, *every):
+        needs_labels = cls is not dynamics.LexicalView
+        assert get_tags(cls()).target_tags.required == needs_labels, cls
 
 
 @pytest.fixture(autouse=True)
@@ -189,6 +191,8 @@ def checks_of(estimators, names=("check_",)):
         stage(TrajectoryKNNPrior)(),
         stage(ClassifierPrior)(),
         stage(ConsensusPrior)(),
+        stage(RidgePrior)(),
+        stage(LogLinearPool)(),
         stage(TransitionMatrixDenoiser)(),
         stage(DirichletVAE)(n_epochs=10, random_state=0),
     ]

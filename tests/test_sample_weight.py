@@ -80,6 +80,15 @@ def test_a_classifier_in_steps_depends_on_proportions_only(factor):
         assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("largest", [1 / len(TEXTS), 5e-324])
+def test_weights_that_sum_up_to_1_are_as_good(largest):
+    clf = make_fast(correction_threshold=0.5)
+    expected = clone(clf).fit(TEXTS, NOISY)
+    found = clf.fit(TEXTS, NOISY, np.full(len(TEXTS), largest))
+    assert_allclose(found.label_quality_, expected.label_quality_, rtol=1e-6)
+    assert_allclose(found.noise_rate_, expected.noise_rate_, rtol=1e-6)
+
+
 def twice(texts, labels):
     """Give texts and labels of which every third is there twice, and weights."""
     weights = np.where(np.arange(len(texts)) % 3 == 0, 2, 1)

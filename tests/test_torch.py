@@ -134,6 +134,6 @@ def test_devices(monkeypatch):
     assert find_device("auto") == torch.device("cuda:1")
     with pytest.raises(ValueError, match="device='cpu' cannot be that of 2 processes"):
         find_device("cpu")
-    for name in ("gpu", "cuda:99"):
+    for name in ("gpu", "cuda:99", "meta", "hpu"):
         with pytest.raises(ValueError, match=f"device='{name}' cannot be used here"):
             find_device(name)

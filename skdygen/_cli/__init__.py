@@ -1,9 +1,11 @@
 """The command line: tables in, tables with better labels out."""
 
 import logging
+import re
 import signal
+import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +14,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ._terminal import say
+from ._terminal import patient, say
 
 app = typer.Typer(
     add_completion=False,
@@ -25,8 +27,12 @@ app = typer.Typer(
 def main(arguments=None):
     """Run the command line and return its exit code; see the help for its meaning."""
     logging.basicConfig(level=logging.WARNING)
+    out, err = (
+        redirect_stdout(patient(sys.stdout)),
+        redirect_stderr(patient(sys.stderr)),
+    )
     try:
-        with _signals_are_ctrl_c():
+        with _signals_are_ctrl_c(), out, err:
             typer.main.get_command(app)(arguments, prog_name="skdygen")
     except SystemExit as end:
         return end.code
@@ -42,6 +48,8 @@ def _run(name, options):
         if options["debug"]:
             raise
         line = " ".join(str(error).split())
+        if re.search(r"\brow \d", line):  # as `check` counts, too
+            line += " (Rows are counted from 0, below the header.)"
         say(line, head="skdygen: error: ", color="red", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
@@ -136,6 +144,11 @@ Epochs = _option(int | None, "N", "Passes over the texts. Without it: 5.", min=1
 Seed = _option(int, "N", "Random seed: the same seed, the same result.", min=0)
 Device = _option(str, "NAME", "Say, cpu or cuda:1; auto takes a GPU if there is one.")
 DryRun = _flag("--dry-run", "Check everything, say what would be done, do nothing.")
+ExcelSafe = _flag(
+    "--excel-safe",
+    "In CSV and TSV, put an apostrophe in front of cells that begin with = + - @ or a "
+    "tab, which spreadsheets compute, and are no numbers; of every column.",
+)
 Force = _flag("--force", "Replace files that exist.")
 Quiet = _flag("--quiet", "No progress bars and no summary.")
 Debug = _flag("--debug", "Show the traceback of every error.")
@@ -148,8 +161,8 @@ def _skdygen(version: Version = False):
 
     Tables are CSV, TSV, JSON lines (.jsonl, .ndjson), each also with .gz, parquet and
     Excel (.xlsx, the first sheet); the name says which. Text files are UTF-8; a CSV
-    file may have semicolons instead of commas. JSON that would not come back as it is,
-    such as NaN, 1e400 or a key that stands twice, is refused.
+    file may have semicolons or tabs instead of commas. JSON that would not come back as
+    it is, such as NaN, 1e400 or a key that stands twice, is refused.
 
     Examples:
 
@@ -175,8 +188,8 @@ def clean(
     report: Report = None, annotators: AnnotatorsOut = None,
     model_out: ModelOut = None, cache: Cache = None, model: LanguageModel = None,
     fast: Fast = False, epochs: Epochs = None, seed: Seed = 0, device: Device = "auto",
-    dry_run: DryRun = False, force: Force = False, quiet: Quiet = False,
-    debug: Debug = False,
+    excel_safe: ExcelSafe = False, dry_run: DryRun = False, force: Force = False,
+    quiet: Quiet = False, debug: Debug = False,
 ):  # fmt: skip
     """Find and correct the wrong labels of a table.
 
@@ -203,8 +216,8 @@ def check(
     n: NToCheck = 50, strategy: StrategyToCheck = Strategy.auto, out: Out = None,
     cache: Cache = None, model: LanguageModel = None, fast: Fast = False,
     epochs: Epochs = None, seed: Seed = 0, device: Device = "auto",
-    dry_run: DryRun = False, force: Force = False, quiet: Quiet = False,
-    debug: Debug = False,
+    excel_safe: ExcelSafe = False, dry_run: DryRun = False, force: Force = False,
+    quiet: Quiet = False, debug: Debug = False,
 ):  # fmt: skip
     """Choose labels that somebody should check, for `clean --verified`.
 
@@ -224,8 +237,8 @@ def check(
 @app.command()
 def predict(
     model: Model, table: Table, text: Text = None, out: Out = None,
-    device: Device = "auto", force: Force = False, quiet: Quiet = False,
-    debug: Debug = False,
+    device: Device = "auto", excel_safe: ExcelSafe = False, force: Force = False,
+    quiet: Quiet = False, debug: Debug = False,
 ):  # fmt: skip
     """Classify the texts of a table with a saved model.
 

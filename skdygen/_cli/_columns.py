@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from .._encoding import check_texts
-from ._tables import read_table
+from ._tables import neutralize, read_table
 
 _TEXT_NAMES = ("text", "body", "message", "content", "title", "sentence", "document")
 _LABEL_NAMES = ("label", "labels", "class", "category", "target", "tag", "y")
@@ -81,6 +81,7 @@ def _read_checked(found, path, texts, classes, options):
     labels = read_labels(found, "verified", options.missing_label)
     # Typed in, and maybe in a file of another kind: "1 " is the class 1, if no other.
     spelled = {_spell(label): label for label in classes.tolist()}
+    spelled |= {neutralize(name): label for name, label in spelled.items()}
     keys = [spelled.get(_spell(x), spelled.get(_spell(x).strip(), x)) for x in labels]
     labels = pd.Series(keys, dtype=object)
     found = found.reset_index(drop=True).assign(verified=labels)[labels.notna()]
@@ -97,7 +98,8 @@ def _read_checked(found, path, texts, classes, options):
             raise ValueError(f"{path}: {cell!r} is no probability of being drawn.")
     # Spreadsheets change blanks, and may cut what is long.
     for row, text in zip(rows, found.get("text", ()), strict=False):
-        if str("" if _is_null(text) else text).split()[:20] != texts[row].split()[:20]:
+        seen = str("" if _is_null(text) else text).split()[:20]
+        if seen not in [t.split()[:20] for t in (texts[row], neutralize(texts[row]))]:
             raise ValueError(f"{path}: row {row} has another text now; check again.")
     labels = found["verified"].tolist()
     return pd.DataFrame({"index": rows, "verified": labels, "probability": drawn})

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
 
@@ -45,10 +46,11 @@ def clean(options):
     outputs = {name: path for name, path in outputs.items() if path is not None}
     new_columns = _NEW_COLUMNS + ("is_accepted",) * bool(options.verified)
     clf, table, texts = _fit(options, outputs, new_columns)
+    write_safely = partial(write_table, excel_safe=options.excel_safe)
     write = {
-        "table": lambda path: write_table(_clean_table(table, clf), path),
+        "table": lambda path: write_safely(_clean_table(table, clf), path),
         "report": lambda path: write_report(clf, path, texts, overwrite=options.force),
-        "annotators": lambda path: write_table(_rate_annotators(clf, table), path),
+        "annotators": lambda path: write_safely(_rate_annotators(clf, table), path),
         "model": lambda path: _save(clf, path, options.force),
     }
     errors = {}
@@ -75,7 +77,7 @@ def check(options):
     found.insert(1, "text", [texts[row] for row in found["row"]])
     found = found.round({"confidence": 3})
     found.attrs = table.attrs  # semicolons where the table has them
-    write_table(found, out)
+    write_table(found, out, excel_safe=options.excel_safe)
     if not options.quiet:
         say(f"{n:,} labels to check: fill in the column 'verified' of {out}")
 
@@ -91,7 +93,8 @@ def predict(options):
     texts = read_texts(table, text)
     found = clf.predict_proba(texts)
     predicted, confidence = clf.classes_[found.argmax(axis=1)], found.max(axis=1)
-    write_table(table.assign(label_predicted=predicted, confidence=confidence), out)
+    table = table.assign(label_predicted=predicted, confidence=confidence)
+    write_table(table, out, excel_safe=options.excel_safe)
     if not options.quiet:
         say(f"{len(texts):,} texts of column {text!r} classified: {out}")
 
@@ -236,6 +239,11 @@ def _check_device(device):
 def _make_classifier(options):
     """Make the classifier, once it is known that it can be fitted here."""
     _check_device(options.device)
+    cache = options.cache and options.cache.resolve()
+    if cache is not None:
+        there = next(path for path in (cache, *cache.parents) if path.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK)):
+            raise OSError(f"--cache {options.cache}: {there} is no folder to write to.")
     params = {"model": options.model, "n_epochs": options.epochs}
     params["trainable_layers"] = 0 if options.fast else None
     params = {name: value for name, value in params.items() if value is not None}

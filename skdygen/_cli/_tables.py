@@ -11,7 +11,10 @@ import json
 import math
 import re
 import warnings
+from contextlib import suppress
 from decimal import Decimal
+from itertools import islice
+from operator import itemgetter
 
 import pandas as pd
 
@@ -19,6 +22,9 @@ from .._storage import replacing
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _TEXT_KINDS = (*_SEPARATORS, ".jsonl", ".ndjson")
+_FIRST = 2**20  # characters in which a header and a row are looked for
+# What is no number; the last four are =, +, - and @ of full width.
+_FORMULA = re.compile(r"(?![-+]?[\d.,]+\Z)[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 SUFFIXES = (*_TEXT_KINDS, *(f"{kind}.gz" for kind in _TEXT_KINDS), ".parquet", ".xlsx")
 
 
@@ -58,17 +64,27 @@ def check_writable(table, path, new_columns):
         raise ValueError(f"{path} cannot hold the table: {error}") from error
 
 
-def write_table(table, path):
-    """Write a table to a temporary file and rename it."""
+def write_table(table, path, *, excel_safe=False):
+    """Write a table to a temporary file and rename it.
+
+    With `excel_safe`, nothing in CSV or TSV is a formula; other files have types.
+    """
+    if excel_safe and split_suffix(path)[1].lower().startswith((".csv", ".tsv")):
+        table = table.map(neutralize).rename(columns=neutralize)
     with replacing(path) as temporary:
         temporary.write_bytes(_encode(table, path))
+
+
+def neutralize(cell):
+    """Put an apostrophe in front of what a spreadsheet would compute."""
+    is_formula = isinstance(cell, str) and _FORMULA.match(cell)
+    return f"'{cell}" if is_formula else cell
 
 
 def _read(path, suffix):
     """Read a DataFrame."""
     if suffix == ".parquet":
-        # Other types would turn whole numbers with gaps into floats.
-        return pd.read_parquet(path, dtype_backend="pyarrow")
+        return _read_parquet(path)
     if suffix == ".xlsx":
         table = pd.read_excel(path, header=None, dtype=object, na_filter=False)
         return _name_columns(table).replace({"": None})
@@ -85,8 +101,7 @@ def _encode(table, path):
     suffix = split_suffix(path)[1].lower()
     if suffix in (".parquet", ".xlsx"):
         file = io.BytesIO()
-        write = _write_excel if suffix == ".xlsx" else pd.DataFrame.to_parquet
-        write(table, file)
+        (_write_excel if suffix == ".xlsx" else _write_parquet)(table, file)
         return file.getvalue()
     separator = _SEPARATORS.get(suffix.removesuffix(".gz"))
     text = _to_csv(table, separator) if separator else _to_json_lines(table)
@@ -104,23 +119,39 @@ def _name_columns(table):
 def _read_csv(text, separator):
     if not text.strip():
         return pd.DataFrame()
-    # As spreadsheets write it where the comma is the decimal sign.
-    header = re.split("[\r\n]", text, maxsplit=1)[0]
-    if ";" in header and separator not in header:
-        separator = ";"
+    found, n_columns = _find_separator(text, separator)
     # A blank line is a row only where it can be an empty cell.
     table = pd.read_csv(
-        io.StringIO(text, newline=""), sep=separator, header=None, dtype=str,
-        keep_default_na=False, skip_blank_lines=separator in header,
+        io.StringIO(text, newline=""), sep=found, header=None, dtype=str,
+        keep_default_na=False, skip_blank_lines=n_columns > 1,
     )  # fmt: skip
     table = _name_columns(table)
-    table.attrs["separator"] = separator
+    if found != separator:
+        table.attrs["separator"] = found
     return table
 
 
+def _find_separator(text, usual):
+    """Separator by which header and first row have most cells, and how many."""
+    # Spreadsheets write semicolons where the comma is the decimal sign.
+    best = usual, (False, 0)
+    for separator in dict.fromkeys([usual, ";", "\t"]):
+        first = io.StringIO(text[:_FIRST], newline="")
+        rows = csv.reader(first, delimiter=separator)
+        n_cells = []
+        with suppress(csv.Error):  # of a very long cell
+            n_cells += map(len, islice(filter(None, rows), 1))
+            n_cells += map(len, islice(filter(None, rows), 1))
+        if n_cells:
+            n_columns = n_cells[0]
+            are_equal = n_columns > 1 and len(set(n_cells)) == 1
+            best = max(best, (separator, (are_equal, n_columns)), key=itemgetter(1))
+    return best[0], best[1][1]
+
+
 def _to_csv(table, separator):
-    if separator == "," and table.attrs.get("separator") == ";":
-        separator = ";"
+    if separator == ",":
+        separator = table.attrs.get("separator", separator)
     params = {"sep": separator, "index": False, "lineterminator": "\n"}
     text = table.to_csv(**params)
     # Python before 3.13 does not quote a cell because of a lone carriage return.
@@ -182,6 +213,33 @@ def _to_json_lines(table):
         params = {"ensure_ascii": False, "allow_nan": False, "default": str}
         text += json.dumps(row, **params) + "\n"
     return text
+
+
+def _read_parquet(path):
+    from pyarrow import parquet  # takes a second
+
+    # Other types would turn whole numbers with gaps into floats.
+    table = pd.read_parquet(path, dtype_backend="pyarrow")
+    columns = (parquet.read_schema(path).pandas_metadata or {}).get("columns", ())
+    table.attrs["types"] = {c["name"]: c["numpy_type"] for c in columns}
+    return table
+
+
+def _write_parquet(table, file):
+    """Write what pandas reads in the types that it would have read before."""
+    import pyarrow
+    from pyarrow import parquet
+
+    found = pyarrow.Table.from_pandas(table)
+    known, before = found.schema.pandas_metadata, table.attrs.get("types", {})
+    for column in known["columns"]:
+        # Pandas cannot read the names that it gives to all types of Arrow.
+        its_own = re.sub(r".*\[pyarrow\]", "object", column["numpy_type"])
+        column["numpy_type"] = before.get(column["name"], its_own)
+    for name in ("types", "separator"):
+        known.get("attributes", {}).pop(name, None)
+    metadata = found.schema.metadata | {b"pandas": json.dumps(known).encode()}
+    parquet.write_table(found.replace_schema_metadata(metadata), file)
 
 
 def _write_excel(table, file):

@@ -173,6 +173,7 @@ def _train(
             stage.history_["tokens_per_second"].append(speed)
 
             if epoch in stage.recorded_epochs_:
+                _check_weights(branches, epoch)
                 stage.snapshots_.append(branches.snapshot())
                 if record:
                     is_left = (targets.codes < 0) | (epoch not in in_training)
@@ -246,6 +247,7 @@ class Recorder:
         branches.eval()
         for batch, seen in backbone.infer(branches, inputs, _torch.own_rows(rows)):
             self.add(epoch, batch, *seen)
+            _check_outputs(*seen, epoch)
         position = self.epochs.index(epoch)
         own = np.concatenate([*self._own, rows[:0]])
         _torch.merge_rows(self.trajectories.embeddings[:, :, position], own)
@@ -490,6 +492,28 @@ def _check_finite(losses, epoch):
             f"the loss of batch {first + 1} in epoch {epoch + 1} is "
             f"{losses[first].item()}; use a smaller learning_rate, or precision='fp32'."
         )
+
+
+def _check_outputs(embeddings, logits, epoch):
+    """Raise an error if the networks give no finite numbers, by weights that are."""
+    if not (embeddings.isfinite().all() and logits.isfinite().all()):
+        raise FloatingPointError(
+            f"after epoch {epoch + 1} the networks give no finite numbers; use a "
+            f"smaller learning_rate or head_learning_rate, or precision='fp32'."
+        )
+
+
+def _check_weights(branches, epoch):
+    """Raise an error if weights are too large for the half precision they are kept in.
+
+    The loss of the last batch has not seen its step.
+    """
+    for name, parameter in branches.trained_parameters().items():
+        if not parameter.detach().half().isfinite().all():
+            raise FloatingPointError(
+                f"after epoch {epoch + 1} the weights {name} are too large for half "
+                f"precision; use a smaller learning_rate or head_learning_rate."
+            )
 
 
 def _distinct(texts):

@@ -7,6 +7,7 @@ import logging
 import os
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from pickle import UnpicklingError
 
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -47,8 +48,8 @@ def load_sentence_transformer(name, *, max_length=None, verify=True):
     model comes in float32, in evaluation mode, on the CPU; texts are cut to
     `max_length` tokens, None for the model's own limit. With `verify` the weights of an
     offline copy are compared with the published ones. A ModelNotFoundError comes within
-    seconds, also when the hub is out of reach; a ValueError says that the model does
-    not begin with a transformer.
+    seconds, also when the hub is out of reach, or files are missing or damaged; a
+    ValueError says that the model does not begin with a transformer.
     """
     if isinstance(name, SentenceTransformer):
         model = copy.deepcopy(name).cpu()
@@ -59,6 +60,11 @@ def load_sentence_transformer(name, *, max_length=None, verify=True):
         raise ValueError(
             f"model={name!r} does not begin with a transformer but with "
             f"{type(model[0]).__name__}; only transformers can be fine-tuned."
+        )
+    if len(model.tokenizer) <= len(set(model.tokenizer.all_special_ids)):
+        raise ModelNotFoundError(
+            f"model={name!r} has a tokeniser that knows no words; its files, such as "
+            f"tokenizer.json, are missing."
         )
     model = model.float().eval()
     if max_length is not None:
@@ -80,9 +86,14 @@ def _load(name, verify):
                 trust_remote_code=False,
                 local_files_only=local_only,
             )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of many kinds, by which of the files is not right
+        reason = f"{error}"
+        if isinstance(error, UnpicklingError):  # torch proposes to run it all the same
+            reason = "its weights are a pickle that is damaged, or holds more than "
+            reason += "tensors; get the model as .safetensors."
         raise ModelNotFoundError(
-            f"model={name!r} could not be loaded from {source}: {error}"
+            f"model={name!r} could not be loaded from {source} "
+            f"({type(error).__name__}): {reason}"
         ) from error
 
 

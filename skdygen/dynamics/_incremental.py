@@ -1,5 +1,6 @@
 """Training dynamics of any classifier that learns in steps."""
 
+import os
 from copy import deepcopy
 from numbers import Integral
 
@@ -44,7 +45,7 @@ class IncrementalDynamics(ViewsMixin, BaseDynamics):
     max_nbytes : int, str or None, default="256M"
         Size above which trajectories are memory-mapped from a temporary file, in
         bytes or as "100M". None keeps them in memory.
-    temp_folder : str or None, default=None
+    temp_folder : str, path or None, default=None
         Folder for this file; None takes the system's.
     missing_label : object, default=None
         The value in `y` that means "no label"; such samples have dynamics but are not
@@ -87,7 +88,7 @@ prior=False)
         "n_epochs": [Interval(Integral, 1, None, closed="left")],
         "bootstrap": ["boolean"],
         "max_nbytes": [Interval(Integral, 0, None, closed="left"), str, None],
-        "temp_folder": [str, None],
+        "temp_folder": [str, os.PathLike, None],
         "missing_label": "no_validation",
         "random_state": ["random_state"],
     }

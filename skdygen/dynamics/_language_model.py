@@ -111,7 +111,7 @@ class LanguageModelDynamics(ViewsMixin, BaseDynamics):
     max_nbytes : int, str or None, default="256M"
         Size above which trajectories and cached hidden states are memory-mapped from
         a temporary file, in bytes or as "100M". None keeps them in memory.
-    temp_folder : str or None, default=None
+    temp_folder : str, path or None, default=None
         Folder for these files; None takes the system's.
     store_weights : bool, default=True
         Whether the weights are kept after the fit. Without them `fit_transform` works,
@@ -206,7 +206,7 @@ prior=False)
         "device": [str],
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "max_nbytes": [Interval(Integral, 0, None, closed="left"), str, None],
-        "temp_folder": [str, None],
+        "temp_folder": [str, os.PathLike, None],
         "store_weights": ["boolean"],
         "checkpoint_dir": [str, os.PathLike, None],
         "missing_label": "no_validation",

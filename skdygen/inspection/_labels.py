@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from .._classifier import DyGenClassifier
 from .._decisions import judge_labels
 from .._encoding import encode_labels
 from .._sklearn_compat import num_samples
@@ -26,7 +27,7 @@ class Labels(NamedTuple):
     @classmethod
     def of_estimator(cls, estimator):
         """Labels that a classifier was fitted on, and what it thinks of them."""
-        check_is_fitted(estimator, "label_distributions_")
+        _check_classifier(estimator)
         return cls.of_codes(
             estimator.classes_, estimator._targets.codes, estimator.label_distributions_
         )
@@ -61,6 +62,21 @@ class Labels(NamedTuple):
         counts = np.zeros((len(self.classes), len(self.classes) + 1), dtype=int)
         np.add.at(counts, (self.suggested, self.given), 1)
         return counts[:, :-1]  # the last column is of texts without a label
+
+
+def _check_classifier(estimator):
+    """Raise an error if it is no fitted classifier, which says what to pass instead."""
+    if not isinstance(estimator, DyGenClassifier):
+        hint = "the fitted DyGenClassifier"
+        if isinstance(estimator, Pipeline):
+            hint = "its last step, pipeline[-1], and what that step gets of X"
+        elif hasattr(estimator, "best_estimator_"):
+            hint = "what a fit has found, search.best_estimator_"
+        raise TypeError(
+            f"estimator is a {type(estimator).__name__}, but a DyGenClassifier is "
+            f"expected; pass {hint}."
+        )
+    check_is_fitted(estimator, "label_distributions_")
 
 
 def training_trajectories(estimator, X):

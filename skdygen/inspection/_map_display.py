@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 
 from ._labels import training_dynamics
-from ._style import TrajectoryDisplay, class_styles
+from ._style import TrajectoryDisplay, class_styles, printable
 
 _ROWS = ("given", "suggested")
 _MOST_NAMED = 20  # classes in the legend
@@ -163,10 +163,11 @@ class TrajectoryMapDisplay(TrajectoryDisplay):
 
     def _draw_legend(self, panel):
         """List classes, as far as there is room, and what a ring means."""
-        styles = zip(self.classes, class_styles(len(self.classes)), strict=True)
-        rows = [(str(k), marker, color, color) for k, (color, marker) in styles]
-        if len(rows) > _MOST_NAMED:
-            rows[_MOST_NAMED:] = [(f"and {len(rows) - _MOST_NAMED} more", "", "k", "k")]
+        names, family = printable(self.classes[:_MOST_NAMED])
+        styles = class_styles(len(self.classes))
+        rows = [(k, m, c, c) for k, (c, m) in zip(names, styles, strict=False)]
+        if len(self.classes) > len(rows):
+            rows.append((f"and {len(self.classes) - len(rows)} more", "", "k", "k"))
         if (self.given < 0).any():
             rows.append(("no label", ".", "0.75", "0.75"))
         rows.append(("looks wrong", "o", "none", "0.15"))
@@ -177,4 +178,4 @@ class TrajectoryMapDisplay(TrajectoryDisplay):
         )  # fmt: skip
         # Afterwards: matplotlib leaves out what begins with "_", and parses "$".
         for text, (name, *_) in zip(legend.get_texts(), rows, strict=True):
-            text.set(text=name, parse_math=False)
+            text.set(text=name, parse_math=False, family=family)

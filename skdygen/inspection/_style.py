@@ -1,9 +1,14 @@
 """How the pictures look and are drawn: colours that differ in grey, too, and axes."""
 
+import warnings
+from contextlib import suppress
+from functools import lru_cache
 from math import prod
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import font_manager
+from matplotlib.font_manager import FontProperties
 
 from .._trajectories import check_trajectories
 from ._labels import Labels, moment_names
@@ -18,6 +23,41 @@ def class_styles(n_classes):
     """Colour and marker of each class; colours and shapes repeat, pairs hardly do."""
     n_colors, n_markers = len(_COLORS), len(_MARKERS)
     return [(_COLORS[k % n_colors], _MARKERS[k % n_markers]) for k in range(n_classes)]
+
+
+def printable(names):
+    """Names as texts, and families of fonts that have all of their characters.
+
+    Where no font of this machine has, there is a warning, and they become "?".
+    """
+    names = [str(name) for name in names]
+    usual = plt.rcParams["font.family"]
+    known = _characters(font_manager.findfont(FontProperties()))
+    lacking = set("".join(names)) - known - {"\n"}
+    if not lacking:
+        return names, usual
+    for font in font_manager.fontManager.ttflist:
+        if lacking <= _characters(font.fname):
+            return names, [*usual, font.name]
+    first = next(name for name in names if lacking & set(name))
+    warnings.warn(
+        f"no font of this machine has all characters of the class {first!r}, which are "
+        f"shown as '?'; install one that has, such as Noto Sans CJK.",
+        stacklevel=2,
+    )
+    shown_as = dict.fromkeys(map(ord, lacking), "?")
+    return [name.translate(shown_as) for name in names], usual
+
+
+@lru_cache
+def _characters(path):
+    """Characters that a font can draw, in any size."""
+    with suppress(RuntimeError):  # of fonts that matplotlib cannot read
+        font = font_manager.get_font(path)
+        # One that comes with matplotlib has a sign for each script.
+        if font.scalable and not font.family_name.startswith("Last Resort"):
+            return set(map(chr, font.get_charmap()))
+    return set()
 
 
 class Display:

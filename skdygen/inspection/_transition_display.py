@@ -5,7 +5,7 @@ import numpy as np
 from .._decisions import estimate_transition_matrix
 from .._encoding import encode_labels, join_classes
 from ._labels import Labels
-from ._style import Display
+from ._style import Display, printable
 
 _MOST_NUMBERED = 15  # classes with numbers in the cells
 _MOST_NAMED = 60
@@ -121,8 +121,9 @@ class NoiseTransitionDisplay(Display):
                     color="white" if share > 0.65 else "black",
                 )  # fmt: skip
         if len(self.classes) <= _MOST_NAMED:
-            at = np.arange(len(self.classes))
+            at, (names, family) = np.arange(len(self.classes)), printable(self.classes)
+            params = {"labels": names, "family": family, "parse_math": False}
             slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-            self.ax_.set_xticks(at, self.classes, parse_math=False, **slant)
-            self.ax_.set_yticks(at, self.classes, parse_math=False)
+            self.ax_.set_xticks(at, **params, **slant)
+            self.ax_.set_yticks(at, **params)
         self.ax_.set(xlabel="given label", ylabel="suggested label")

@@ -180,7 +180,7 @@ def test_a_full_disk(tiny_model, fitted, tmp_path):
     """Files larger than a limit fail as they do there."""
     resource = pytest.importorskip("resource")
     kept = make_dynamics(tiny_model, checkpoint_dir=tmp_path)
-    mapped = make_dynamics(tiny_model, max_nbytes=0, temp_folder=str(tmp_path))
+    mapped = make_dynamics(tiny_model, max_nbytes=0, temp_folder=tmp_path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))
     try:

@@ -143,6 +143,30 @@ def test_a_loss_that_is_not_a_number_stops_the_fit(
         check_is_fitted(dynamics)
 
 
+@pytest.mark.parametrize("layers", [0, 1])
+def test_weights_that_no_prediction_could_use_stop_the_fit(tiny_model, layers):
+    """No loss has seen the step of the last batch, nor what half precision cuts."""
+    dynamics = make_dynamics(
+        tiny_model, n_epochs=1, batch_size=100, learning_rate=1e9,
+        head_learning_rate=1e9, warmup_ratio=0.0, trainable_layers=layers,
+    )  # fmt: skip
+    for fit in (dynamics.fit, dynamics.fit_transform):
+        with pytest.raises(FloatingPointError, match=r"1 the weights .* too large"):
+            fit(TEXTS, LABELS)
+
+
+def test_outputs_that_are_not_finite_stop_the_fit(tiny_model, monkeypatch):
+    forward = Branches.forward
+
+    def broken(self, features):
+        embeddings, logits = forward(self, features)
+        return embeddings * (1 if self.training else float("inf")), logits
+
+    monkeypatch.setattr(Branches, "forward", broken)
+    with pytest.raises(FloatingPointError, match="after epoch 1 the networks give no"):
+        make_dynamics(tiny_model).fit_transform(TEXTS, LABELS)
+
+
 def test_short_of_memory_batches_are_computed_in_parts(tmp_path, monkeypatch, caplog):
     """As on a GPU whose memory more than five texts, and later any, exceed."""
     model = save_tiny_model(

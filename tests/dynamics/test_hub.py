@@ -1,12 +1,15 @@
 import importlib.util
 import logging
+import pickle
 import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules
 
@@ -140,6 +143,67 @@ def test_models_without_a_transformer_are_refused(tiny_model, tmp_path):
 def test_folder_without_a_model(tmp_path):
     with pytest.raises(ModelNotFoundError, match="could not be loaded"):
         load_sentence_transformer(tmp_path)
+
+
+class Opened:
+    """What a pickle can make of itself."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("opened"),))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "pytorch_model.bin",
+            pickle.dumps(Opened(), 2),
+            "get the model as .safetensors",
+        ),
+        ("pytorch_model.bin", b"x" * 100, "more than tensors"),
+        ("model.safetensors", b"x" * 100, "SafetensorError"),
+        ("modules.json", b"{", "JSONDecodeError"),
+        ("modules.json", b'[{"idx": 0}]', "KeyError"),
+        ("modules.json", b"[]", "An empty modules list"),
+        ("1_Pooling/config.json", b"{}", "TypeError"),
+        ("config.json", b"[]", "Unrecognized model"),
+        ("adapter_config.json", b'{"peft_type": "LORA"}', "Error"),
+    ],
+)
+def test_damaged_files_of_a_model(
+    name, content, message, tiny_model, tmp_path, monkeypatch
+):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    if name.endswith(".bin"):
+        (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelNotFoundError, match="could not be loaded") as info:
+        LanguageModelDynamics(folder).fit(["a", "b"], [0, 1])
+    assert message in str(info.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_tokeniser_without_words_is_refused(tiny_model, tmp_path):
+    """Which transformers makes of nothing: all texts would be the same to it."""
+    shutil.copytree(tiny_model, tmp_path / "model")
+    for path in (tmp_path / "model").glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(ModelNotFoundError, match=r"tokenizer\.json, are missing"):
+        load_sentence_transformer(tmp_path / "model")
+
+
+def test_weights_in_a_pickle_of_tensors_only(tiny_model, tmp_path):
+    expected = load_sentence_transformer(tiny_model)
+    shutil.copytree(tiny_model, tmp_path / "model")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    torch.save(weights, tmp_path / "model" / "pytorch_model.bin")
+    found = load_sentence_transformer(tmp_path / "model")
+    assert torch.equal(
+        *(m.encode(["a cat"], convert_to_tensor=True) for m in (found, expected))
+    )
 
 
 def test_max_length_is_not_raised_above_the_model(tiny_model):

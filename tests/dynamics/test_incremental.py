@@ -41,7 +41,7 @@ def test_any_classifier_with_partial_fit(estimator, classes):
 @pytest.mark.parametrize("bootstrap", [False, True])
 def test_branches_differ(bootstrap, tmp_path):
     dynamics = IncrementalDynamics(
-        bootstrap=bootstrap, n_branches=3, max_nbytes=0, temp_folder=str(tmp_path),
+        bootstrap=bootstrap, n_branches=3, max_nbytes=0, temp_folder=tmp_path,
         random_state=0,
     )  # fmt: skip
     embeddings = dynamics.fit_transform(*make_word_texts(60)).embeddings

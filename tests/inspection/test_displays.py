@@ -1,5 +1,6 @@
 """The pictures show what they say they show."""
 
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,11 +11,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import average_precision_score, confusion_matrix
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skdygen import DyGenClassifier, Trajectories
 from skdygen import inspection as shown
+from skdygen.inspection import _style
 from skdygen.inspection._labels import moment_names
 
 OF_TEXTS = [shown.DynamicsDisplay, shown.TrajectoryMapDisplay]
@@ -44,6 +47,18 @@ def test_conventions(case, cls):
         display.plot(Figure().subplots(1, 7))
     with pytest.raises(NotFittedError):
         cls.from_estimator(DyGenClassifier(), *inputs)
+    search = GridSearchCV(case[-1], {})
+    search.best_estimator_ = case[-1]
+    for other, hint in (
+        (
+            make_pipeline(case[-1]),
+            r"is a Pipeline, .* pass its last step, pipeline\[-1\]",
+        ),
+        (search, "is a GridSearchCV, .* search.best_estimator_"),
+        (case[-1].dynamics_, "is a IncrementalDynamics, .* the fitted DyGenClassifier"),
+    ):
+        with pytest.raises(TypeError, match=hint):
+            cls.from_estimator(other, *inputs)
 
 
 @pytest.mark.parametrize("cls", OF_TEXTS)
@@ -158,6 +173,39 @@ def test_class_names_are_shown_as_they_are():
         assert not text.get_parse_math()
     for display in (transition, mapped):
         display.figure_.canvas.draw()
+
+
+@pytest.mark.parametrize("has_font", [True, False])
+def test_class_names_of_other_scripts(has_font, monkeypatch):
+    """Drawn by a font that has them; if there is none, said once, and not by glyph."""
+    manager = _style.font_manager
+    usual = str(manager.findfont(manager.FontProperties()))
+    other = str(manager.findfont("DejaVu Serif"))
+    known = {usual: {*"ab?"}, other: {*"标签"} if has_font else set()}
+    monkeypatch.setattr(_style, "_characters", lambda path: known.get(str(path), set()))
+    y = np.array(["a\nb", "签", "标b"])
+    found = Trajectories(
+        np.eye(3)[:, None, None], np.full((3, 1, 1, 3), 1 / 3), np.unique(y)
+    )
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        transition = shown.NoiseTransitionDisplay.from_predictions(y, y)
+        mapped = shown.TrajectoryMapDisplay.from_predictions(found, y, np.eye(3))
+        if not has_font:
+            for display in (transition, mapped):
+                display.figure_.canvas.draw()
+    names = np.unique(y).tolist() if has_font else ["a\nb", "?b", "?"]
+    legend = mapped.ax_[0, 0].get_legend().get_texts()[:3]
+    for texts in (
+        transition.ax_.get_xticklabels(),
+        transition.ax_.get_yticklabels(),
+        legend,
+    ):
+        assert words(texts) == names
+        assert ("DejaVu Serif" in texts[0].get_fontfamily()) == has_font
+    assert len(said) == (0 if has_font else 2)
+    for one in said:
+        assert "of the class '标b', which are shown as '?'; install" in str(one.message)
 
 
 def test_transition(case):
