@@ -27,17 +27,26 @@ def clean_and_die(folder, seed, kill_at=None):
     """Run a command, but for a SIGKILL.
 
     At the moment of that number, from 0, of those at which a file of the folder is
-    opened, renamed or removed; or, if it is no whole number, after so many seconds.
+    opened, written, renamed or removed; or, if it is no whole number, after so many
+    seconds.
     """
     n_moments = 0
 
-    def audit(event, args):
+    def count():
         nonlocal n_moments
+        if n_moments == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        n_moments += 1
+
+    def audit(event, args):
         of_files = ("open", "os.chmod", "os.rename", "os.remove")
         if event in of_files and str(folder) in str(args[0]):
-            if n_moments == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            n_moments += 1
+            count()
+            sys.setprofile(profile)  # from the first file on
+
+    def profile(frame, event, function):
+        if event == "c_return" and function.__name__ in ("open", "write", "close"):
+            count()
 
     sys.addaudithook(audit)
     if isinstance(kill_at, float):
