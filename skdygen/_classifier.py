@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 
 from . import __version__, denoisers, dynamics, priors
 from ._annotators import overlaps
+from ._cache import with_checksums
 from ._decisions import (
     are_alike,
     correct_labels,
@@ -190,8 +191,9 @@ class DyGenClassifier(
         Caches the fitted first and second stage, as in `sklearn.pipeline.Pipeline`, and
         the dynamics of texts that predictions are asked for: a search over parameters
         of the other stages then fine-tunes once per fold, and replays once. A language
-        model is known by what is in its files. Set it to None on a classifier that is
-        to serve predictions, or the folder will grow.
+        model is known by what is in its files. The folder holds pickles, which can run
+        code: it must be your own. Set it to None on a classifier that is to serve
+        predictions, or the folder will grow.
     random_state : int, RandomState instance or None, default=None
         Determines everything that is drawn: each stage whose own `random_state` is
         None gets a seed from here.
@@ -604,6 +606,7 @@ class DyGenClassifier(
                 f"memory={self.memory!r}: no cache can be made there ({error}); use "
                 f"another folder, or None."
             ) from error
+        memory = with_checksums(memory)
         params = {}
         if isinstance(memory, joblib.Memory):  # it calls this with what it has found
             params["cache_validation_callback"] = _log_reuse

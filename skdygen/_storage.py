@@ -20,6 +20,7 @@ import pandas as pd
 from scipy import sparse
 
 from . import __version__
+from ._vetting import check_value, names_to_trust, open_archive
 
 _FORMAT = 1  # raised when an older skdygen could not read the file
 _HEADER = "skdygen.json"  # a member of the file besides those of skops
@@ -70,15 +71,15 @@ class StorageMixin:
         Raises
         ------
         FileExistsError, TypeError
-            If something at `path` is not to be replaced, or an attribute, which is
-            named, cannot be stored without pickle.
+            If something at `path` is not to be replaced; or an attribute, which is
+            named, cannot be stored without pickle, or would not be read back.
         """
         path = Path(path)
         if path.exists() and not is_saved_model(path):
             raise FileExistsError(f"{path} is no saved model; choose another path.")
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
-        portable = _portable(self, type(self).__name__, {})
+        portable = _portable(self, type(self).__name__)
         from skops import io as skops  # takes seconds
 
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +108,8 @@ def load(path, trusted=()):
         The file.
     trusted : sequence of str, default=()
         Full names of classes and functions that may be imported and used besides those
-        of skdygen and most of scikit-learn, such as ``"my_package.MyVectorizer"``.
+        of skdygen, and of scikit-learn what is usual for texts, such as
+        ``"my_package.MyVectorizer"`` or ``"sklearn.svm._classes.SVC"``.
 
     Returns
     -------
@@ -119,26 +121,33 @@ def load(path, trusted=()):
     OSError, ValueError
         If the file cannot be read; if it is damaged, was written by something else or
         by a newer skdygen, or names what is not trusted, before anything is made of it.
+        Its numbers are not signed: they may be anybody's.
 
     Examples
     --------
     >>> clf = skdygen.load("model.skops")  # doctest: +SKIP
     """
-    header = _read_header(path)
-    if header["format"] > _FORMAT:
-        newer = header["versions"]["skdygen"]
-        raise ValueError(f"{path} is of a newer skdygen, {newer}: update to read it.")
-    from skops import io as skops  # takes seconds
+    with open_regular(path) as file:
+        header = _read_header(file, path)
+        if header["format"] > _FORMAT:
+            newer = header["versions"]["skdygen"]
+            raise ValueError(
+                f"{path} is of a newer skdygen, {newer}: update to read it."
+            )
+        from skops import io as skops  # takes seconds
 
-    known = [*_own_types(), *_TRUSTED, *trusted]
-    try:
-        unknown = sorted(set(skops.get_untrusted_types(file=path)) - set(known))
-        if not unknown:
-            return _portable(skops.load(path, trusted=known), "it", {})
-    except Exception as error:  # of many kinds, by what the damage has hit
-        others = f"other versions of packages ({error!r}), {header['versions']}"
-        raise ValueError(f"{path} is damaged, or needs {others}.") from error
-    hint = f"if you know what that does and who wrote it, pass trusted={unknown}"
+        known = {*_own_types(), *_TRUSTED, *trusted}
+        try:
+            unknown = names_to_trust(file, trusted)
+            unknown |= {*skops.get_untrusted_types(file=file)} - known
+            if not unknown:
+                made = skops.load(file, trusted=sorted(known))
+                return _portable(made, "it", is_read=True)
+        except Exception as error:  # of many kinds, by what the damage has hit
+            others = f"other versions of packages ({error!r}), {header['versions']}"
+            raise ValueError(f"{path} is damaged, or needs {others}.") from error
+    names = sorted(unknown)
+    hint = f"if you know what that does and who wrote it, pass trusted={names}"
     raise ValueError(f"{path} names what is not trusted by default: {hint}.")
 
 
@@ -168,6 +177,13 @@ def replacing(path):
         temporary.unlink(missing_ok=True)
 
 
+def open_regular(path):
+    """Open a file that ends: pipes and devices may not."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise OSError(f"{path} is not a regular file; copy it to one.")
+    return open(path, "rb")
+
+
 def versions():
     """Versions of what computes."""
     found = {name: version(name) for name in _PACKAGES.split()}
@@ -177,19 +193,19 @@ def versions():
 def is_saved_model(path):
     """Whether a file is one that `StorageMixin.save` has written."""
     try:
-        return bool(_read_header(path))
+        with open_regular(path) as file:
+            return bool(_read_header(file, path))
     except (OSError, ValueError):
         return False
 
 
-def _read_header(path):
+def _read_header(file, path):
     """Return format and versions of a file."""
-    with open(path, "rb") as file:
-        try:
-            header = json.loads(ZipFile(file).read(_HEADER))
-            return {name: header[name] for name in ("format", "versions")}
-        except Exception as error:  # as above
-            raise ValueError(f"{path} is damaged or no saved model.") from error
+    try:
+        header = json.loads(open_archive(file).read(_HEADER))
+        return {name: header[name] for name in ("format", "versions")}
+    except Exception as error:  # as above
+        raise ValueError(f"{path} is damaged or no saved model.") from error
 
 
 def _own_types():
@@ -201,17 +217,22 @@ def _own_types():
     return [f"{c.__module__}.{c.__qualname__}" for c in exported if isinstance(c, type)]
 
 
-def _portable(value, where, seen):
-    """Return a copy that skops stores as it is or, of such a copy, the original."""
+def _portable(value, where, seen=None, *, is_read=False):
+    """Return a copy that skops stores as it is or, of one read, the original."""
+    seen = {} if seen is None else seen
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if value is pd.NA:  # as a missing_label all null values mean the same
         return np.nan
     if isinstance(value, _ATOMS):
+        check_value(value, where)
         return value
     if id(value) not in seen:
         seen[id(value)] = value, None  # the value is kept, so that its id is its own
-        copied = _copied(value, where, lambda v, at: _portable(v, where + at, seen))
+        copied = _copied(
+            value, where, lambda v, at: _portable(v, where + at, seen, is_read=is_read)
+        )
+        check_value(copied if is_read else value, where)
         seen[id(value)] = value, copied
     if seen[id(value)][1] is None:
         raise TypeError(f"{where} refers to what it is a part of.")

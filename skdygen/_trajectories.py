@@ -1,5 +1,6 @@
 """The container that the stages hand on."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ from safetensors.numpy import save_file
 from sklearn.utils import gen_batches
 
 from ._encoding import label_array
-from ._storage import replacing
+from ._storage import open_regular, replacing
 
 _FORMAT, _FORMAT_VERSION = "skdygen.Trajectories", "1"
 _VIEW = "view:"  # in front of its name, in a file
@@ -300,6 +301,7 @@ class Trajectories:
             tensors[_VIEW + name] = np.ascontiguousarray(view)
         metadata = {"format": _FORMAT, "version": _FORMAT_VERSION}
         metadata["classes"] = json.dumps(self.classes.tolist())
+        metadata["sha256"] = _hash(tensors, metadata["classes"])
         with replacing(path) as temporary:
             try:
                 save_file(tensors, temporary, metadata=metadata)
@@ -330,24 +332,34 @@ class Trajectories:
         ValueError
             If the file holds something else.
         """
+        open_regular(path).close()
         try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != _FORMAT:
-                    raise ValueError(f"{path} does not hold Trajectories.")
-                if metadata["version"] != _FORMAT_VERSION:
-                    raise ValueError(
-                        f"{path} was written by a newer skdygen (format "
-                        f"{metadata['version']}); update skdygen to read it."
-                    )
-                arrays = {
-                    name: _read(file.get_slice(name), max_nbytes, temp_folder)
-                    for name in file.keys()  # noqa: SIM118, safe_open is no dict
-                }
-        except SafetensorError as error:
+            return cls._read(path, max_nbytes, temp_folder)
+        except OSError:  # there is no room for arrays
+            raise
+        except Exception as error:  # of many kinds, by what the damage has hit
             raise ValueError(
-                f"{path} is damaged or is no safetensors file: {error}"
+                f"{path} is damaged or does not hold Trajectories: {error}"
             ) from error
+
+    @classmethod
+    def _read(cls, path, max_nbytes, temp_folder):
+        """Read trajectories, and compare them with their checksum."""
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise ValueError("its format is another one.")
+            if metadata["version"] != _FORMAT_VERSION:
+                raise ValueError(
+                    f"it was written by a newer skdygen (format "
+                    f"{metadata['version']}); update skdygen to read it."
+                )
+            arrays = {
+                name: _read(file.get_slice(name), max_nbytes, temp_folder)
+                for name in file.keys()  # noqa: SIM118, safe_open is no dict
+            }
+        if metadata["sha256"] != _hash(arrays, metadata["classes"]):
+            raise ValueError("it has another checksum.")
         views = {n: arrays.pop(n) for n in list(arrays) if n.startswith(_VIEW)}
         views = {name.removeprefix(_VIEW): view for name, view in views.items()}
         return cls(classes=json.loads(metadata["classes"]), views=views, **arrays)
@@ -440,6 +452,8 @@ def _take(array, rows):
 def _read(stored, max_nbytes, temp_folder):
     """Read one stored array piece by piece."""
     shape = tuple(stored.get_shape())
+    if shape[0] and 0 in shape:  # without bytes any number of rows fits into a file
+        raise ValueError(f"an array of the shape {shape} is empty.")
     dtype = {"F16": np.float16, "F32": np.float32, "F64": np.float64}.get(
         stored.get_dtype()
     )
@@ -449,6 +463,17 @@ def _read(stored, max_nbytes, temp_folder):
     for part in gen_batches(shape[0], _ROWS_AT_ONCE):
         array[part] = stored[part]
     return array
+
+
+def _hash(arrays, classes):
+    """Hash what is in a file: arrays by name, and the classes as JSON."""
+    found = hashlib.sha256(classes.encode())
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype.name} {array.shape}".encode())
+        stored = array.dtype.newbyteorder("<")
+        for part in gen_batches(len(array), _ROWS_AT_ONCE):
+            found.update(np.ascontiguousarray(array[part], dtype=stored))
+    return found.hexdigest()
 
 
 def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):

@@ -144,6 +144,20 @@ def test_load_refuses_other_files(tmp_path, random_trajectories):
     (tmp_path / "cut").write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match="damaged"):
         Trajectories.load(tmp_path / "cut")
+    flipped = content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+    (tmp_path / "flipped").write_bytes(flipped)
+    with pytest.raises(ValueError, match=r"flipped is damaged .* another checksum"):
+        Trajectories.load(tmp_path / "flipped")
+    with pytest.raises(OSError, match="not a regular file"):
+        Trajectories.load(tmp_path)
+    endless = {"embeddings": np.zeros((10**6, 1, 1, 0), np.float32)}
+    save_file(
+        endless,
+        tmp_path / "endless",
+        {"format": "skdygen.Trajectories", "version": "1"},
+    )
+    with pytest.raises(ValueError, match=r"endless is damaged .* is empty"):
+        Trajectories.load(tmp_path / "endless")
 
 
 def test_temporary_file_goes_with_the_last_view(with_prior, tmp_path):
