@@ -222,7 +222,7 @@ def _portable(value, where, seen=None, *, is_read=False):
     seen = {} if seen is None else seen
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if value is pd.NA:  # as a missing_label all null values mean the same
+    if value is pd.NA or value is pd.NaT:  # all null values mean the same
         return np.nan
     if isinstance(value, _ATOMS):
         check_value(value, where)

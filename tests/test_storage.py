@@ -111,6 +111,7 @@ def test_file(fitted, path):
         {"prior": None, "denoiser": DirichletVAE(n_epochs=2)},
         {"random_state": np.random.RandomState(0), "missing_label": np.nan},
         {"missing_label": pd.NA},
+        {"missing_label": pd.NaT},
         {"dynamics__estimator": MLPClassifier(hidden_layer_sizes=4)},
         {"dynamics__vectorizer": TfidfVectorizer(max_features=9)},
         with_final(FunctionTransformer(np.log1p), LogisticRegression()),
