@@ -282,13 +282,13 @@ def nearest_clean(trajectories, labels, rows, codes):
 
 
 def _excerpts(texts, table):
-    """Texts by position, cut if there is no room for all; last those to read first."""
+    """Give texts by position; where there is no room, those to read last are cut."""
     rows = np.unique(table[["index", "near_given", "near_suggested"]])
     for width in (400, 200, 100, 50, 25, 12):
         found = {int(row): texts[row] for row in rows[rows >= 0]}
         found = {k: v if len(v) <= width else f"{v[:width]}…" for k, v in found.items()}
         room = _MOST_BYTES - len(json.dumps(found))
-        if room >= 0:
+        if room >= _MOST_BYTES / 3:
             break
     for row in table.sort_values("drawn", kind="stable")["index"].tolist():
         room -= len(json.dumps(texts[row])) - len(json.dumps(found[row]))

@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics.pairwise import cosine_similarity
 
-from skdygen import DyGenClassifier, Trajectories, load
+from skdygen import DyGenClassifier, Trajectories
 from skdygen._cli import _commands, main
 from skdygen.datasets import make_label_noise, make_texts
 from skdygen.denoisers import TransitionMatrixDenoiser
@@ -503,9 +503,8 @@ def test_from_a_table_to_decisions_and_back(page, tmp_path, monkeypatch):
     monkeypatch.setattr(_commands, "_make_classifier", make)
     report = tmp_path / "report.html"
     command = ["clean", table, "--report", report, "--id", "key", "--show", "te*"]
-    command += ["--cache", tmp_path / "cache", "--quiet", "--model-out", tmp_path / "m"]
+    command += ["--cache", tmp_path / "cache", "--quiet"]
     assert main([*map(str, command)]) == 0
-    assert not hasattr(load(tmp_path / "m"), "trajectories_")
     page.goto(report.as_uri())
     assert column(page, "id") == [f"00{row}" for row in column(page, "number")]
     assert page.locator("dt").first.inner_text() == "text"
