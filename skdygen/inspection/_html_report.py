@@ -103,7 +103,7 @@ def write_report(
     for name, given in (("ids", ids), ("columns", columns)):
         if given is not None and len(given) != len(texts):
             raise ValueError(f"{name} has {len(given)} rows, but X {len(texts)} texts.")
-    issues = estimator.label_issues()
+    issues = estimator.label_issues().reset_index(drop=True)
     replaced = estimator.transduction_[issues["index"]] != issues["given"]
     table = _list_rows(estimator, issues, n_to_check)
     for name in ("given", "suggested"):
@@ -156,13 +156,14 @@ def _list_rows(estimator, issues, n_to_check):
 
     "drawn" is the place of those to check in their order, "probability" is theirs.
     """
-    table = issues.head(_MOST_ISSUES)
+    columns = ["index", "given", "suggested", "confidence", "quality"]
+    table = issues[columns].head(_MOST_ISSUES)
     n = min(n_to_check, int((estimator._targets.verified < 0).sum()))
     if not n:
         return table.assign(drawn=np.nan, probability=np.nan)
     # The same draw as that of `skdygen check`.
-    drawn = estimator.labels_to_check(n, random_state=0).drop(columns="verified")
-    drawn["drawn"] = range(n)
+    drawn = estimator.labels_to_check(n, random_state=0)[[*columns, "probability"]]
+    drawn = drawn.assign(drawn=range(n))
     own = drawn[["index", "drawn", "probability"]]
     others = drawn[~drawn["index"].isin(table["index"])]
     return pd.concat([table.merge(own, "left", on="index"), others], ignore_index=True)
