@@ -35,7 +35,7 @@ def reports(case, stored, sure, tmp_path_factory):
     texts = list(case[0])
     for row, attack in zip(stored.label_issues()["index"], ATTACKS, strict=False):
         texts[row] = f"{attack} {texts[row]}"
-    to_check = stored.labels_to_check(50, random_state=0)["index"]
+    to_check = stored.labels_to_check(50, random_state=0)["index"].tolist()
     texts[to_check[1]] = "A long one.\n" + ", ".join(map(str, range(300)))
     folder = tmp_path_factory.mktemp("reports")
     params = {"title": "Tickets <1>", "ids": [f"{ATTACKS[1]}{i}" for i in range(240)]}
@@ -155,7 +155,7 @@ def test_size(tmp_path):
 def test_texts_that_have_other_labels_elsewhere(case, stored, tmp_path):
     """The same words, or nearly, with another label."""
     texts, path = [*case[0]], tmp_path / "report.html"
-    issues = stored.label_issues()
+    issues = stored.label_issues().reset_index(drop=True)
     write_report(stored, path, texts)
     row = data_in(path.read_text())["rows"][0]
     first, near = row["index"], row["near_suggested"]
@@ -177,7 +177,7 @@ def test_texts_that_have_other_labels_elsewhere(case, stored, tmp_path):
 @pytest.mark.usefixtures("without_pictures")
 def test_verified_labels_are_not_asked_for_again(case, stored, tmp_path):
     clf, path = copy(stored), tmp_path / "report.html"
-    row = clf.label_issues()["index"][0]
+    row = clf.label_issues()["index"].iloc[0]
     known = case[2][case[2] != "none"][0]
     clf.refit({row: known})
     write_report(clf, path, case[0], n_to_check=240)
@@ -425,7 +425,7 @@ def test_noise_so_far(page, stored):
     """Wilson's interval, for as many draws of equal weights as say as much."""
     drawn = stored.labels_to_check(50, random_state=0)[:12]
     press(page, "j".join("adadadadadad"))
-    drawn["verified"] = np.where(drawn.index % 2, drawn["given"], drawn["suggested"])
+    drawn["verified"] = np.where(np.arange(12) % 2, drawn["given"], drawn["suggested"])
     drawn = drawn[drawn["given"].notna() & (drawn["probability"] < 1)]
     weights = 1 / drawn["probability"]
     share = np.average(drawn["verified"] != drawn["given"], weights=weights)
