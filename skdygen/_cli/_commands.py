@@ -40,6 +40,8 @@ _NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected
 def clean(options):
     """Find and correct the wrong labels of a table."""
     start = time.perf_counter()
+    if (options.id or options.show) and not options.report:
+        raise ValueError("--id and --show are for the report; name it with --report.")
     outputs = {"table": _name_out(options, "cleaned")}
     outputs |= {"report": options.report, "annotators": options.annotators}
     outputs |= {"model": options.model_out}
