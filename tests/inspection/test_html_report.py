@@ -458,7 +458,7 @@ def test_whole_text_help_and_keys(page, reports):
 def test_narrow_and_dark(page, scheme):
     """No page is wider than its window, and texts can be read in the dark."""
     page.emulate_media(color_scheme=scheme)
-    for width in (1300, 390):
+    for width in (1300, 1100, 390):
         page.set_viewport_size({"width": width, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") == width
         is_scrolled = "e => e.scrollWidth > e.clientWidth"
