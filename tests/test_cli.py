@@ -25,6 +25,7 @@ from skdygen import DyGenClassifier, load
 from skdygen._cli import _commands, _tables, main
 from skdygen.denoisers import DirichletVAE
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
+from skdygen.inspection import _html_report
 from tests.conftest import make_word_texts
 
 CLEANED = "tickets.cleaned.csv"
@@ -470,6 +471,7 @@ def test_new_labels_are_tried_before_the_training(tickets, capsys, monkeypatch):
         ("row,label\n1,pet\n", "'verified' is no column of"),
         ("row,verified,probability\n1,pet,2\n", "'2' is no probability"),
         ("row,text,verified\n1,other,pet\n", "row 1 has another text now"),
+        ("row,text,verified\n2,,pet\n1,other,pet\n", "row 1 has another text now"),
         ("TAG", "--verified and --label are both 'TAG'"),
         ("none.csv", "--verified is no file, and 'none.csv' is no column of"),
     ],
@@ -564,6 +566,8 @@ def test_links_are_followed(tickets, quick, tmp_path, capsys):
         ("--annotators {}/a.txt", "a.txt is no table by its name"),
         ("--out {0}/a.csv --annotators {0}/a.csv", "it is read or written already"),
         ("--text TAG", "--text and --label are both 'TAG'"),
+        ("--id id", "--id and --show are for the report; name it with --report"),
+        ("--report {}/a.html --show no", "--show 'no' is no column of {}/tickets.csv"),
         ("--model {}/none", "neither a folder nor"),
         ("--device gpu", "--device gpu cannot be used"),
         ("--device meta", "--device meta cannot be used"),
@@ -757,7 +761,9 @@ def test_columns_and_rows_are_those_of_the_fit(
     out = tmp_path / "a.html"
     assert run("report", model, path, "--out", out, "--force") == 0
     assert "report on 120 texts of column 'subject'" in capsys.readouterr().out
-    write_report.assert_called_with(ANY, out, list(frame["subject"]), overwrite=True)
+    write_report.assert_called_with(
+        ANY, out, list(frame["subject"]), overwrite=True, first_row=2
+    )
     said = fail(capsys, "predict", model, write(frame[["text"]], path), "--force")
     assert "the model's column, but 'subject' is no column of" in said
     # A model that was saved by hand names no column.
@@ -766,6 +772,23 @@ def test_columns_and_rows_are_those_of_the_fit(
     clf.save(model, overwrite=True)
     assert run("predict", model, path, "--force") == 0
     assert "texts of column 'text'" in capsys.readouterr().out
+
+
+def test_what_a_report_shows(tickets, quick, tmp_path, monkeypatch):
+    """Ids and columns of the table; and no text is encoded twice for it."""
+    report, model = tmp_path / "report.html", tmp_path / "model"
+    encode = Mock(side_effect=AssertionError)
+    monkeypatch.setattr(IncrementalDynamics, "transform", encode)
+    monkeypatch.setattr(_html_report, "_draw", lambda *_: [])  # it takes seconds
+    command = ["clean", tickets, "--report", report, "--quiet", "--force"]
+    command += ["--model-out", model, "--id", "id", "--show", "", "--show", "am*"]
+    assert run(*command) == 0
+    assert not hasattr(load(model), "trajectories_")  # which would make it large
+    (data,) = re.findall('id="data">(.*?)</script>', report.read_text("utf-8"))
+    (first, *_), frame = json.loads(data)["rows"], read(tickets)
+    row = frame.iloc[first["index"]]
+    assert (first["id"], json.loads(data)["firstRow"]) == (row["id"], 2)
+    assert first["shown"] == [["", row.iloc[1]], ["amount", "1.10"]]
 
 
 def test_demo(write_report, tmp_path, capsys):

@@ -115,7 +115,8 @@ MissingLabel = _option(
 Verified = _option(
     list[str] | None, "COLUMN|FILE",
     "Column of labels that somebody has verified, empty where nobody has looked, or a "
-    "table of `check`, filled in; can be given several times.",
+    "table of `check`, filled in, or the decisions that were downloaded from a report; "
+    "can be given several times.",
 )  # fmt: skip
 NToCheck = _option(int, "N", "How many labels to check.", min=1)
 _STRATEGIES = ("auto", "random", "suspicious", "uncertain")
@@ -132,7 +133,16 @@ Cache = _option(
 )  # fmt: skip
 Out = _option(Path | None, "FILE", "The table to write. Without it: beside TABLE.")
 ReportOut = _option(Path, "FILE", "The report, one HTML file.")
-Report = _option(Path | None, "FILE", "Write a report, too, one HTML file.")
+Report = _option(
+    Path | None, "FILE",
+    "Write a report, too, one HTML file, to read and to decide in: what is downloaded "
+    "there is for --verified.",
+)  # fmt: skip
+Id = _option(str | None, "COLUMN", "What rows are called elsewhere, for the report.")
+Show = _option(
+    list[str] | None, "COLUMN|PATTERN",
+    "What the report shows with each text, too; can be given several times.",
+)  # fmt: skip
 AnnotatorsOut = _option(
     Path | None, "FILE",
     "Write how often each of several label columns is right, too, a table.",
@@ -168,7 +178,9 @@ def _skdygen(version: Version = False):
 
         skdygen demo
         skdygen clean tickets.csv --dry-run
-        skdygen clean tickets.csv --report report.html --model-out model.skops
+        skdygen clean tickets.csv --report report.html --cache cache
+        skdygen clean tickets.csv --verified decisions.csv --cache cache --force
+        skdygen clean tickets.csv --model-out model.skops
         skdygen check tickets.csv --n 50
         skdygen clean tickets.csv --verified tickets.check.csv
         skdygen clean tickets.csv --label 'rule_*' --annotators rules.csv
@@ -186,6 +198,7 @@ def clean(
     table: Table, text: Text = None, label: Label = None,
     missing_label: MissingLabel = None, verified: Verified = None, out: Out = None,
     report: Report = None, annotators: AnnotatorsOut = None,
+    id: Id = None, show: Show = None,
     model_out: ModelOut = None, cache: Cache = None, model: LanguageModel = None,
     fast: Fast = False, epochs: Epochs = None, seed: Seed = 0, device: Device = "auto",
     excel_safe: ExcelSafe = False, dry_run: DryRun = False, force: Force = False,
@@ -250,8 +263,8 @@ def predict(
 
 @app.command()
 def report(
-    model: Model, table: Table, out: ReportOut, text: Text = None,
-    force: Force = False, quiet: Quiet = False, debug: Debug = False,
+    model: Model, table: Table, out: ReportOut, text: Text = None, id: Id = None,
+    show: Show = None, force: Force = False, quiet: Quiet = False, debug: Debug = False,
 ):  # fmt: skip
     """Write the report of `clean --report` later, on the table of the same rows."""
     _run("report", locals())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from .._encoding import check_texts
-from ._tables import neutralize, read_table
+from ._tables import neutralize, read_table, split_suffix
 
 _TEXT_NAMES = ("text", "body", "message", "content", "title", "sentence", "document")
 _LABEL_NAMES = ("label", "labels", "class", "category", "target", "tag", "y")
@@ -56,6 +56,20 @@ def read_labels(table, column, missing_label=None):
     ]
 
 
+def choose_shown(table, path, options):
+    """Give what the report shows of each row, as parameters of `write_report`."""
+    # As a spreadsheet counts, the header is row 1.
+    has_header = split_suffix(path)[1].lower().startswith((".csv", ".tsv", ".xlsx"))
+    params = {"first_row": 2 * has_header}
+    if options.id is not None:
+        params["ids"] = table[_check(table, path, "--id", options.id)]
+    if options.show:
+        names = [n for each in options.show for n in _match(table.columns, each)]
+        names = [_check(table, path, "--show", name) for name in dict.fromkeys(names)]
+        params["columns"] = table[names]
+    return params
+
+
 def read_verified(table, options, labels, texts, classes):
     """Give index, verified label and probability by columns and tables of `check`."""
     parts = [pd.DataFrame(columns=["index", "verified", "probability"])]
@@ -96,10 +110,12 @@ def _read_checked(found, path, texts, classes, options):
         drawn = pd.to_numeric(cells.replace(",", ".", regex=True), errors="coerce")
         for cell in cells[cells.notna() & ~drawn.between(0, 1, inclusive="right")]:
             raise ValueError(f"{path}: {cell!r} is no probability of being drawn.")
-    # Spreadsheets change blanks, and may cut what is long.
+    # Spreadsheets change blanks, and may cut what is long; a report may lack the text.
     for row, text in zip(rows, found.get("text", ()), strict=False):
-        seen = str("" if _is_null(text) else text).split()[:20]
-        if seen not in [t.split()[:20] for t in (texts[row], neutralize(texts[row]))]:
+        if _is_null(text) or text == "":
+            continue
+        known = [t.split()[:20] for t in (texts[row], neutralize(texts[row]))]
+        if str(text).split()[:20] not in known:
             raise ValueError(f"{path}: row {row} has another text now; check again.")
     labels = found["verified"].tolist()
     return pd.DataFrame({"index": rows, "verified": labels, "probability": drawn})

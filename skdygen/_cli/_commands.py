@@ -26,6 +26,7 @@ from .._targets import make_targets
 from ..inspection import write_report
 from ._columns import (
     choose_labels,
+    choose_shown,
     choose_text,
     read_labels,
     read_texts,
@@ -40,6 +41,8 @@ _NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected
 def clean(options):
     """Find and correct the wrong labels of a table."""
     start = time.perf_counter()
+    if (options.id or options.show) and not options.report:
+        raise ValueError("--id and --show are for the report; name it with --report.")
     outputs = {"table": _name_out(options, "cleaned")}
     outputs |= {"report": options.report, "annotators": options.annotators}
     outputs |= {"model": options.model_out}
@@ -49,7 +52,7 @@ def clean(options):
     write_safely = partial(write_table, excel_safe=options.excel_safe)
     write = {
         "table": lambda path: write_safely(_clean_table(table, clf), path),
-        "report": lambda path: write_report(clf, path, texts, overwrite=options.force),
+        "report": lambda path: _report(clf, path, texts, table, options),
         "annotators": lambda path: write_safely(_rate_annotators(clf, table), path),
         "model": lambda path: _save(clf, path, options.force),
     }
@@ -103,7 +106,7 @@ def report(options):
     """Write a report on the labels of a table that was cleaned before."""
     clf, table, text = _read(options, report=options.out)
     texts = read_texts(table, text)
-    write_report(clf, options.out, texts, overwrite=options.force)
+    _report(clf, options.out, texts, table, options)
     if not options.quiet:
         say(f"report on {len(texts):,} texts of column {text!r}: {options.out}")
 
@@ -116,6 +119,7 @@ def demo(options, **params):
     given = datasets.make_label_noise(right[train], "symmetric", 0.3, random_state=seed)
     typer.echo("Fine-tuning MiniLM on 500 messages, 30% of them labelled wrongly ...")
     clf = skdygen.DyGenClassifier(random_state=seed, verbose=int(sys.stderr.isatty()))
+    clf.store_trajectories = options.report is not None
     clf.set_params(**params).fit(texts[train], given)
     plain, dygen = clf.dynamics_.predict(texts[test]), clf.predict(texts[test])
     shares = {
@@ -166,6 +170,9 @@ def _fit(options, outputs, new_columns=()):
     if len(verified) == len(texts) and not new_columns:
         raise ValueError(f"{path}: all labels are verified already.")
     clf = _make_classifier(options)
+    if "report" in outputs:
+        choose_shown(table, path, options)  # raises errors
+        clf.store_trajectories = True  # so that no text is encoded again
     if not options.quiet or options.dry_run:
         counts = pd.Series(classes[codes[codes >= 0]]).value_counts().head(8)
         largest = ", ".join(f"{name} {n:,}" for name, n in counts.items())
@@ -255,8 +262,16 @@ def _make_classifier(options):
     return clf.set_params(random_state=options.seed, verbose=int(not options.quiet))
 
 
+def _report(clf, path, texts, table, options):
+    """Write a report, with what is to be shown of each row."""
+    shown = choose_shown(table, options.table, options)
+    write_report(clf, path, texts, overwrite=options.force, **shown)
+
+
 def _save(clf, path, force):
-    """Save a model that shows no progress, as it is by default."""
+    """Save a model that shows no progress, and holds no texts' trajectories."""
+    clf.store_trajectories = False
+    vars(clf).pop("trajectories_", None)
     for stage in (clf, *clf.pipeline_.named_steps.values()):
         if hasattr(stage, "verbose"):
             stage.verbose = 0

@@ -5,13 +5,16 @@ import datetime
 import hashlib
 import io
 import json
+import re
+from collections import Counter, defaultdict
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
-from sklearn.metrics import pairwise_distances_argmin
+from sklearn.neighbors import NearestNeighbors
 
 from .._encoding import check_texts
 from .._storage import replacing, versions
@@ -26,15 +29,19 @@ _MOST_BYTES = 3_000_000  # of all texts
 
 
 def write_report(
-    estimator, path, X, *, title="Label report", trajectories=None, overwrite=False
-):
-    """Write a report on the training labels of a classifier.
+    estimator, path, X, *, title="Label report", trajectories=None, n_to_check=50,
+    ids=None, columns=None, first_row=0, overwrite=False,
+):  # fmt: skip
+    """Write a report on the training labels of a classifier, to read and to decide in.
 
-    One HTML file that needs nothing else: what was found, in words and pictures; a
-    table of the labels that look wrong (`DyGenClassifier.label_issues`) to sort, filter
-    and search, with the nearest text of either class whose label looks right beside
-    each; how often each annotator is right, if there are several; settings and
-    versions. It holds beginnings of texts: mind who gets to see it.
+    One HTML file that needs nothing else: what was found, in words and pictures; the
+    labels to check first (`DyGenClassifier.labels_to_check`) and those that look wrong
+    (`DyGenClassifier.label_issues`) to sort, filter and search, with the nearest text
+    of either class whose label looks right beside each; how often each annotator is
+    right, if there are several; settings and versions. Whoever reads it can accept a
+    suggestion, keep the given label or choose another class, and download what was
+    decided for `refit` or ``skdygen clean --verified``. It holds texts: mind who gets
+    to see it.
 
     Parameters
     ----------
@@ -48,14 +55,25 @@ def write_report(
         Title of the report.
     trajectories : Trajectories of n_samples texts, default=None
         Their dynamics; None takes the stored ones, or replays the texts.
+    n_to_check : int, default=50
+        How many labels to draw, of those that nobody has verified. A fixed seed draws
+        them, so that a report that is written again asks for the same ones.
+    ids : array-like of shape (n_samples,), default=None
+        What the texts are called elsewhere, shown with them and in the download.
+    columns : DataFrame of n_samples rows, default=None
+        What else to show with each text.
+    first_row : int, default=0
+        What is shown as the number of the first text; 2 counts as spreadsheets do
+        where a table has a header. The download always counts from 0.
     overwrite : bool, default=False
         Whether to replace a file that exists.
 
     Raises
     ------
     OSError, ValueError
-        If there is a file and `overwrite` is False, or no such folder; if `X` is not as
-        long as the training texts were, or their dynamics are missing.
+        If there is a file and `overwrite` is False, or no such folder; if `X`, `ids` or
+        `columns` are not as long as the training texts were, or their dynamics are
+        missing.
 
     Examples
     --------
@@ -82,32 +100,132 @@ def write_report(
     )
     if len(texts) != len(found):
         raise ValueError(f"X has {len(texts)} texts, but trajectories {len(found)}.")
-    issues = estimator.label_issues()
-    issues["replaced"] = estimator.transduction_[issues["index"]] != issues["given"]
-    rows = issues["index"].to_numpy()[:_MOST_ISSUES]
-    table = issues.head(_MOST_ISSUES).round(3)
+    for name, given in (("ids", ids), ("columns", columns)):
+        if given is not None and len(given) != len(texts):
+            raise ValueError(f"{name} has {len(given)} rows, but X {len(texts)} texts.")
+    issues = estimator.label_issues().reset_index(drop=True)
+    replaced = estimator.transduction_[issues["index"]] != issues["given"]
+    table = _list_rows(estimator, issues, n_to_check)
     for name in ("given", "suggested"):
-        codes = getattr(labels, name)[rows]
-        table[f"near_{name}"] = nearest_clean(found, labels, rows, codes)
-        table[name] = table[name].astype(str)
+        codes = getattr(labels, name)[table["index"]]
+        table[f"near_{name}"] = nearest_clean(found, labels, table["index"], codes)
+    to_check = table[table["drawn"].notna()].sort_values("drawn")["index"]
+    rows = _describe_rows(estimator, table, texts, labels)
+    excerpts = _excerpts(texts, table)
+    for row in rows:
+        if excerpts[row["index"]] != texts[row["index"]]:
+            row["cut"] = True
+    if ids is not None:
+        ids = pd.Series(list(ids), dtype=object).to_frame()
+        for row, (cell,) in zip(rows, _cells(ids, table["index"]), strict=True):
+            row["id"] = cell
+    if columns is not None:
+        for row, cells in zip(rows, _cells(columns, table["index"]), strict=True):
+            row["shown"] = [*zip(map(str, columns), cells, strict=True)]
+    data = {
+        "key": _identify(texts, labels, table),
+        "classes": [*map(str, labels.classes)],
+        "firstRow": first_row,
+        "nWorst": min(len(issues), _MOST_ISSUES),
+        "toCheck": to_check.tolist(),
+        "rows": rows,
+        "texts": excerpts,
+    }
     page = _render(
         title=title,
         date=datetime.date.today().isoformat(),
         n_texts=len(texts),
         n_issues=len(issues),
-        n_replaced=issues["replaced"].sum(),
+        n_replaced=replaced.sum(),
         n_sure=(issues["confidence"] >= 0.9).sum(),
         confidence=issues["confidence"].median(),
         **_count(labels),
         annotators=_rate_annotators(estimator),
         pictures=_draw(estimator, found, issues["index"][:2]),
-        data={"rows": table.to_dict("records"), "texts": _excerpts(texts, table)},
+        data=data,
         settings=repr(estimator),
         versions=versions(),
     )
     with replacing(path) as temporary:
         # A title, or the name of an annotator, can be no valid Unicode.
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+
+
+def _list_rows(estimator, issues, n_to_check):
+    """List the worst labels, and behind them those to check that are not among them.
+
+    "drawn" is the place of those to check in their order, "probability" is theirs.
+    """
+    columns = ["index", "given", "suggested", "confidence", "quality"]
+    table = issues[columns].head(_MOST_ISSUES)
+    n = min(n_to_check, int((estimator._targets.verified < 0).sum()))
+    if not n:
+        return table.assign(drawn=np.nan, probability=np.nan)
+    # The same draw as that of `skdygen check`.
+    drawn = estimator.labels_to_check(n, random_state=0)[[*columns, "probability"]]
+    drawn = drawn.assign(drawn=range(n))
+    own = drawn[["index", "drawn", "probability"]]
+    others = drawn[~drawn["index"].isin(table["index"])]
+    return pd.concat([table.merge(own, "left", on="index"), others], ignore_index=True)
+
+
+def _describe_rows(estimator, table, texts, labels):
+    """Make a dict of each row, without what is not known of it."""
+    names = dict(enumerate(map(str, labels.classes)))  # and none of -1
+    rows = table.drop(columns="drawn").round({"confidence": 3, "quality": 3})
+    rows = rows.to_dict("records")
+    others = _given_elsewhere(texts, labels, names, table["index"])
+    for row, elsewhere in zip(rows, others, strict=True):
+        i, near = row["index"], row["near_suggested"]
+        given = labels.given[i]
+        row["given"], row["suggested"] = names.get(given), names[labels.suggested[i]]
+        row["verified"] = names.get(estimator._targets.verified[i])
+        corrected = estimator.transduction_[i]
+        row["replaced"] = bool(given >= 0 and corrected != labels.classes[given])
+        row["elsewhere"] = elsewhere or None
+        is_other = near >= 0 and labels.given[near] != given
+        row["alike"] = (is_other and _are_alike(texts[i], texts[near])) or None
+    return [{k: v for k, v in row.items() if v is not None and v == v} for row in rows]
+
+
+def _cells(values, rows):
+    """Give cells of some rows of a frame as strings, empty where they are missing."""
+    cells = values.iloc[rows].astype(object)
+    return cells.where(cells.notna(), "").astype(str).to_numpy().tolist()
+
+
+def _words(text):
+    """Split a text into words, without signs and case."""
+    return re.findall(r"\w+", text.casefold())
+
+
+def _are_alike(text, other):
+    """Whether nine of ten words are the same, in the same order."""
+    return SequenceMatcher(None, _words(text), _words(other)).ratio() >= 0.9
+
+
+def _given_elsewhere(texts, labels, names, rows):
+    """List, for some rows, the other labels that the same words have elsewhere."""
+    keys, counts = [" ".join(_words(text)) for text in texts], defaultdict(Counter)
+    for key, code in zip(keys, labels.given.tolist(), strict=True):
+        if key and code >= 0:
+            counts[key][code] += 1
+    return [
+        ", ".join(
+            f"{names[code]} ({n:,})"
+            for code, n in counts[keys[row]].most_common()
+            if code != labels.given[row]
+        )
+        for row in rows
+    ]
+
+
+def _identify(texts, labels, table):
+    """Make a key of a table and what was drawn of it, of which decisions are kept."""
+    drawn = table[table["probability"].notna()]
+    parts = [texts, labels.given.tolist(), [*map(str, labels.classes)]]
+    parts += [drawn["index"].tolist(), drawn["probability"].tolist()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _count(labels):
@@ -149,27 +267,35 @@ def nearest_clean(trajectories, labels, rows, codes):
     space = trajectories.views.get("initial")
     if space is None:
         space = trajectories.embeddings[:, :, -1].reshape(len(trajectories), -1)
-    nearest = np.full(len(rows), -1)
-    for k in np.unique(codes):
+    rows, nearest = np.asarray(rows), np.full(len(rows), -1)
+    for k in np.unique(codes[codes >= 0]):
         clean = np.flatnonzero((labels.given == k) & ~labels.is_issue)
         if len(clean):
             clean = clean[labels.quality[clean] >= np.median(labels.quality[clean])]
-            at = codes == k
-            found = pairwise_distances_argmin(
-                space[rows[at]].astype("f4"), space[clean].astype("f4"), metric="cosine"
-            )
-            nearest[at] = clean[found]
+            at = np.flatnonzero(codes == k)
+            search = NearestNeighbors(n_neighbors=min(2, len(clean)), metric="cosine")
+            search.fit(space[clean].astype("f4"))
+            asked = space[rows[at]].astype("f4")
+            found = clean[search.kneighbors(asked, return_distance=False)]
+            for other in found.T[::-1]:  # a text is nearest to itself
+                nearest[at] = np.where(other != rows[at], other, nearest[at])
     return nearest
 
 
 def _excerpts(texts, table):
-    """Beginnings of texts by position, so long that the report stays small."""
+    """Give texts by position; where there is no room, those to read last are cut."""
     rows = np.unique(table[["index", "near_given", "near_suggested"]])
     for width in (400, 200, 100, 50, 25, 12):
         found = {int(row): texts[row] for row in rows[rows >= 0]}
         found = {k: v if len(v) <= width else f"{v[:width]}…" for k, v in found.items()}
-        if len(json.dumps(found)) <= _MOST_BYTES:
+        room = _MOST_BYTES - len(json.dumps(found))
+        if room >= _MOST_BYTES / 3:
             break
+    for row in table.sort_values("drawn", kind="stable")["index"].tolist():
+        room -= len(json.dumps(texts[row])) - len(json.dumps(found[row]))
+        if room < 0:
+            break
+        found[row] = texts[row]
     return found
 
 

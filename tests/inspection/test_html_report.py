@@ -10,10 +10,12 @@ from copy import copy
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics.pairwise import cosine_similarity
 
 from skdygen import DyGenClassifier, Trajectories
+from skdygen._cli import _commands, main
+from skdygen.datasets import make_label_noise, make_texts
 from skdygen.denoisers import TransitionMatrixDenoiser
 from skdygen.dynamics import IncrementalDynamics
 from skdygen.inspection import _html_report, write_report
@@ -33,10 +35,26 @@ def reports(case, stored, sure, tmp_path_factory):
     texts = list(case[0])
     for row, attack in zip(stored.label_issues()["index"], ATTACKS, strict=False):
         texts[row] = f"{attack} {texts[row]}"
+    to_check = stored.labels_to_check(50, random_state=0)["index"].tolist()
+    texts[to_check[1]] = "A long one.\n" + ", ".join(map(str, range(300)))
     folder = tmp_path_factory.mktemp("reports")
-    write_report(stored, folder / "report.html", texts, title="Tickets <1>")
-    write_report(sure, folder / "calm.html", texts)
+    params = {"title": "Tickets <1>", "ids": [f"{ATTACKS[1]}{i}" for i in range(240)]}
+    columns = {"who": [*ATTACKS, None] * 60, "<i>": range(240)}
+    params |= {"columns": pd.DataFrame(columns), "first_row": 2}
+    write_report(stored, folder / "report.html", texts, **params)
+    write_report(sure, folder / "calm.html", texts, n_to_check=0)
     return texts, folder / "report.html", folder / "calm.html"
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Have none drawn, which takes most of the time."""
+    monkeypatch.setattr(_html_report, "_draw", lambda *_: [])
+
+
+def data_in(page):
+    """Read what the script of a report reads."""
+    return json.loads(re.findall('<script .* id="data">(.*?)</script>', page)[0])
 
 
 def test_what_it_says(case, reports):
@@ -63,12 +81,20 @@ def test_what_it_says(case, reports):
     assert "No label looks wrong" in calm
 
     # The table: the worst first, texts as they are, and nothing of them is markup.
-    data = json.loads(re.findall('<script .* id="data">(.*?)</script>', page)[0])
-    rows = pd.DataFrame(data["rows"])
+    data = data_in(page)
+    drawn = clf.labels_to_check(50, random_state=0).set_index("index")
+    assert data["toCheck"] == drawn.index.tolist()
+    all_rows = pd.DataFrame(data["rows"])
+    found = all_rows.set_index("index").loc[drawn.index]
+    assert_array_equal(found["probability"], drawn["probability"])
+    assert_array_equal(found["given"].isna(), given[drawn.index] == "none")
+    rows = all_rows[: len(issues)]
     columns = ["index", "given", "suggested"]
     assert rows[columns].equals(issues[columns].reset_index(drop=True))
     assert_array_equal(rows["replaced"], replaced)
-    for row in np.ravel(rows[["index", "near_given", "near_suggested"]]):
+    places = all_rows[["index", "near_given", "near_suggested"]].to_numpy()
+    assert (places[:, :1] != places[:, 1:]).all()
+    for row in places[places >= 0]:
         assert data["texts"][str(row)] == texts[row]
     assert not any(attack in page for attack in ("<img src=x", "<i>", *ATTACKS))
     assert "<title>Tickets &lt;1&gt;</title>" in page
@@ -114,7 +140,50 @@ def test_size(tmp_path):
     path = tmp_path / "report.html"
     write_report(clf, path, ["字" * 3000] * 10_000, trajectories=found)
     assert 500_000 < path.stat().st_size < 5_000_000
-    assert f"The worst 5,000 of {n_issues:,}." in path.read_text(encoding="utf-8")
+    page = path.read_text(encoding="utf-8")
+    assert f"the worst 5,000 of {n_issues:,}" in page
+    # Those to be read first are whole.
+    data = data_in(page)
+    is_cut = pd.DataFrame(data["rows"]).set_index("index")["cut"].notna()
+    assert 0 < is_cut.mean() < 1
+    assert not is_cut[data["toCheck"]].any()
+    cut, whole = is_cut.idxmax(), data["toCheck"][0]
+    assert (len(data["texts"][str(whole)]), data["texts"][str(cut)][-1]) == (3000, "…")
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_texts_that_have_other_labels_elsewhere(case, stored, tmp_path):
+    """The same words, or nearly, with another label."""
+    texts, path = [*case[0]], tmp_path / "report.html"
+    issues = stored.label_issues().reset_index(drop=True)
+    write_report(stored, path, texts)
+    row = data_in(path.read_text())["rows"][0]
+    first, near = row["index"], row["near_suggested"]
+    long = "one two three four five six seven eight nine ten eleven"
+    texts[first], texts[near] = f"{long} twelve", f"{long.upper()} 12!"
+    second = issues["index"][1]
+    same = issues["index"][issues["given"] != issues["given"][1]][:3].tolist()
+    for i in (second, *same):
+        texts[i] = "Same words" if i == second else f" same, WORDS ({'!' * i})"
+    write_report(stored, path, texts, overwrite=True)
+    rows = data_in(path.read_text())["rows"]
+    assert [row["index"] for row in rows if "alike" in row] == [first]
+    counts = issues.set_index("index")["given"][same].value_counts()
+    expected = {f"{name} ({n})" for name, n in counts.items()}
+    assert {*rows[1]["elsewhere"].split(", ")} == expected
+    assert {r["index"] for r in rows if "elsewhere" in r} == {second, *same}
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_verified_labels_are_not_asked_for_again(case, stored, tmp_path):
+    clf, path = copy(stored), tmp_path / "report.html"
+    row = clf.label_issues()["index"].iloc[0]
+    known = case[2][case[2] != "none"][0]
+    clf.refit({row: known})
+    write_report(clf, path, case[0], n_to_check=240)
+    data = data_in(path.read_text())
+    assert {*data["toCheck"]} == {*range(240)} - {row}
+    assert [r["verified"] for r in data["rows"] if r["index"] == row] in ([known], [])
 
 
 def test_nearest_clean(stored):
@@ -130,29 +199,40 @@ def test_nearest_clean(stored):
         found.views["initial"][rows[:1]], found.views["initial"][clean]
     )
     assert nearest[0] == clean[likeness.argmax()]
+    # No text is its own neighbour, and one without a label has none.
+    itself = _html_report.nearest_clean(found, labels, clean, labels.given[clean])
+    assert (itself != clean).all()
+    assert np.isin(itself, clean).all()
+    none = _html_report.nearest_clean(found, labels, rows[:1], np.array([-1]))
+    assert none.tolist() == [-1]
     # Without a label that looks right there is none.
     nobody = labels._replace(is_issue=labels.given >= 0)
     assert (_html_report.nearest_clean(found, nobody, rows, codes) == -1).all()
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_files(stored, reports, tmp_path):
-    texts, report, _ = reports
+    texts = reports[0]
     lost, path = copy(stored), tmp_path / "report.html"
     del lost.trajectories_
     path.write_text("mine")
     params = {"estimator": lost, "path": str(path), "X": texts, "overwrite": True}
-    params |= {"trajectories": stored.trajectories_, "title": "Tickets <1>"}
+    params |= {"trajectories": stored.trajectories_, "n_to_check": 3}
     for message, others in (
         ("exists; pass overwrite=True", {"overwrite": False}),
         ("the folder .* does not exist", {"path": tmp_path / "no" / "report.html"}),
         ("X has 3 texts, but trajectories 240", {"X": texts[:3]}),
         ("training dynamics are missing: fit with", {"trajectories": None}),
+        ("ids has 3 rows, but X 240 texts", {"ids": range(3)}),
+        ("columns has 1 rows, but X 240 texts", {"columns": pd.DataFrame({"a": [1]})}),
     ):
         with pytest.raises((OSError, ValueError), match=message):
             write_report(**(params | others))
     assert path.read_text() == "mine"
     write_report(**params)
-    assert path.read_bytes() == report.read_bytes()
+    first = path.read_bytes()
+    write_report(**params)
+    assert path.read_bytes() == first
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
     write_report(**(params | {"title": "half of \ud83d"}))
     assert r"<title>half of \ud83d</title>" in path.read_text(encoding="utf-8")
@@ -173,61 +253,269 @@ def page(request, reports):
             executable_path=path, chromium_sandbox=os.geteuid() != 0
         )
         page = browser.new_page(viewport={"width": 1300, "height": 900})
+        page.set_default_timeout(5000)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
         page.goto(own[0])
         yield page
         assert complaints == []
-        assert [x for x in requests if x not in own and x[:5] != "data:"] == []
+        expected = re.compile(r"(file:.*/(report|calm)\.html|data:.*|blob:.*)")
+        assert [x for x in requests if not expected.fullmatch(x)] == []
         assert page.evaluate("window.attacked") is None
 
 
-def column(page, number):
-    cells = page.locator(f"#table tbody tr td:nth-child({number})").all_inner_texts()
-    return [int(cell) if number == 1 else cell for cell in cells]
+def column(page, name):
+    """Read the cells of a column; the numbers of rows, 2 being the first, as index."""
+    cells = page.locator(f"#table tbody [data-fill={name}]").all_inner_texts()
+    return [int(cell) - 2 if name == "number" else cell for cell in cells]
+
+
+def press(page, keys):
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def download(page, path):
+    """Download decisions as whoever reads does, and read them."""
+    with page.expect_download() as found:
+        page.get_by_role("button", name="download decisions").click()
+    assert found.value.suggested_filename == "decisions.csv"
+    found.value.save_as(path)
+    return pd.read_csv(path)
 
 
 def test_pages_and_sorting(page, stored, reports):
     """25 labels on a page, texts as they are, the pages can be turned and sorted."""
     issues = stored.label_issues()
-    for row, text in zip(issues["index"], column(page, 2), strict=False):
+    page.get_by_role("button", name="most suspicious").click()
+    for row, text in zip(issues["index"], column(page, "text"), strict=False):
         assert text.split() == reports[0][row].split()
     pictures = page.locator("img").all()
     for picture in pictures:
         assert picture.evaluate("p => p.complete && p.naturalWidth > 300 && p.alt")
-    seen = column(page, 1)
+    seen = column(page, "number")
     assert (len(pictures), len(seen)) == (4, 25)
     while page.get_by_role("button", name="next").is_enabled():
         page.get_by_role("button", name="next").click()
-        seen += column(page, 1)
+        seen += column(page, "number")
     assert seen == issues["index"].tolist()
     head = page.locator("th[data-key=confidence]")
     for order in ("descending", "ascending"):
         head.get_by_role("button").press("Enter")  # no mouse is needed
         assert head.get_attribute("aria-sort") == order
         values = sorted(issues["confidence"].round(3), reverse=order == "descending")
-        assert column(page, 6) == [f"{value:.2f}" for value in values[:25]]
+        assert column(page, "confidence") == [f"{value:.2f}" for value in values[:25]]
 
 
 def test_filters_and_search(page, stored, reports):
     issues = stored.label_issues()
+    page.get_by_role("button", name="most suspicious").click()
     left = issues[issues["given"] == "<i>billing</i>"]
     page.get_by_label("given", exact=True).select_option("<i>billing</i>")
-    assert column(page, 1) == left["index"].tolist()
+    assert column(page, "number") == left["index"].tolist()
     page.get_by_label("replaced only").check()
     left = left[stored.transduction_[left["index"]] != left["given"]]
-    assert column(page, 1) == left["index"].tolist()
+    assert column(page, "number") == left["index"].tolist()
     page.get_by_role("button", name="all", exact=True).click()
     page.get_by_text(f"{len(issues)} of {len(issues)} labels").wait_for()
     page.get_by_label("text", exact=True).fill("WINDOW.attacked script")
-    found = [row for row in issues["index"] if "window.attacked" in reports[0][row]]
-    assert column(page, 1) == found
+    who = [*ATTACKS, None] * 60  # a column that is shown
+    said = [f"{reports[0][row]} {ATTACKS[1]} {who[row]}" for row in issues["index"]]
+    assert all("window.attacked" in text for text in said)
+    assert column(page, "number") == issues["index"].tolist()[:25]
+    page.get_by_label("text", exact=True).fill("{{ 7")
+    found = [r for r, t in zip(issues["index"], said, strict=True) if "{{ 7" in t]
+    assert column(page, "number") == found[:25]
 
 
 def test_without_issues_or_scripts_it_says_so(page, reports):
     page.goto(reports[2].as_uri())
+    assert page.locator("#progress").inner_text() == "0 of 0 checked"
     assert page.get_by_role("status").inner_text() == "0 of 0 labels"
     plain = page.context.browser.new_page(java_script_enabled=False)
     plain.goto(reports[1].as_uri())
     assert plain.get_by_text("The table needs JavaScript.").is_visible()
+
+
+def test_decisions_by_keyboard(page, case, stored, reports, tmp_path):
+    """Made, undone, noted, kept by the browser, downloaded and taken by a refit."""
+    drawn = stored.labels_to_check(50, random_state=0)
+    assert column(page, "number") == drawn["index"].tolist()[:25]
+    own, classes = drawn["given"].mode()[0], stored.classes_.tolist()
+    page.get_by_label("given", exact=True).select_option(own)
+    drawn = drawn[drawn["given"] == own][:5]
+    index = drawn["index"].tolist()
+    assert column(page, "number")[:5] == index
+    press(page, "ajdj2jsj4")
+    page.get_by_text("5 of 50 checked").wait_for()
+    press(page, "uukjjdn")  # the last two are undecided again
+    page.keyboard.type(f'{ATTACKS[0]}, "said\u20ac"')
+    page.keyboard.press("Escape")
+    press(page, "ks")
+    page.get_by_text("5 of 50 checked").wait_for()
+    page.reload()
+    page.get_by_text("5 of 50 checked").wait_for()
+    assert {*column(page, "given")} == {own}
+    page.get_by_role("button", name="all", exact=True).click()
+    found = download(page, tmp_path / "a.csv").set_index("row").loc[index]
+    expected = [drawn["suggested"].iloc[0], own, classes[1], None, own]
+    assert found["verified"].replace({np.nan: None}).tolist() == expected
+    assert_array_equal(found["probability"], drawn["probability"])
+    assert_array_equal(found["given"], own)
+    assert_array_equal(found["id"], [f"{ATTACKS[1]}{row}" for row in index])
+    assert found["text"].str.split().tolist() == [reports[0][i].split() for i in index]
+    assert found["note"].iloc[-1] == f'{ATTACKS[0]}, "said\u20ac"'
+    clf = copy(stored).refit(found.reset_index(names="index"))
+    for row, label in zip(index, expected, strict=True):
+        assert label is None or clf.transduction_[row] == label
+    press(page, "uuuuuuuuuu")
+    page.get_by_text(re.compile(r"\D0 of 50 checked$")).wait_for()
+
+
+def test_decisions_by_mouse(page, stored, tmp_path):
+    """Of the most suspicious: what was drawn among those that are read is no draw."""
+    page.get_by_role("button", name="most suspicious").click()
+    drawn = stored.labels_to_check(50, random_state=0).set_index("index")
+    shown = column(page, "number")
+
+    def decide(row, act):
+        group = page.get_by_role("group", name=f"of row {row + 2}", exact=False)
+        group.get_by_role("button", name=act).click()
+        return group
+
+    def check(found):
+        """Check that who stands among those who were read stands for the others."""
+        extra = [i for i, row in enumerate(shown) if {row} & {*found.index} - own]
+        depth = extra[-1] + 1
+        expected = pd.Series(drawn["probability"]).reindex(found.index, fill_value=1)
+        among = [row for row in shown[:depth] if row in own and row in found.index]
+        expected[among] *= depth / max(depth - len(extra), 1)
+        assert_allclose(found["probability"], expected.clip(upper=1))
+        return len(among), len(extra)
+
+    own = {*drawn.index}
+    for row in shown:
+        group = decide(row, "accept")
+    page.get_by_role("button", name="undo").click()
+    group.get_by_label("another class").select_option(stored.classes_[0])
+    page.get_by_role("button", name="to check first").click()
+    below = next(row for row in column(page, "number") if row not in shown)
+    decide(below, "skip")
+    found = download(page, tmp_path / "a.csv").set_index("row")
+    assert {*found.index} == {*shown, below}
+    assert found["verified"][shown[-1]] == stored.classes_[0]
+    assert found["probability"][below] == drawn["probability"][below] < 1
+    n_among, n_extra = check(found)
+    assert n_among > 0
+    n_drawn = len({*found.index} & own)
+    said = f"{n_drawn} of 50 checked, and {n_extra} others; noise so far"
+    assert said in page.locator("#progress").inner_text()
+    # Where only some are read.
+    page.evaluate("localStorage.clear()")
+    page.reload()
+    page.get_by_role("button", name="most suspicious").click()
+    for row in [row for row in shown if row in own or row % 2]:
+        decide(row, "keep")
+    n_among, n_extra = check(download(page, tmp_path / "b.csv").set_index("row"))
+    assert min(n_among, n_extra) > 0
+
+
+def test_noise_so_far(page, stored):
+    """Wilson's interval, for as many draws of equal weights as say as much."""
+    drawn = stored.labels_to_check(50, random_state=0)[:12]
+    press(page, "j".join("adadadadadad"))
+    drawn["verified"] = np.where(np.arange(12) % 2, drawn["given"], drawn["suggested"])
+    drawn = drawn[drawn["given"].notna() & (drawn["probability"] < 1)]
+    weights = 1 / drawn["probability"]
+    share = np.average(drawn["verified"] != drawn["given"], weights=weights)
+    n, z = weights.sum() ** 2 / (weights**2).sum(), 1.96
+    ends = np.roots([1 + z**2 / n, -2 * share - z**2 / n, share**2])
+    low, high = sorted(100 * ends)
+    said = page.locator("#progress").inner_text()
+    assert said.endswith(f"noise so far {low:.0f} % to {high:.0f} %")
+
+
+def test_whole_text_help_and_keys(page, reports):
+    button = page.locator("[data-act=whole]")
+    assert button.all_inner_texts() == ["whole text"]
+    line = page.locator("tr", has=button)
+    assert "299" not in line.inner_text()
+    button.click()
+    assert ", 298, 299" in line.inner_text()
+    press(page, "?")
+    assert page.get_by_label("take these keys").is_visible()
+    page.get_by_label("take these keys").uncheck()
+    press(page, ["Tab", "a"])
+    assert page.locator("#progress").inner_text() == "0 of 50 checked"
+    # What is typed is no command.
+    page.get_by_label("take these keys").check()
+    page.get_by_label("text", exact=True).press_sequentially("add")
+    assert page.locator("#progress").inner_text() == "0 of 50 checked"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_narrow_and_dark(page, scheme):
+    """No page is wider than its window, and texts can be read in the dark."""
+    page.emulate_media(color_scheme=scheme)
+    for width in (1300, 1100, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        is_scrolled = "e => e.scrollWidth > e.clientWidth"
+        assert not page.locator(".scroll", has=page.locator("#table")).evaluate(
+            is_scrolled
+        )
+    colors = page.evaluate(
+        "[getComputedStyle(document.body).backgroundColor,"
+        " getComputedStyle(document.body).color]"
+    )
+    back, ink = (sum(map(int, re.findall(r"\d+", color))) for color in colors)
+    assert (
+        (back > 600 and ink < 150) if scheme == "light" else (back < 150 and ink > 600)
+    )
+
+
+def test_without_storage(page, reports, tmp_path):
+    """Decisions last as long as the page where a browser keeps nothing."""
+    page.add_init_script(
+        "Object.defineProperty(window, 'localStorage', {get() { throw Error('no'); }})"
+    )
+    page.goto(reports[1].as_uri())
+    press(page, "1")
+    page.get_by_text("1 of 50 checked").wait_for()
+    assert len(download(page, tmp_path / "a.csv")) == 1
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_from_a_table_to_decisions_and_back(page, tmp_path, monkeypatch):
+    """With the commands: the report, what is decided there, and what comes of it."""
+    texts, right = make_texts(120, random_state=0)
+    given = make_label_noise(right, "symmetric", 0.3, random_state=0)
+    frame = pd.DataFrame({"key": [f"00{i}" for i in range(120)], "text": texts})
+    table, out = tmp_path / "a.csv", tmp_path / "decisions.csv"
+    frame.assign(label=given).to_csv(table, index=False)
+
+    def make(options):
+        stages = IncrementalDynamics(n_epochs=4), UniformPrior()
+        clf = DyGenClassifier(*stages, TransitionMatrixDenoiser(), random_state=0)
+        return clf.set_params(missing_label=np.nan, memory=options.cache)
+
+    monkeypatch.setattr(_commands, "_make_classifier", make)
+    report = tmp_path / "report.html"
+    command = ["clean", table, "--report", report, "--id", "key", "--show", "te*"]
+    command += ["--cache", tmp_path / "cache", "--quiet"]
+    assert main([*map(str, command)]) == 0
+    page.goto(report.as_uri())
+    assert column(page, "id") == [f"00{row}" for row in column(page, "number")]
+    assert page.locator("dt").first.inner_text() == "text"
+    rows = column(page, "number")[:6]
+    press(page, "j".join("ad123s"))
+    download(page, out)
+    monkeypatch.setattr(IncrementalDynamics, "_fit_targets", None)  # it is kept
+    assert main([*map(str, command), "--verified", str(out), "--force"]) == 0
+    cleaned = pd.read_csv(tmp_path / "a.cleaned.csv")
+    classes = sorted({*right})
+    assert cleaned["label_corrected"][rows[1]] == given[rows[1]]
+    assert cleaned["label_corrected"][rows[2:5]].tolist() == classes[:3]
+    assert rows[0] not in data_in(report.read_text())["toCheck"]
+    assert rows[5] in pd.read_csv(out)["row"].tolist()
