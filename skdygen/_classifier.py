@@ -25,10 +25,16 @@ from ._decisions import (
     estimate_transition_matrix,
     judge_labels,
 )
-from ._encoding import name_codes
+from ._encoding import by_position, find_index, name_codes
 from ._label_review import LabelReviewMixin
 from ._pool import spread
-from ._sklearn_compat import HasMethods, Interval, StrOptions, fit_context
+from ._sklearn_compat import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    fit_context,
+    num_samples,
+)
 from ._storage import StorageMixin
 from ._trajectories import check_trajectories
 from ._weights import fit_weighted
@@ -257,7 +263,7 @@ class DyGenClassifier(
     >>> noisy = make_label_noise(labels, kind="symmetric", rate=0.3, random_state=0)
     >>> clf = DyGenClassifier(dynamics=IncrementalDynamics(), random_state=0)
     >>> clf.fit(texts, noisy).label_issues().columns.tolist()
-    ['index', 'given', 'suggested', 'confidence', 'quality']
+    ['index', 'given', 'suggested', 'confidence', 'quality', 'text']
     """
 
     _parameter_constraints = {
@@ -308,6 +314,10 @@ class DyGenClassifier(
         self.random_state = random_state
         self.verbose = verbose
 
+    def __getstate__(self):
+        # Whoever gets a copy or a file need not get the texts.
+        return {k: v for k, v in super().__getstate__().items() if k != "_texts"}
+
     def set_params(self, **params):
         # A stage that is None is the default one.
         for stage in _DEFAULTS:
@@ -356,12 +366,13 @@ class DyGenClassifier(
         verified : array-like of shape (n_samples,), dict, Series or DataFrame, \
                 default=None
             Labels that are known to be right, because somebody has looked: one row for
-            each text, missing (null, or `missing_label`) where nobody has; or a dict or
-            Series from positions in `X` to labels; or a frame with the columns "index"
-            and "verified", such as `labels_to_check` gives, with "probability" if they
-            were not drawn with equal chances. `y` stays as it was given: each pair
-            teaches how labels go wrong, and the first stage does not change. A class
-            that nobody gave is a new class.
+            each text, missing (null, or `missing_label`) where nobody has; or a dict
+            from positions in `X` to labels; or a shorter Series, by the index of `X`
+            or `y` if these have one, else by positions; or a frame with the columns
+            "index", the position, and "verified", such as `labels_to_check` gives, with
+            "probability" if they were not drawn with equal chances. `y` stays as it was
+            given: each pair teaches how labels go wrong, and the first stage does not
+            change. A class that nobody gave is a new class.
         votes : array-like, DataFrame or sparse matrix of shape \
                 (n_samples, n_annotators), default=None
             The labels that each annotator gave, people or rules, of the type of those
@@ -391,7 +402,9 @@ class DyGenClassifier(
         """
         stages = self._make_stages()
         _check_views(stages)
+        index = find_index(X, y)
         X = self._check_X(X, stages.get("dynamics"))
+        verified = by_position(verified, index, num_samples(X))
         targets = targets_for(
             X, y, sample_weight, self.missing_label, verified, votes, vote_confidence
         )
@@ -406,6 +419,8 @@ class DyGenClassifier(
                     stages["dynamics"], X, given, (y, sample_weight)
                 )
             self._conclude(stages, X, trajectories, targets, (y, sample_weight))
+        is_checked = isinstance(stages.get("dynamics"), BaseDynamics)
+        self._index, self._texts = index, X if is_checked else None
         return self
 
     def refit(self, verified, X=None):
@@ -442,6 +457,8 @@ class DyGenClassifier(
             raise ValueError(
                 f"prior={self.prior!r} takes no verified labels; fit again."
             )
+        n_samples = len(self.label_distributions_)
+        verified = by_position(verified, self._index, n_samples)
         targets = self._targets.verify(verified, self.missing_label)
         stages = {"prior": clone(self.prior_), "denoiser": clone(self.denoiser_)}
         if hasattr(self, "dynamics_"):

@@ -207,6 +207,8 @@ def _portable(value, where, seen):
         return os.fspath(value)
     if value is pd.NA:  # as a missing_label all null values mean the same
         return np.nan
+    if isinstance(value, pd.Index):  # of the training texts
+        return _portable_index(value)
     if isinstance(value, _ATOMS):
         return value
     if id(value) not in seen:
@@ -216,6 +218,14 @@ def _portable(value, where, seen):
     if seen[id(value)][1] is None:
         raise TypeError(f"{where} refers to what it is a part of.")
     return seen[id(value)][1]
+
+
+def _portable_index(index):
+    """Labels of an index as an array; what is no number, string or time as strings."""
+    labels = index.to_numpy()
+    if labels.dtype == object and not all(type(v) in (str, int) for v in labels):
+        labels = np.array([str(label) for label in labels], dtype=object)
+    return labels
 
 
 def _copied(value, where, convert):

@@ -350,8 +350,10 @@ def test_alike_texts_with_votes_or_verified_labels():
 def test_label_issues_and_quality(fast):
     issues, posterior = fast.label_issues(), fast.label_distributions_
     assert issues.columns.tolist() == [
-        "index", "given", "suggested", "confidence", "quality",
+        "index", "given", "suggested", "confidence", "quality", "text",
     ]  # fmt: skip
+    assert_array_equal(issues.index, issues["index"])
+    assert_array_equal(issues["text"], np.array(TEXTS)[issues["index"]])
     suggested = fast.classes_[posterior.argmax(axis=1)]
     assert set(issues["index"]) == set(np.flatnonzero(suggested != NOISY))
     marginal = fast.denoiser_.marginal_distributions_

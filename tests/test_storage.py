@@ -77,7 +77,11 @@ def assert_equal(left, right):
     assert_array_equal(left.predict_proba(texts), right.predict_proba(texts))
     assert_array_equal(left.label_distributions_, right.label_distributions_)
     assert_array_equal(left.transduction_, right.transduction_, strict=True)
-    assert left.label_issues().equals(right.label_issues())
+    issues = (
+        one.label_issues().drop(columns="text", errors="ignore")
+        for one in (left, right)
+    )
+    pd.testing.assert_frame_equal(*issues)
 
 
 def test_any_way_to_store_gives_the_same(fitted):

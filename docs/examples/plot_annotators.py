@@ -72,7 +72,7 @@ clf.annotator_quality().round(2)
 # which the classifier draws.
 
 to_check = clf.labels_to_check(100, random_state=0)
-to_check["verified"] = right[train][to_check["index"]]  # what a person would say
+to_check["verified"] = right[train][to_check.index]  # what a person would say
 quality = clf.refit(to_check).annotator_quality()
 quality.round(2)
 

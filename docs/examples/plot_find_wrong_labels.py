@@ -29,7 +29,6 @@ from skdygen.dynamics import LanguageModelDynamics
 dynamics = LanguageModelDynamics(trainable_layers=0)
 clf = DyGenClassifier(dynamics, random_state=0).fit(texts, labels)
 issues = clf.label_issues()
-issues["text"] = [texts[i] for i in issues["index"]]
 issues.head(8).round(3)
 
 # %%
@@ -53,7 +52,7 @@ plt.show()
 # finds more and more of the wrong ones among more and more right ones.
 
 is_wrong = labels != right
-listed = issues["index"].to_numpy()
+listed = issues.index
 first = listed[: is_wrong.sum() // 2]
 print(f"wrong labels                        {is_wrong.sum()}")
 print(f"labels that look wrong              {len(listed)}")

@@ -82,7 +82,7 @@ clf.fit(texts[train], votes=votes, vote_confidence=sure)
 look("fit on votes")
 believed = clf.annotator_quality()["accuracy"]
 to_check = clf.labels_to_check(100, random_state=0)
-to_check["verified"] = right[train][to_check["index"]]  # what a person would say
+to_check["verified"] = right[train][to_check.index]  # what a person would say
 clf.refit(to_check)
 look("100 verified")
 pd.DataFrame(rows).T.round(3)

@@ -68,11 +68,11 @@ def clean(options):
 def check(options):
     """Write a table in which somebody can fill in verified labels."""
     out = _name_out(options, "check")
-    clf, table, texts = _fit(options, {"table": out})
+    clf, table, _ = _fit(options, {"table": out})
     n = min(options.n, int((clf._targets.verified < 0).sum()))
     found = clf.labels_to_check(n, options.strategy.value, options.seed)
     found = found.drop(columns="quality").rename(columns={"index": "row"})
-    found.insert(1, "text", [texts[row] for row in found["row"]])
+    found.insert(1, "text", found.pop("text"))
     found = found.round({"confidence": 3})
     found.attrs = table.attrs  # semicolons where the table has them
     write_table(found, out)
@@ -123,8 +123,8 @@ def demo(options, **params):
     }
     _show({name: f"{share:.3f}" for name, share in shares.items()})
     worst = clf.label_issues().head(10)
-    worst.insert(3, "true", right[worst["index"]])
-    worst["text"] = [shorten(texts[i], 60, placeholder=" ...") for i in worst["index"]]
+    worst.insert(3, "true", right[worst.index])
+    worst["text"] = [shorten(text, 60, placeholder=" ...") for text in worst["text"]]
     typer.echo("\nThe ten most suspicious labels ('true' is known here only):\n")
     typer.echo(worst.round(3).to_string(index=False))
     if options.report is not None:

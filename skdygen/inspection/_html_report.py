@@ -85,7 +85,7 @@ def write_report(
     issues = estimator.label_issues()
     issues["replaced"] = estimator.transduction_[issues["index"]] != issues["given"]
     rows = issues["index"].to_numpy()[:_MOST_ISSUES]
-    table = issues.head(_MOST_ISSUES).round(3)
+    table = issues.head(_MOST_ISSUES).drop(columns="text", errors="ignore").round(3)
     for name in ("given", "suggested"):
         codes = getattr(labels, name)[rows]
         table[f"near_{name}"] = nearest_clean(found, labels, rows, codes)
@@ -100,7 +100,7 @@ def write_report(
         confidence=issues["confidence"].median(),
         **_count(labels),
         annotators=_rate_annotators(estimator),
-        pictures=_draw(estimator, found, issues["index"][:2]),
+        pictures=_draw(estimator, found, issues["index"].head(2)),
         data={"rows": table.to_dict("records"), "texts": _excerpts(texts, table)},
         settings=repr(estimator),
         versions=versions(),
