@@ -60,6 +60,18 @@ _DEFAULTS = {
     "prior": lambda: priors.ConsensusPrior(),
     "denoiser": lambda: denoisers.LogLinearPool(),
 }
+_NAMED = {  # first stages that have a name
+    "finetuned": _DEFAULTS["dynamics"],
+    "frozen": lambda: dynamics.LanguageModelDynamics(trainable_layers=0),
+}
+
+
+def _make_stage(name, stage):
+    """Make a stage that is the default or has a name; give any other as it is."""
+    make = _DEFAULTS[name] if stage is None else lambda: stage
+    if isinstance(stage, str):
+        make = _NAMED.get(stage, make)
+    return make()
 
 
 def _final_estimator_has_predict_proba(classifier):
@@ -158,9 +170,11 @@ class DyGenClassifier(
 
     Parameters
     ----------
-    dynamics : estimator or "precomputed", default=None
-        First stage. None takes `LanguageModelDynamics`. With "precomputed", `X` is
-        `Trajectories` everywhere instead of texts.
+    dynamics : estimator, {"finetuned", "frozen", "precomputed"} or None, default=None
+        First stage. "finetuned", as None, takes `LanguageModelDynamics`, which trains
+        the top three layers of a language model, in minutes; "frozen" takes it with
+        ``trainable_layers=0``, a small head on the model as it is, in seconds. With
+        "precomputed", `X` is `Trajectories` everywhere instead of texts.
     prior : estimator, default=None
         Second stage. None takes `ConsensusPrior`.
     denoiser : skdygen.base.BaseDenoiser, default=None
@@ -269,7 +283,7 @@ class DyGenClassifier(
     _parameter_constraints = {
         "dynamics": [
             HasMethods(["fit_transform", "transform"]),
-            StrOptions({"precomputed"}),
+            StrOptions({*_NAMED, "precomputed"}),
             None,
         ],
         "prior": [HasMethods(["fit_transform", "transform"]), None],
@@ -319,11 +333,11 @@ class DyGenClassifier(
         return {k: v for k, v in super().__getstate__().items() if k != "_texts"}
 
     def set_params(self, **params):
-        # A stage that is None is the default one.
-        for stage in _DEFAULTS:
-            is_nested = any(name.startswith(f"{stage}__") for name in params)
-            if is_nested and params.get(stage, getattr(self, stage)) is None:
-                params[stage] = _DEFAULTS[stage]()
+        # What is None, or has a name, gets parameters of its own.
+        for name in _DEFAULTS:
+            if any(key.startswith(f"{name}__") for key in params):
+                stage = params.get(name, getattr(self, name))
+                params[name] = _make_stage(name, stage)
         return super().set_params(**params)
 
     def _validate_params(self):
@@ -582,10 +596,10 @@ class DyGenClassifier(
         rng = check_random_state(self.random_state)
         stages = {}
         for name in _DEFAULTS:
-            stage = getattr(self, name)
+            stage = _make_stage(name, getattr(self, name))
             if isinstance(stage, str):  # "precomputed"
                 continue
-            stage = _DEFAULTS[name]() if stage is None else clone(stage)
+            stage = clone(stage)
             inherited = {}
             for key, value in sorted(stage.get_params().items()):
                 parameter = key.rpartition("__")[2]

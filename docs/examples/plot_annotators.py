@@ -40,12 +40,11 @@ votes.head()
 # which knows nothing of who gave them.
 
 from skdygen import DyGenClassifier
-from skdygen.dynamics import LanguageModelDynamics
 from skdygen.votes import majority_vote
 
 majority = majority_vote(votes, missing_label="")
 clf = DyGenClassifier(
-    LanguageModelDynamics(trainable_layers=0),
+    dynamics="frozen",
     store_trajectories=True,
     missing_label="",
     random_state=0,

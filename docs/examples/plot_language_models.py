@@ -57,12 +57,9 @@ print(f"none is right:   {all_wrong.mean():.2f}")
 # which the classifier draws.
 
 from skdygen import DyGenClassifier
-from skdygen.dynamics import LanguageModelDynamics
 from skdygen.votes import majority_vote
 
-clf = DyGenClassifier(
-    LanguageModelDynamics(trainable_layers=0), store_trajectories=True, random_state=0
-)
+clf = DyGenClassifier(dynamics="frozen", store_trajectories=True, random_state=0)
 majority = majority_vote(votes)
 rows = {"majority": {"labels": (majority == right[train]).mean()}}
 

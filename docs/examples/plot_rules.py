@@ -57,11 +57,10 @@ print(f"right among all votes:   {is_right.sum() / n_votes.sum():.2f}")
 # the label that most rules give, and one after somebody has verified 150 labels.
 
 from skdygen import DyGenClassifier
-from skdygen.dynamics import LanguageModelDynamics
 from skdygen.votes import majority_vote
 
 clf = DyGenClassifier(
-    LanguageModelDynamics(trainable_layers=0),
+    dynamics="frozen",
     missing_label="",
     store_trajectories=True,
     random_state=0,
