@@ -459,7 +459,7 @@ def test_named_first_stages(name, n_layers, tiny_model, monkeypatch):
         cv=2,
     ).fit(TEXTS, NOISY)
     assert search.best_estimator_.dynamics_.trainable_layers == n_layers
-    with pytest.raises(ValueError, match="'dynamics' parameter .*'frozen'"):
+    with pytest.raises(ValueError, match="'dynamics' parameter"):
         DyGenClassifier(dynamics="froze").fit(TEXTS, NOISY)
 
 
