@@ -229,10 +229,11 @@ class DyGenClassifier(
     label_quality_ : ndarray of shape (n_samples,)
         Posterior probability of each given label; NaN where none is given.
     noise_rate_ : float
-        Estimated share of wrong labels. Without verified labels, the middle between
-        how improbable the given ones are on average, and how many of them are not the
-        most probable class, by everything but themselves: mistakes that the model has
-        learnt are missed. With them, it is corrected by what was found. NaN if all
+        Share of wrong labels. Without verified labels a guess: the middle between how
+        improbable the given ones are on average, and how many of them are not the most
+        probable class, by everything but themselves. Mistakes that the model has learnt
+        are missed, and its own are counted, so that it is no bound in either direction.
+        With verified labels, it is an estimate, corrected by what was found. NaN if all
         texts are alike, and none is verified.
     noise_rate_interval_ : ndarray of shape (2,)
         An interval that holds the share of wrong labels in 95 % of all cases, whatever

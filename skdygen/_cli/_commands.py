@@ -305,14 +305,16 @@ def _summarize(clf):
     codes, unread = clf._targets.codes, clf._targets.verified < 0
     issues, given, labelled = clf.label_issues(), clf.classes_[codes], codes >= 0
     n_changed = (clf.transduction_ != given)[labelled].sum()
+    rate = f"{clf.noise_rate_:.1%} (a guess, see check)".replace("nan%", "unknown")
     found = {
-        "labels estimated wrong": f"{clf.noise_rate_:.1%}".replace("nan%", "unknown"),
+        "labels estimated wrong": rate,
         "labels that look wrong": f"{len(issues):,} of {labelled.sum():,}",
         "labels corrected": f"{n_changed:,}",
     }
     if hasattr(clf, "correction_guarantee_"):
         low, high = clf.noise_rate_interval_
-        found["labels estimated wrong"] += f" (95% interval: {low:.1%} to {high:.1%})"
+        interval = f"{clf.noise_rate_:.1%} (95% interval: {low:.1%} to {high:.1%})"
+        found["labels estimated wrong"] = interval
         accepted = f"{(clf.accept_labels() & unread).sum():,} of {unread.sum():,}"
         n_more = clf.correction_guarantee_["n_more"]
         if 0 < n_more < unread.sum():
