@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from . import __version__
+from . import __version__, _bundle
 
 _FORMAT = 1  # raised when an older skdygen could not read the file
 _HEADER = "skdygen.json"  # a member of the file besides those of skops
@@ -54,11 +54,12 @@ _ENCODED = "__skdygen__"  # key in a dict that stands for what skops stores badl
 class StorageMixin:
     """Gives estimators the methods `save` and `load`."""
 
-    def save(self, path, *, overwrite=False):
+    def save(self, path, *, overwrite=False, bundle=False):
         """Write this estimator, fitted or not, to one file, for `skdygen.load`.
 
         There is no pickle in it and no code. Paths become strings, the folders of
-        caches are left out, and pretrained models are found by their name.
+        caches are left out, and pretrained models are found by their name, unless they
+        go along.
 
         Parameters
         ----------
@@ -66,19 +67,25 @@ class StorageMixin:
             The file, such as "model.skops"; never half-written.
         overwrite : bool, default=False
             Whether a file that an earlier call has written is replaced.
+        bundle : bool, default=False
+            Whether the language model goes into the file, so that nothing else is
+            needed where it is loaded; it may then be one that was passed as an object.
 
         Raises
         ------
         FileExistsError, TypeError
             If something at `path` is not to be replaced, or an attribute, which is
             named, cannot be stored without pickle.
+        ValueError
+            If there is no language model to `bundle`.
         """
         path = Path(path)
         if path.exists() and not is_saved_model(path):
             raise FileExistsError(f"{path} is no saved model; choose another path.")
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
-        portable = _portable(self, type(self).__name__, {})
+        model, objects = _bundle.model_to_bundle(self) if bundle else (None, {})
+        portable = _portable(self, type(self).__name__, objects)
         from skops import io as skops  # takes seconds
 
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,19 +93,22 @@ class StorageMixin:
             skops.dump(portable, temporary, compression=ZIP_DEFLATED, compresslevel=1)
             with ZipFile(temporary, "a") as file:
                 header = {"format": _FORMAT, "versions": versions()}
+                header["card"] = _bundle.describe(self, portable)
                 file.writestr(_HEADER, json.dumps(header))
+                if bundle:
+                    _bundle.write_model(model, file)
 
     @classmethod
-    def load(cls, path, *, trusted=()):
+    def load(cls, path, *, trusted=(), warm=False, check_model=True):
         """Read an estimator of this class; see `skdygen.load`."""
-        found = load(path, trusted)
+        found = load(path, trusted, warm=warm, check_model=check_model)
         if isinstance(found, cls):
             return found
         found = type(found).__name__
         raise ValueError(f"{path} holds a {found}, not a {cls.__name__}.")
 
 
-def load(path, trusted=()):
+def load(path, trusted=(), *, warm=False, check_model=True):
     """Read an estimator that its method `save` has written.
 
     Parameters
@@ -108,6 +118,13 @@ def load(path, trusted=()):
     trusted : sequence of str, default=()
         Full names of classes and functions that may be imported and used besides those
         of skdygen and most of scikit-learn, such as ``"my_package.MyVectorizer"``.
+    warm : bool, default=False
+        Whether the language model is loaded and asked once, so that the first
+        prediction is as fast as the next; it is then also compared with the one that
+        was fine-tuned.
+    check_model : bool, default=True
+        Whether it is an error if predictions need a language model that is neither in
+        the file nor on this machine, nor known to the hub.
 
     Returns
     -------
@@ -118,12 +135,22 @@ def load(path, trusted=()):
     ------
     OSError, ValueError
         If the file cannot be read; if it is damaged, was written by something else or
-        by a newer skdygen, or names what is not trusted, before anything is made of it.
+        by a newer skdygen, or names what is not trusted, before anything is made of it;
+        if the language model is not to be had.
 
     Examples
     --------
     >>> clf = skdygen.load("model.skops")  # doctest: +SKIP
     """
+    made = _load(path, trusted)
+    _bundle.read_model(path, made)
+    if check_model or warm:
+        _bundle.prepare(made, path, is_warm=warm)
+    return made
+
+
+def _load(path, trusted):
+    """Read an estimator without its language model."""
     header = _read_header(path)
     if header["format"] > _FORMAT:
         newer = header["versions"]["skdygen"]
@@ -172,6 +199,13 @@ def versions():
     """Versions of what computes."""
     found = {name: version(name) for name in _PACKAGES.split()}
     return found | {"skdygen": __version__, "Python": platform.python_version()}
+
+
+def read_card(path):
+    """Read what a file says of its estimator, and its versions, and nothing else."""
+    header = _read_header(path)
+    card = json.loads(ZipFile(path).read(_HEADER)).get("card", {})
+    return card | {"bundled": _bundle.has_model(path), "versions": header["versions"]}
 
 
 def is_saved_model(path):
@@ -265,6 +299,10 @@ def _copied(value, where, convert):
     is_named = value is getattr(module, getattr(value, "__qualname__", ""), None)
     if (is_named and kind is FunctionType) or kind.__module__.startswith("sklearn."):
         return value  # skops stores names of functions, and knows what is compiled
-    hint = "pass its name or folder" if where.endswith(".model") else "use joblib"
+    hint = (
+        "pass its name or folder, or bundle=True"
+        if where.endswith(".model")
+        else "use joblib"
+    )
     name = f"{kind.__module__}.{kind.__qualname__}"
     raise TypeError(f"{where} holds a {name}, which only pickle can store; {hint}.")

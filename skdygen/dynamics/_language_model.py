@@ -9,8 +9,10 @@ from sentence_transformers import SentenceTransformer
 from .._sklearn_compat import Interval, StrOptions
 from ..base import BaseDynamics
 from . import _engine
-from ._hub import hash_files
+from ._hub import find_model, hash_files
 from ._views import ViewsMixin
+
+_FIRST_TEXT = ["A text that makes everything ready for the next."]
 
 
 class LanguageModelDynamics(ViewsMixin, BaseDynamics):
@@ -289,6 +291,14 @@ prior=False)
             if isinstance(self.model, SentenceTransformer)
             else hash_files(self.model)
         )
+
+    def _check_model(self, is_warm):
+        """Raise an error if the language model is not to be had; or have it ready."""
+        if is_warm:
+            self._replay(_FIRST_TEXT)
+            self._predict_proba(_FIRST_TEXT)
+        elif not isinstance(self.model, SentenceTransformer):
+            find_model(self.model, verify=False)
 
     def _n_recorded_epochs(self):
         return len(_engine.recorded_epochs(self))
