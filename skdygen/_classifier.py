@@ -1,5 +1,7 @@
 """The classifier: targets, three stages, decisions, and a final estimator."""
 
+from __future__ import annotations
+
 import copy
 import logging
 import os
@@ -7,6 +9,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import replace
 from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal
 
 import joblib
 import numpy as np
@@ -49,6 +52,10 @@ from .base import (
     with_rows_of_1,
 )
 from .priors._clean_set import BaseCleanSetPrior
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from typing_extensions import Self
 
 logger = logging.getLogger(__name__)
 
@@ -304,18 +311,18 @@ class DyGenClassifier(
 
     def __init__(
         self,
-        dynamics=None,
-        prior=None,
-        denoiser=None,
+        dynamics: Any = None,
+        prior: Any = None,
+        denoiser: Any = None,
         *,
-        final_estimator=None,
-        correction_threshold="auto",
-        class_weight=None,
-        missing_label=None,
-        store_trajectories=False,
-        memory=None,
-        random_state=None,
-        verbose=0,
+        final_estimator: Any = None,
+        correction_threshold: Literal["auto"] | float = "auto",
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        missing_label: Any = None,
+        store_trajectories: bool = False,
+        memory: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
     ):
         self.dynamics = dynamics
         self.prior = prior
@@ -361,9 +368,14 @@ class DyGenClassifier(
     # Nested validation comes first: everything is checked before anything is trained.
     @fit_context(prefer_skip_nested_validation=False)
     def fit(
-        self, X, y=None, sample_weight=None, verified=None, votes=None,
-        vote_confidence=None,
-    ):  # fmt: skip
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        verified: Any = None,
+        votes: Any = None,
+        vote_confidence: Any = None,
+    ) -> Self:
         """Learn from texts and labels that may be wrong, and some that are verified.
 
         Parameters
@@ -438,7 +450,7 @@ class DyGenClassifier(
         self._index, self._texts = index, X if is_checked else None
         return self
 
-    def refit(self, verified, X=None):
+    def refit(self, verified: Any, X: ArrayLike | None = None) -> Self:
         """Take more verified labels, without training the language model again.
 
         Parameters
@@ -663,7 +675,7 @@ class DyGenClassifier(
             ) from error
         self.final_estimator_ = estimator
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Give the most probable true class of texts.
 
         Parameters
@@ -692,7 +704,7 @@ class DyGenClassifier(
         return with_rows_of_1(found * self.class_weight_)
 
     @available_if(_final_estimator_has_predict_proba)
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Give the probabilities of the true classes of texts.
 
         Parameters

@@ -1,6 +1,9 @@
 """What a fitted classifier says of its labels: wrong ones, proofs, what to check."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,13 +15,16 @@ from ._decisions import judge_labels
 from ._encoding import check_texts, find_index
 from ._verified import accept_surest, draw_to_check, estimate_share
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 class LabelReviewMixin:
     """Gives `DyGenClassifier` its methods about the training labels."""
 
     _index = _texts = None  # of the training, where they are known
 
-    def label_issues(self, X=None):
+    def label_issues(self, X: ArrayLike | None = None) -> pd.DataFrame:
         """List the given labels that look wrong, the most suspicious first.
 
         Parameters
@@ -52,7 +58,7 @@ class LabelReviewMixin:
         order = np.lexsort((-confidence, quality))
         return self._table(order[is_issue[order]], X)
 
-    def annotator_quality(self):
+    def annotator_quality(self) -> pd.DataFrame:
         """Say how often each annotator is right, and what it takes for what.
 
         Returns
@@ -118,7 +124,9 @@ class LabelReviewMixin:
             columns["text"] = [texts[row] for row in rows]
         return pd.DataFrame(columns, index=rows if index is None else index[rows])
 
-    def accept_labels(self, max_error=0.05, confidence=0.95):
+    def accept_labels(
+        self, max_error: float = 0.05, confidence: float = 0.95
+    ) -> np.ndarray:
         """Tell which corrected labels can be taken without reading them.
 
         Parameters
@@ -149,7 +157,13 @@ class LabelReviewMixin:
         accepted, _ = self._accept(max_error, confidence)
         return accepted | (self._targets.verified >= 0)
 
-    def labels_to_check(self, n_labels=50, strategy="auto", random_state=None, X=None):
+    def labels_to_check(
+        self,
+        n_labels: int = 50,
+        strategy: Literal["auto", "random", "suspicious", "uncertain"] = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        X: ArrayLike | None = None,
+    ) -> pd.DataFrame:
         """Draw texts whose labels to verify next.
 
         Parameters

@@ -1,5 +1,7 @@
 """Estimators in one file each, by skops: nothing in it is executed when it is read."""
 
+from __future__ import annotations
+
 import copy
 import copyreg
 import importlib
@@ -13,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from stat import S_IMODE
 from types import FunctionType
+from typing import TYPE_CHECKING, Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
@@ -20,6 +23,11 @@ import pandas as pd
 from scipy import sparse
 
 from . import __version__, _bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Self
 
 _FORMAT = 1  # raised when an older skdygen could not read the file
 _HEADER = "skdygen.json"  # a member of the file besides those of skops
@@ -54,7 +62,13 @@ _ENCODED = "__skdygen__"  # key in a dict that stands for what skops stores badl
 class StorageMixin:
     """Gives estimators the methods `save` and `load`."""
 
-    def save(self, path, *, overwrite=False, bundle=False):
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        bundle: bool = False,
+    ) -> None:
         """Write this estimator, fitted or not, to one file, for `skdygen.load`.
 
         There is no pickle in it and no code. Paths become strings, the folders of
@@ -99,7 +113,14 @@ class StorageMixin:
                     _bundle.write_model(model, file)
 
     @classmethod
-    def load(cls, path, *, trusted=(), warm=False, check_model=True):
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        trusted: Sequence[str] = (),
+        warm: bool = False,
+        check_model: bool = True,
+    ) -> Self:
         """Read an estimator of this class; see `skdygen.load`."""
         found = load(path, trusted, warm=warm, check_model=check_model)
         if isinstance(found, cls):
@@ -108,7 +129,13 @@ class StorageMixin:
         raise ValueError(f"{path} holds a {found}, not a {cls.__name__}.")
 
 
-def load(path, trusted=(), *, warm=False, check_model=True):
+def load(
+    path: str | os.PathLike[str],
+    trusted: Sequence[str] = (),
+    *,
+    warm: bool = False,
+    check_model: bool = True,
+) -> Any:
     """Read an estimator that its method `save` has written.
 
     Parameters

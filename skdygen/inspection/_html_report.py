@@ -1,11 +1,15 @@
 """A report on given labels, as one HTML file."""
 
+from __future__ import annotations
+
 import base64
 import datetime
 import hashlib
 import io
 import json
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,13 +25,22 @@ from ._map_display import TrajectoryMapDisplay
 from ._quality_display import LabelQualityDisplay
 from ._transition_display import NoiseTransitionDisplay
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 _MOST_ISSUES = 5000
 _MOST_BYTES = 3_000_000  # of all texts
 
 
 def write_report(
-    estimator, path, X, *, title="Label report", trajectories=None, overwrite=False
-):
+    estimator: Any,
+    path: str | os.PathLike[str],
+    X: ArrayLike,
+    *,
+    title: str = "Label report",
+    trajectories: Any = None,
+    overwrite: bool = False,
+) -> None:
     """Write a report on the training labels of a classifier.
 
     One HTML file that needs nothing else: what was found, in words and pictures; a
