@@ -132,3 +132,5 @@ def prepare(estimator, path, *, is_warm):
                 f"language model inside, or pass check_model=False to look at what it "
                 f"says of its labels only."
             ) from error
+        if is_warm and stage is getattr(estimator, "dynamics_", None):
+            estimator.predict(["a text"])  # what is behind it, too
