@@ -28,6 +28,7 @@ templates_path = ["_templates"]
 exclude_patterns = ["_build", "code", "examples"]
 
 autosummary_generate = True
+autodoc_typehints = "none"  # docstrings have them, in words
 numpydoc_show_class_members = False
 
 myst_enable_extensions = ["dollarmath"]

@@ -4,6 +4,8 @@ from ._sampler import DyGenCorrector
 from ._storage import load
 from ._trajectories import Trajectories
 
+__version__: str
+
 __all__ = [
     "DyGenClassifier",
     "DyGenCorrector",

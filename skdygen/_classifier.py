@@ -1,5 +1,7 @@
 """The classifier: targets, three stages, decisions, and a final estimator."""
 
+from __future__ import annotations
+
 import copy
 import logging
 import os
@@ -7,6 +9,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import replace
 from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal
 
 import joblib
 import numpy as np
@@ -26,10 +29,16 @@ from ._decisions import (
     estimate_transition_matrix,
     judge_labels,
 )
-from ._encoding import name_codes
+from ._encoding import by_position, find_index, name_codes
 from ._label_review import LabelReviewMixin
 from ._pool import spread
-from ._sklearn_compat import HasMethods, Interval, StrOptions, fit_context
+from ._sklearn_compat import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    fit_context,
+    num_samples,
+)
 from ._storage import StorageMixin
 from ._trajectories import check_trajectories
 from ._weights import LARGEST, fit_weighted
@@ -45,6 +54,10 @@ from .base import (
 )
 from .priors._clean_set import BaseCleanSetPrior
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from typing_extensions import Self
+
 logger = logging.getLogger(__name__)
 
 _MOST_ROUNDS, _FEW_CHANGES = 20, 0.005  # of what votes and texts say in turn
@@ -55,6 +68,18 @@ _DEFAULTS = {
     "prior": lambda: priors.ConsensusPrior(),
     "denoiser": lambda: denoisers.LogLinearPool(),
 }
+_NAMED = {  # first stages that have a name
+    "finetuned": _DEFAULTS["dynamics"],
+    "frozen": lambda: dynamics.LanguageModelDynamics(trainable_layers=0),
+}
+
+
+def _make_stage(name, stage):
+    """Make a stage that is the default or has a name; give any other as it is."""
+    make = _DEFAULTS[name] if stage is None else lambda: stage
+    if isinstance(stage, str):
+        make = _NAMED.get(stage, make)
+    return make()
 
 
 def _final_estimator_has_predict_proba(classifier):
@@ -153,9 +178,11 @@ class DyGenClassifier(
 
     Parameters
     ----------
-    dynamics : estimator or "precomputed", default=None
-        First stage. None takes `LanguageModelDynamics`. With "precomputed", `X` is
-        `Trajectories` everywhere instead of texts.
+    dynamics : estimator, {"finetuned", "frozen", "precomputed"} or None, default=None
+        First stage. "finetuned", as None, takes `LanguageModelDynamics`, which trains
+        the top three layers of a language model, in minutes; "frozen" takes it with
+        ``trainable_layers=0``, a small head on the model as it is, in seconds. With
+        "precomputed", `X` is `Trajectories` everywhere instead of texts.
     prior : estimator, default=None
         Second stage. None takes `ConsensusPrior`.
     denoiser : skdygen.base.BaseDenoiser, default=None
@@ -211,10 +238,11 @@ class DyGenClassifier(
     label_quality_ : ndarray of shape (n_samples,)
         Posterior probability of each given label; NaN where none is given.
     noise_rate_ : float
-        Estimated share of wrong labels. Without verified labels, the middle between
-        how improbable the given ones are on average, and how many of them are not the
-        most probable class, by everything but themselves: mistakes that the model has
-        learnt are missed. With them, it is corrected by what was found. NaN if all
+        Share of wrong labels. Without verified labels a guess: the middle between how
+        improbable the given ones are on average, and how many of them are not the most
+        probable class, by everything but themselves. Mistakes that the model has learnt
+        are missed, and its own are counted, so that it is no bound in either direction.
+        With verified labels, it is an estimate, corrected by what was found. NaN if all
         texts are alike, and none is verified.
     noise_rate_interval_ : ndarray of shape (2,)
         An interval that holds the share of wrong labels in 95 % of all cases, whatever
@@ -259,13 +287,13 @@ class DyGenClassifier(
     >>> noisy = make_label_noise(labels, kind="symmetric", rate=0.3, random_state=0)
     >>> clf = DyGenClassifier(dynamics=IncrementalDynamics(), random_state=0)
     >>> clf.fit(texts, noisy).label_issues().columns.tolist()
-    ['index', 'given', 'suggested', 'confidence', 'quality']
+    ['index', 'given', 'suggested', 'confidence', 'quality', 'text']
     """
 
     _parameter_constraints = {
         "dynamics": [
             HasMethods(["fit_transform", "transform"]),
-            StrOptions({"precomputed"}),
+            StrOptions({*_NAMED, "precomputed"}),
             None,
         ],
         "prior": [HasMethods(["fit_transform", "transform"]), None],
@@ -285,18 +313,18 @@ class DyGenClassifier(
 
     def __init__(
         self,
-        dynamics=None,
-        prior=None,
-        denoiser=None,
+        dynamics: Any = None,
+        prior: Any = None,
+        denoiser: Any = None,
         *,
-        final_estimator=None,
-        correction_threshold="auto",
-        class_weight=None,
-        missing_label=None,
-        store_trajectories=False,
-        memory=None,
-        random_state=None,
-        verbose=0,
+        final_estimator: Any = None,
+        correction_threshold: Literal["auto"] | float = "auto",
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        missing_label: Any = None,
+        store_trajectories: bool = False,
+        memory: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
     ):
         self.dynamics = dynamics
         self.prior = prior
@@ -310,12 +338,16 @@ class DyGenClassifier(
         self.random_state = random_state
         self.verbose = verbose
 
+    def __getstate__(self):
+        # Whoever gets a copy or a file need not get the texts.
+        return {k: v for k, v in super().__getstate__().items() if k != "_texts"}
+
     def set_params(self, **params):
-        # A stage that is None is the default one.
-        for stage in _DEFAULTS:
-            is_nested = any(name.startswith(f"{stage}__") for name in params)
-            if is_nested and params.get(stage, getattr(self, stage)) is None:
-                params[stage] = _DEFAULTS[stage]()
+        # What is None, or has a name, gets parameters of its own.
+        for name in _DEFAULTS:
+            if any(key.startswith(f"{name}__") for key in params):
+                stage = params.get(name, getattr(self, name))
+                params[name] = _make_stage(name, stage)
         return super().set_params(**params)
 
     def _validate_params(self):
@@ -338,9 +370,14 @@ class DyGenClassifier(
     # Nested validation comes first: everything is checked before anything is trained.
     @fit_context(prefer_skip_nested_validation=False)
     def fit(
-        self, X, y=None, sample_weight=None, verified=None, votes=None,
-        vote_confidence=None,
-    ):  # fmt: skip
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        verified: Any = None,
+        votes: Any = None,
+        vote_confidence: Any = None,
+    ) -> Self:
         """Learn from texts and labels that may be wrong, and some that are verified.
 
         Parameters
@@ -359,12 +396,13 @@ class DyGenClassifier(
         verified : array-like of shape (n_samples,), dict, Series or DataFrame, \
                 default=None
             Labels that are known to be right, because somebody has looked: one row for
-            each text, missing (null, or `missing_label`) where nobody has; or a dict or
-            Series from positions in `X` to labels; or a frame with the columns "index"
-            and "verified", such as `labels_to_check` gives, with "probability" if they
-            were not drawn with equal chances. `y` stays as it was given: each pair
-            teaches how labels go wrong, and the first stage does not change. A class
-            that nobody gave is a new class.
+            each text, missing (null, or `missing_label`) where nobody has; or a dict
+            from positions in `X` to labels; or a shorter Series, by the index of `X`
+            or `y` if these have one, else by positions; or a frame with the columns
+            "index", the position, and "verified", such as `labels_to_check` gives, with
+            "probability" if they were not drawn with equal chances. `y` stays as it was
+            given: each pair teaches how labels go wrong, and the first stage does not
+            change. A class that nobody gave is a new class.
         votes : array-like, DataFrame or sparse matrix of shape \
                 (n_samples, n_annotators), default=None
             The labels that each annotator gave, people or rules, of the type of those
@@ -394,7 +432,9 @@ class DyGenClassifier(
         """
         stages = self._make_stages()
         _check_views(stages)
+        index = find_index(X, y)
         X = self._check_X(X, stages.get("dynamics"))
+        verified = by_position(verified, index, num_samples(X))
         targets = targets_for(
             X, y, sample_weight, self.missing_label, verified, votes, vote_confidence
         )
@@ -409,9 +449,11 @@ class DyGenClassifier(
                     stages["dynamics"], X, given, (y, sample_weight)
                 )
             self._conclude(stages, X, trajectories, targets, (y, sample_weight))
+        is_checked = isinstance(stages.get("dynamics"), BaseDynamics)
+        self._index, self._texts = index, X if is_checked else None
         return self
 
-    def refit(self, verified, X=None):
+    def refit(self, verified: Any, X: ArrayLike | None = None) -> Self:
         """Take more verified labels, without training the language model again.
 
         Parameters
@@ -445,6 +487,8 @@ class DyGenClassifier(
             raise ValueError(
                 f"prior={self.prior!r} takes no verified labels; fit again."
             )
+        n_samples = len(self.label_distributions_)
+        verified = by_position(verified, self._index, n_samples)
         targets = self._targets.verify(verified, self.missing_label)
         stages = {"prior": clone(self.prior_), "denoiser": clone(self.denoiser_)}
         if hasattr(self, "dynamics_"):
@@ -568,10 +612,10 @@ class DyGenClassifier(
         rng = check_random_state(self.random_state)
         stages = {}
         for name in _DEFAULTS:
-            stage = getattr(self, name)
+            stage = _make_stage(name, getattr(self, name))
             if isinstance(stage, str):  # "precomputed"
                 continue
-            stage = _DEFAULTS[name]() if stage is None else clone(stage)
+            stage = clone(stage)
             inherited = {}
             for key, value in sorted(stage.get_params().items()):
                 parameter = key.rpartition("__")[2]
@@ -641,7 +685,7 @@ class DyGenClassifier(
             ) from error
         self.final_estimator_ = estimator
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Give the most probable true class of texts.
 
         Parameters
@@ -670,7 +714,7 @@ class DyGenClassifier(
         return with_rows_of_1(found * self.class_weight_)
 
     @available_if(_final_estimator_has_predict_proba)
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Give the probabilities of the true classes of texts.
 
         Parameters

@@ -61,6 +61,34 @@ def check_texts(X, *, name="X"):
     return texts
 
 
+def find_index(*inputs):
+    """Return the index of the first input that is of pandas; None if none is."""
+    kinds = (pd.Series, pd.DataFrame)
+    return next((values.index for values in inputs if isinstance(values, kinds)), None)
+
+
+def by_position(verified, index, n_samples):
+    """Give verified labels positions for their index, if they and the texts have one.
+
+    A ValueError says that the texts have none such, or several.
+    """
+    is_part = isinstance(verified, pd.Series) and len(verified) != n_samples
+    if index is None or not is_part:
+        return verified
+    index = pd.Index(index)  # an array after `load`
+    twice = index[index.duplicated()]
+    for is_wrong, found in (
+        (~verified.index.isin(index), "is not in"),
+        (verified.index.isin(twice), "stands for several texts in"),
+    ):
+        if is_wrong.any():
+            raise ValueError(
+                f"verified has a label for {shown(verified.index[is_wrong])}, which "
+                f"{found} the index of X; pass a dict from positions to labels."
+            )
+    return verified.set_axis(index.get_indexer_for(verified.index))
+
+
 def encode_labels(
     y, *, missing_label=None, classes=None, n_samples=None, min_classes=2, name="y"
 ):

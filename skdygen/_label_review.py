@@ -1,6 +1,9 @@
 """What a fitted classifier says of its labels: wrong ones, proofs, what to check."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -9,14 +12,27 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._annotators import describe_annotators
 from ._decisions import judge_labels
+from ._encoding import check_texts, find_index
 from ._verified import accept_surest, draw_to_check, estimate_share
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 class LabelReviewMixin:
     """Gives `DyGenClassifier` its methods about the training labels."""
 
-    def label_issues(self):
+    _index = _texts = None  # of the training, where they are known
+
+    def label_issues(self, X: ArrayLike | None = None) -> pd.DataFrame:
         """List the given labels that look wrong, the most suspicious first.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, default=None
+            The training texts, if they are no longer known: they stay with the
+            classifier that was fitted on them, but go neither with copies of it nor
+            into files.
 
         Returns
         -------
@@ -24,20 +40,25 @@ class LabelReviewMixin:
             One row for each training text whose most probable class is not the given
             one, whether or not `transduction_` changes it, with the columns
 
-            - index: position of the text in `X`;
+            - index: position of the text in `X`, counted from 0;
             - given: its label in `y`;
             - suggested: its most probable class;
             - confidence: the probability of the suggested class;
-            - quality: the probability of the given class.
+            - quality: the probability of the given class;
+            - text: the text, if it is known.
+
+            The index of the frame is that of `X`, or else of `y`, where these are of
+            pandas, and the position where they are not: ``y[issues.index]`` are the
+            labels either way.
         """
         check_is_fitted(self)
         _, confidence, quality, is_issue = judge_labels(
             self.label_distributions_, self._targets.codes
         )
         order = np.lexsort((-confidence, quality))
-        return self._table(order[is_issue[order]])
+        return self._table(order[is_issue[order]], X)
 
-    def annotator_quality(self):
+    def annotator_quality(self) -> pd.DataFrame:
         """Say how often each annotator is right, and what it takes for what.
 
         Returns
@@ -74,26 +95,38 @@ class LabelReviewMixin:
             self.denoiser_.held_out_distributions_,
         )
 
-    def _table(self, index):
+    def _table(self, rows, X=None):
         """Say what is given and what is most probable, of some texts."""
-        codes = self._targets.codes[index]
+        n_samples, codes = len(self.label_distributions_), self._targets.codes[rows]
+        index, texts = self._index, self._texts
+        if X is not None:
+            texts, found = check_texts(X), find_index(X)
+            if len(texts) != n_samples:
+                raise ValueError(
+                    f"X has {len(texts)} texts, but the classifier was fitted on "
+                    f"{n_samples}; pass those, in their order."
+                )
+            index = index if found is None else found
         suggested, confidence, quality, _ = judge_labels(
-            self.label_distributions_[index], codes
+            self.label_distributions_[rows], codes
         )
         given = self.classes_[codes]
         if (codes < 0).any():
             given = np.where(codes < 0, None, given.astype(object))
-        return pd.DataFrame(
-            {
-                "index": index,
-                "given": given,
-                "suggested": self.classes_[suggested],
-                "confidence": confidence,
-                "quality": quality,
-            }
-        )
+        columns = {
+            "index": rows,
+            "given": given,
+            "suggested": self.classes_[suggested],
+            "confidence": confidence,
+            "quality": quality,
+        }
+        if texts is not None:
+            columns["text"] = [texts[row] for row in rows]
+        return pd.DataFrame(columns, index=rows if index is None else index[rows])
 
-    def accept_labels(self, max_error=0.05, confidence=0.95):
+    def accept_labels(
+        self, max_error: float = 0.05, confidence: float = 0.95
+    ) -> np.ndarray:
         """Tell which corrected labels can be taken without reading them.
 
         Parameters
@@ -124,7 +157,13 @@ class LabelReviewMixin:
         accepted, _ = self._accept(max_error, confidence)
         return accepted | (self._targets.verified >= 0)
 
-    def labels_to_check(self, n_labels=50, strategy="auto", random_state=None):
+    def labels_to_check(
+        self,
+        n_labels: int = 50,
+        strategy: Literal["auto", "random", "suspicious", "uncertain"] = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        X: ArrayLike | None = None,
+    ) -> pd.DataFrame:
         """Draw texts whose labels to verify next.
 
         Parameters
@@ -139,16 +178,19 @@ class LabelReviewMixin:
             classes are closest; these say nothing of the labels that are not taken.
         random_state : int, RandomState instance or None, default=None
             Determines the draw.
+        X : sequence of str of length n_samples, default=None
+            The training texts, if they are no longer known, see `label_issues`.
 
         Returns
         -------
         labels : DataFrame
-            One row for each text, with the columns of `label_issues`, and
+            One row for each text, with the index and columns of `label_issues`, and
 
             - probability: with which it was drawn; 1 where it is taken in any case;
             - verified: empty, to be filled in; rows that stay empty are passed over.
 
-            Filled in, it is what `refit` and `fit` take as `verified`.
+            Filled in, it is what `refit` and `fit` take as `verified`, which go by the
+            column "index".
         """
         check_is_fitted(self)
         rng = check_random_state(random_state)
@@ -176,8 +218,10 @@ class LabelReviewMixin:
                 f"strategy must be 'auto', 'random', 'suspicious' or 'uncertain', but "
                 f"is {strategy!r}."
             )
-        table = self._table(left[chosen])
-        return table.assign(probability=drawn, verified=None)
+        table = self._table(left[chosen], X)
+        table.insert(5, "probability", drawn)
+        table.insert(6, "verified", None)
+        return table
 
     def _prove(self, targets):
         """Say what the verified labels prove of the given and the corrected ones."""

@@ -1,5 +1,9 @@
 """Published settings."""
 
+from __future__ import annotations
+
+from typing import Any, Literal
+
 from ._classifier import DyGenClassifier
 from .denoisers import DirichletVAE
 from .dynamics import LanguageModelDynamics
@@ -7,8 +11,12 @@ from .priors import TrajectoryKNNPrior
 
 
 def make_paper_classifier(
-    model="bert-base-uncased", *, contamination="auto", learning_rate=5e-5, **params
-):
+    model: Any = "bert-base-uncased",
+    *,
+    contamination: Literal["auto"] | float = "auto",
+    learning_rate: float = 5e-5,
+    **params,
+) -> DyGenClassifier:
     """Make a classifier with the settings of the DyGen paper.
 
     Two branches, ten epochs, all layers trained at one learning rate, lambda_1 = 5; the

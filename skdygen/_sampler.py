@@ -1,6 +1,9 @@
 """Correction of labels as a step of an imbalanced-learn pipeline."""
 
+from __future__ import annotations
+
 from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -9,6 +12,9 @@ from ._classifier import DyGenClassifier
 from ._sklearn_compat import Interval, fit_context, safe_indexing
 from ._storage import StorageMixin
 from .base import TextInputMixin, fitting
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 class DyGenCorrector(TextInputMixin, StorageMixin, BaseEstimator):
@@ -53,7 +59,7 @@ class DyGenCorrector(TextInputMixin, StorageMixin, BaseEstimator):
         "min_quality": [Interval(Real, 0, 1, closed="both")],
     }
 
-    def __init__(self, classifier=None, *, min_quality=0.0):
+    def __init__(self, classifier: Any = None, *, min_quality: float = 0.0):
         self.classifier = classifier
         self.min_quality = min_quality
 
@@ -66,9 +72,14 @@ class DyGenCorrector(TextInputMixin, StorageMixin, BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit_resample(
-        self, X, y=None, sample_weight=None, verified=None, votes=None,
-        vote_confidence=None,
-    ):  # fmt: skip
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        verified: Any = None,
+        votes: Any = None,
+        vote_confidence: Any = None,
+    ) -> tuple[Any, np.ndarray]:
         """Correct the labels.
 
         Parameters

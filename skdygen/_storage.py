@@ -1,5 +1,7 @@
 """Estimators in one file each, by skops: nothing in it is executed when it is read."""
 
+from __future__ import annotations
+
 import copy
 import copyreg
 import importlib
@@ -13,14 +15,20 @@ from importlib.metadata import version
 from pathlib import Path
 from stat import S_IMODE
 from types import FunctionType
+from typing import TYPE_CHECKING, Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from . import __version__
+from . import __version__, _bundle
 from ._vetting import check_value, names_to_trust, open_archive
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Self
 
 _FORMAT = 1  # raised when an older skdygen could not read the file
 _HEADER = "skdygen.json"  # a member of the file besides those of skops
@@ -55,11 +63,18 @@ _ENCODED = "__skdygen__"  # key in a dict that stands for what skops stores badl
 class StorageMixin:
     """Gives estimators the methods `save` and `load`."""
 
-    def save(self, path, *, overwrite=False):
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        bundle: bool = False,
+    ) -> None:
         """Write this estimator, fitted or not, to one file, for `skdygen.load`.
 
         There is no pickle in it and no code. Paths become strings, the folders of
-        caches are left out, and pretrained models are found by their name.
+        caches are left out, and pretrained models are found by their name, unless they
+        go along.
 
         Parameters
         ----------
@@ -67,19 +82,25 @@ class StorageMixin:
             The file, such as "model.skops"; never half-written.
         overwrite : bool, default=False
             Whether a file that an earlier call has written is replaced.
+        bundle : bool, default=False
+            Whether the language model goes into the file, so that nothing else is
+            needed where it is loaded; it may then be one that was passed as an object.
 
         Raises
         ------
         FileExistsError, TypeError
             If something at `path` is not to be replaced; or an attribute, which is
             named, cannot be stored without pickle, or would not be read back.
+        ValueError
+            If there is no language model to `bundle`.
         """
         path = Path(path)
         if path.exists() and not is_saved_model(path):
             raise FileExistsError(f"{path} is no saved model; choose another path.")
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
-        portable = _portable(self, type(self).__name__)
+        model, objects = _bundle.model_to_bundle(self) if bundle else (None, {})
+        portable = _portable(self, type(self).__name__, objects)
         from skops import io as skops  # takes seconds
 
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,19 +108,35 @@ class StorageMixin:
             skops.dump(portable, temporary, compression=ZIP_DEFLATED, compresslevel=1)
             with ZipFile(temporary, "a") as file:
                 header = {"format": _FORMAT, "versions": versions()}
+                header["card"] = _bundle.describe(self, portable)
                 file.writestr(_HEADER, json.dumps(header))
+                if bundle:
+                    _bundle.write_model(model, file)
 
     @classmethod
-    def load(cls, path, *, trusted=()):
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        trusted: Sequence[str] = (),
+        warm: bool = False,
+        check_model: bool = True,
+    ) -> Self:
         """Read an estimator of this class; see `skdygen.load`."""
-        found = load(path, trusted)
+        found = load(path, trusted, warm=warm, check_model=check_model)
         if isinstance(found, cls):
             return found
         found = type(found).__name__
         raise ValueError(f"{path} holds a {found}, not a {cls.__name__}.")
 
 
-def load(path, trusted=()):
+def load(
+    path: str | os.PathLike[str],
+    trusted: Sequence[str] = (),
+    *,
+    warm: bool = False,
+    check_model: bool = True,
+) -> Any:
     """Read an estimator that its method `save` has written.
 
     Parameters
@@ -110,6 +147,13 @@ def load(path, trusted=()):
         Full names of classes and functions that may be imported and used besides those
         of skdygen, and of scikit-learn what is usual for texts, such as
         ``"my_package.MyVectorizer"`` or ``"sklearn.svm._classes.SVC"``.
+    warm : bool, default=False
+        Whether the language model is loaded and asked once, so that the first
+        prediction is as fast as the next; it is then also compared with the one that
+        was fine-tuned.
+    check_model : bool, default=True
+        Whether it is an error if predictions need a language model that is neither in
+        the file nor on this machine, nor known to the hub.
 
     Returns
     -------
@@ -120,32 +164,40 @@ def load(path, trusted=()):
     ------
     OSError, ValueError
         If the file cannot be read; if it is damaged, was written by something else or
-        by a newer skdygen, or names what is not trusted, before anything is made of it.
-        Its numbers are not signed: they may be anybody's.
+        by a newer skdygen, or names what is not trusted, before anything is made of it;
+        if the language model is not to be had. Its numbers are not signed: they may be
+        anybody's.
 
     Examples
     --------
     >>> clf = skdygen.load("model.skops")  # doctest: +SKIP
     """
     with open_regular(path) as file:
-        header = _read_header(file, path)
-        if header["format"] > _FORMAT:
-            newer = header["versions"]["skdygen"]
-            raise ValueError(
-                f"{path} is of a newer skdygen, {newer}: update to read it."
-            )
-        from skops import io as skops  # takes seconds
+        made = _load(file, path, trusted)
+        _bundle.read_model(open_archive(file), path, made)
+    if check_model or warm:
+        _bundle.prepare(made, path, is_warm=warm)
+    return made
 
-        known = {*_own_types(), *_TRUSTED, *trusted}
-        try:
-            unknown = names_to_trust(file, trusted)
-            unknown |= {*skops.get_untrusted_types(file=file)} - known
-            if not unknown:
-                made = skops.load(file, trusted=sorted(known))
-                return _portable(made, "it", is_read=True)
-        except Exception as error:  # of many kinds, by what the damage has hit
-            others = f"other versions of packages ({error!r}), {header['versions']}"
-            raise ValueError(f"{path} is damaged, or needs {others}.") from error
+
+def _load(file, path, trusted):
+    """Read an estimator without its language model."""
+    header = _read_header(file, path)
+    if header["format"] > _FORMAT:
+        newer = header["versions"]["skdygen"]
+        raise ValueError(f"{path} is of a newer skdygen, {newer}: update to read it.")
+    from skops import io as skops  # takes seconds
+
+    known = {*_own_types(), *_TRUSTED, *trusted}
+    try:
+        unknown = names_to_trust(file, trusted)
+        unknown |= {*skops.get_untrusted_types(file=file)} - known
+        if not unknown:
+            made = skops.load(file, trusted=sorted(known))
+            return _portable(made, "it", is_read=True)
+    except Exception as error:  # of many kinds, by what the damage has hit
+        others = f"other versions of packages ({error!r}), {header['versions']}"
+        raise ValueError(f"{path} is damaged, or needs {others}.") from error
     names = sorted(unknown)
     hint = f"if you know what that does and who wrote it, pass trusted={names}"
     raise ValueError(f"{path} names what is not trusted by default: {hint}.")
@@ -190,6 +242,16 @@ def versions():
     return found | {"skdygen": __version__, "Python": platform.python_version()}
 
 
+def read_card(path):
+    """Read what a file says of its estimator, and its versions, and nothing else."""
+    with open_regular(path) as file:
+        versions_then = _read_header(file, path)["versions"]
+        archive = open_archive(file)
+        card = json.loads(archive.read(_HEADER)).get("card", {})
+        is_bundled = _bundle.has_model(archive)
+    return card | {"bundled": is_bundled, "versions": versions_then}
+
+
 def is_saved_model(path):
     """Whether a file is one that `StorageMixin.save` has written."""
     try:
@@ -224,6 +286,8 @@ def _portable(value, where, seen=None, *, is_read=False):
         return os.fspath(value)
     if value is pd.NA or value is pd.NaT:  # all null values mean the same
         return np.nan
+    if isinstance(value, pd.Index):  # of the training texts
+        return _portable_index(value)
     if isinstance(value, _ATOMS):
         check_value(value, where)
         return value
@@ -237,6 +301,14 @@ def _portable(value, where, seen=None, *, is_read=False):
     if seen[id(value)][1] is None:
         raise TypeError(f"{where} refers to what it is a part of.")
     return seen[id(value)][1]
+
+
+def _portable_index(index):
+    """Labels of an index as an array; what is no number, string or time as strings."""
+    labels = index.to_numpy()
+    if labels.dtype == object and not all(type(v) in (str, int) for v in labels):
+        labels = np.array([str(label) for label in labels], dtype=object)
+    return labels
 
 
 def _copied(value, where, convert):
@@ -276,6 +348,10 @@ def _copied(value, where, convert):
     is_named = value is getattr(module, getattr(value, "__qualname__", ""), None)
     if (is_named and kind is FunctionType) or kind.__module__.startswith("sklearn."):
         return value  # skops stores names of functions, and knows what is compiled
-    hint = "pass its name or folder" if where.endswith(".model") else "use joblib"
+    hint = (
+        "pass its name or folder, or bundle=True"
+        if where.endswith(".model")
+        else "use joblib"
+    )
     name = f"{kind.__module__}.{kind.__qualname__}"
     raise TypeError(f"{where} holds a {name}, which only pickle can store; {hint}.")

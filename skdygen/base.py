@@ -6,8 +6,11 @@ public `fit` of the estimator that a user calls checks and encodes texts and lab
 from there on the stages hand `Targets` on through `_fit_targets`.
 """
 
+from __future__ import annotations
+
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import softmax
@@ -31,6 +34,9 @@ from ._trajectories import (
     check_trajectories,
 )
 from ._weights import read_weights
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["BaseDenoiser", "BaseDynamics", "BasePrior"]
 
@@ -199,7 +205,9 @@ class TransformsMixin(TransformerMixin):
 class ScoresMixin(ClassifierMixin):
     """Gives classifiers a score that leaves out what has no label."""
 
-    def score(self, X, y, sample_weight=None):
+    def score(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Give the share of labels that are predicted.
 
         Parameters
@@ -233,7 +241,7 @@ def with_rows_of_1(probabilities):
 class PredictsMixin(ScoresMixin):
     """Gives stages that are classifiers their public methods."""
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Give class probabilities.
 
         Parameters
@@ -251,7 +259,7 @@ class PredictsMixin(ScoresMixin):
         check_is_fitted(self)
         return with_rows_of_1(self._predict_proba(self._check_seen(X)))
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Give the most probable classes.
 
         Parameters

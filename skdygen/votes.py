@@ -1,7 +1,11 @@
 """Several labels for a text: tables of votes from other forms, and majorities."""
 
-import json
+from __future__ import annotations
 
+import json
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
 from ._encoding import name_codes
@@ -10,7 +14,7 @@ from ._votes import encode_votes
 __all__ = ["majority_vote", "votes_from_lists", "votes_from_long"]
 
 
-def majority_vote(votes, missing_label=None):
+def majority_vote(votes: Any, missing_label: Any = None) -> np.ndarray:
     """Give the label of each text that most annotators gave.
 
     It is what `DyGenClassifier.fit` takes for `y` if that is None, and what splitters
@@ -47,7 +51,13 @@ def majority_vote(votes, missing_label=None):
     return name_codes(votes.majority(len(classes)), classes, missing_label)
 
 
-def votes_from_long(table, *, text="text", annotator="annotator", label="label"):
+def votes_from_long(
+    table: Any,
+    *,
+    text: Any = "text",
+    annotator: Any = "annotator",
+    label: Any = "label",
+) -> pd.DataFrame:
     """Make a table of votes from one that has a row for each vote.
 
     Parameters
@@ -119,7 +129,7 @@ def votes_from_long(table, *, text="text", annotator="annotator", label="label")
     return votes.reindex(index=table[text].unique(), columns=table[annotator].unique())
 
 
-def votes_from_lists(rows):
+def votes_from_lists(rows: Any) -> pd.DataFrame:
     """Make a table of votes from the list of votes on each text.
 
     Parameters

@@ -352,8 +352,10 @@ def test_alike_texts_with_votes_or_verified_labels():
 def test_label_issues_and_quality(fast):
     issues, posterior = fast.label_issues(), fast.label_distributions_
     assert issues.columns.tolist() == [
-        "index", "given", "suggested", "confidence", "quality",
+        "index", "given", "suggested", "confidence", "quality", "text",
     ]  # fmt: skip
+    assert_array_equal(issues.index, issues["index"])
+    assert_array_equal(issues["text"], np.array(TEXTS)[issues["index"]])
     suggested = fast.classes_[posterior.argmax(axis=1)]
     assert set(issues["index"]) == set(np.flatnonzero(suggested != NOISY))
     marginal = fast.denoiser_.marginal_distributions_
@@ -434,6 +436,33 @@ def test_nested_parameters_of_default_stages():
     assert (clf.prior.criterion, clf.denoiser.n_folds) == ("paper", 2)
     with pytest.raises(ValueError, match="Invalid parameter 'n_epoch'"):
         DyGenClassifier().set_params(dynamics__n_epoch=3)
+
+
+@pytest.mark.parametrize(("name", "n_layers"), [("frozen", 0), ("finetuned", 3)])
+def test_named_first_stages(name, n_layers, tiny_model, monkeypatch):
+    clf = DyGenClassifier(dynamics=name, random_state=0)
+    assert clone(clf).get_params()["dynamics"] == clf.dynamics == name
+    (stage, *_) = clf._make_stages().values()
+    default = LanguageModelDynamics(trainable_layers=n_layers).get_params()
+    assert stage.get_params() == default | {"random_state": stage.random_state}
+    assert clf.dynamics == name
+    small = {"dynamics__model": tiny_model, "dynamics__n_epochs": 2}
+    for changed in (
+        clone(clf).set_params(**small),
+        DyGenClassifier(random_state=0).set_params(dynamics=name, **small),
+        clone(clone(clf).set_params(**small)),
+    ):
+        params = changed.get_params()
+        assert params["dynamics__trainable_layers"] == n_layers
+        assert params["dynamics__n_epochs"] == 2
+    search = GridSearchCV(
+        clf.set_params(dynamics="frozen"),
+        {"dynamics": [name]} | {key: [value] for key, value in small.items()},
+        cv=2,
+    ).fit(TEXTS, NOISY)
+    assert search.best_estimator_.dynamics_.trainable_layers == n_layers
+    with pytest.raises(ValueError, match="'dynamics' parameter"):
+        DyGenClassifier(dynamics="froze").fit(TEXTS, NOISY)
 
 
 def test_random_state_and_verbose_are_handed_down_where_unset():

@@ -294,7 +294,7 @@ def test_clean(tickets, quick, tmp_path, capsys):
     expected = {
         "rows": "120 (3 without a label, 1 without text)",
         "classes": "2: " + ", ".join(f"{k} {n}" for k, n in counts.items()),
-        "labels estimated wrong": f"{clf.noise_rate_:.1%}",
+        "labels estimated wrong": f"{clf.noise_rate_:.1%} (a guess, see check)",
         "labels that look wrong": f"{len(issues)} of 117",
         "labels corrected": str(n_changed),
         "model": str(model),

@@ -211,9 +211,10 @@ def test_metadata_routing_and_search():
 
 @pytest.mark.parametrize("strategy", ["auto", "random", "suspicious", "uncertain"])
 def test_what_to_check(strategy, fitted):
-    table = fitted.labels_to_check(30, strategy, random_state=1)
+    table = fitted.labels_to_check(30, strategy, random_state=1, X=TEXTS)
     columns = ["index", "given", "suggested", "confidence", "quality"]
-    assert table.columns.tolist() == [*columns, "probability", "verified"]
+    assert table.columns.tolist() == [*columns, "probability", "verified", "text"]
+    assert_array_equal(table["text"], np.array(TEXTS)[table["index"]])
     assert table["index"].is_unique
     assert table["verified"].isna().all()
     assert_array_equal(table["given"], GIVEN[table["index"]])
@@ -226,6 +227,7 @@ def test_what_to_check(strategy, fitted):
     else:
         assert (probability == 1).all()
     again = fitted.labels_to_check(30, strategy, random_state=1)
+    assert_array_equal(again.index, table["index"])
     assert_array_equal(again["index"], table["index"])
     if strategy == "suspicious":
         assert table["quality"].max() <= np.sort(fitted.label_quality_)[29]
@@ -235,7 +237,7 @@ def test_what_to_check(strategy, fitted):
 
 def test_a_table_from_a_file(fitted, tmp_path):
     table = fill_in(fitted.labels_to_check(30, random_state=0))
-    table.loc[3, "verified"] = None
+    table.iloc[3, table.columns.get_loc("verified")] = None
     table.to_csv(tmp_path / "checked.csv", index=False)
     read = pd.read_csv(tmp_path / "checked.csv")
     one, other = (pickle.loads(pickle.dumps(fitted)).refit(t) for t in (table, read))

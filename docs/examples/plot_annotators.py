@@ -40,12 +40,11 @@ votes.head()
 # which knows nothing of who gave them.
 
 from skdygen import DyGenClassifier
-from skdygen.dynamics import LanguageModelDynamics
 from skdygen.votes import majority_vote
 
 majority = majority_vote(votes, missing_label="")
 clf = DyGenClassifier(
-    LanguageModelDynamics(trainable_layers=0),
+    dynamics="frozen",
     store_trajectories=True,
     missing_label="",
     random_state=0,
@@ -72,7 +71,7 @@ clf.annotator_quality().round(2)
 # which the classifier draws.
 
 to_check = clf.labels_to_check(100, random_state=0)
-to_check["verified"] = right[train][to_check["index"]]  # what a person would say
+to_check["verified"] = right[train][to_check.index]  # what a person would say
 quality = clf.refit(to_check).annotator_quality()
 quality.round(2)
 

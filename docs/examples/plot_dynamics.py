@@ -27,9 +27,9 @@ recorded
 # Only the first stage has been trained so far. The other two read its trajectories.
 
 clf = DyGenClassifier("precomputed", random_state=0).fit(recorded, labels)
-worst = clf.label_issues()["index"].head(2).to_list()
-for i in worst:
-    print(f"{i}: given {labels[i]}, in truth {right[i]}\n   {texts[i]}")
+worst = clf.label_issues(texts).head(2)
+for i, row in worst.iterrows():
+    print(f"{i}: given {row['given']}, in truth {right[i]}\n   {row['text']}")
 
 # %%
 # Distances along the training
@@ -43,7 +43,7 @@ import matplotlib.pyplot as plt
 
 from skdygen.inspection import DynamicsDisplay, TrajectoryMapDisplay
 
-DynamicsDisplay.from_estimator(clf, recorded, index=worst)
+DynamicsDisplay.from_estimator(clf, recorded, index=worst["index"])
 plt.show()
 
 # %%
@@ -61,7 +61,7 @@ plt.show()
 # The picture is made without right labels. With them, it can be asked whether the texts
 # on the right of the first picture are there for a reason.
 
-looks_wrong = clf.label_issues()["index"]
+looks_wrong = clf.label_issues().index
 print(f"wrong among all labels:             {(labels != right).mean():.2f}")
 print(
     f"wrong among those that look wrong:  {(labels != right)[looks_wrong].mean():.2f}"

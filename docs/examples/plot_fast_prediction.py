@@ -48,7 +48,7 @@ seconds, accuracy, plain = {}, {}, {}
 with tempfile.TemporaryDirectory() as cache:
     for name, final in final_estimators.items():
         clf = DyGenClassifier(
-            LanguageModelDynamics(trainable_layers=0),
+            dynamics="frozen",
             final_estimator=final,
             memory=cache,
             random_state=0,

@@ -20,16 +20,13 @@ labels = make_label_noise(right, kind="symmetric", rate=0.3, random_state=0)
 # %%
 # Fit
 # ---
-# With ``trainable_layers=0`` a small head is trained on a frozen language model, which
-# takes seconds.
+# With ``dynamics="frozen"`` a small head is trained on a language model that stays as
+# it is, which takes seconds.
 
 from skdygen import DyGenClassifier
-from skdygen.dynamics import LanguageModelDynamics
 
-dynamics = LanguageModelDynamics(trainable_layers=0)
-clf = DyGenClassifier(dynamics, random_state=0).fit(texts, labels)
+clf = DyGenClassifier(dynamics="frozen", random_state=0).fit(texts, labels)
 issues = clf.label_issues()
-issues["text"] = [texts[i] for i in issues["index"]]
 issues.head(8).round(3)
 
 # %%
@@ -53,7 +50,7 @@ plt.show()
 # finds more and more of the wrong ones among more and more right ones.
 
 is_wrong = labels != right
-listed = issues["index"].to_numpy()
+listed = issues.index
 first = listed[: is_wrong.sum() // 2]
 print(f"wrong labels                        {is_wrong.sum()}")
 print(f"labels that look wrong              {len(listed)}")

@@ -57,12 +57,9 @@ print(f"none is right:   {all_wrong.mean():.2f}")
 # which the classifier draws.
 
 from skdygen import DyGenClassifier
-from skdygen.dynamics import LanguageModelDynamics
 from skdygen.votes import majority_vote
 
-clf = DyGenClassifier(
-    LanguageModelDynamics(trainable_layers=0), store_trajectories=True, random_state=0
-)
+clf = DyGenClassifier(dynamics="frozen", store_trajectories=True, random_state=0)
 majority = majority_vote(votes)
 rows = {"majority": {"labels": (majority == right[train]).mean()}}
 
@@ -82,7 +79,7 @@ clf.fit(texts[train], votes=votes, vote_confidence=sure)
 look("fit on votes")
 believed = clf.annotator_quality()["accuracy"]
 to_check = clf.labels_to_check(100, random_state=0)
-to_check["verified"] = right[train][to_check["index"]]  # what a person would say
+to_check["verified"] = right[train][to_check.index]  # what a person would say
 clf.refit(to_check)
 look("100 verified")
 pd.DataFrame(rows).T.round(3)

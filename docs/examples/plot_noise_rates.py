@@ -12,7 +12,6 @@ plain network, and of the classifier that is made of its dynamics.
 
 from skdygen import DyGenClassifier
 from skdygen.datasets import make_label_noise, make_texts
-from skdygen.dynamics import LanguageModelDynamics
 
 texts, right = make_texts(600, random_state=0)
 train, test = slice(0, 400), slice(400, None)
@@ -22,7 +21,7 @@ found = {"plain network": [], "DyGenClassifier": []}
 shares = {"as given": [], "corrected": [], "most probable": []}
 for rate in rates:
     labels = make_label_noise(right[train], "symmetric", rate, random_state=0)
-    clf = DyGenClassifier(LanguageModelDynamics(trainable_layers=0), random_state=0)
+    clf = DyGenClassifier(dynamics="frozen", random_state=0)
     clf.fit(texts[train], labels)
     found["plain network"].append(clf.dynamics_.score(texts[test], right[test]))
     found["DyGenClassifier"].append(clf.score(texts[test], right[test]))

@@ -33,11 +33,9 @@ for true, given, share in (
 import matplotlib.pyplot as plt
 
 from skdygen import DyGenClassifier
-from skdygen.dynamics import LanguageModelDynamics
 from skdygen.inspection import NoiseTransitionDisplay
 
-dynamics = LanguageModelDynamics(trainable_layers=0)
-clf = DyGenClassifier(dynamics, random_state=0).fit(texts, labels)
+clf = DyGenClassifier(dynamics="frozen", random_state=0).fit(texts, labels)
 
 # %%
 # Each row is a class that the posterior suggests, each column a label that was given;

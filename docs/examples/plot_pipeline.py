@@ -37,7 +37,7 @@ def without_footer(texts):
 
 model = make_pipeline(
     FunctionTransformer(without_footer),
-    DyGenClassifier(LanguageModelDynamics(trainable_layers=0), random_state=0),
+    DyGenClassifier(dynamics="frozen", random_state=0),
 )
 model.fit(texts[train], labels)
 

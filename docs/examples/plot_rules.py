@@ -57,11 +57,10 @@ print(f"right among all votes:   {is_right.sum() / n_votes.sum():.2f}")
 # the label that most rules give, and one after somebody has verified 150 labels.
 
 from skdygen import DyGenClassifier
-from skdygen.dynamics import LanguageModelDynamics
 from skdygen.votes import majority_vote
 
 clf = DyGenClassifier(
-    LanguageModelDynamics(trainable_layers=0),
+    dynamics="frozen",
     missing_label="",
     store_trajectories=True,
     random_state=0,
@@ -87,7 +86,7 @@ clf.fit(texts[train], votes=votes)
 look("fit on votes")
 believed = clf.annotator_quality()["accuracy"]
 to_check = clf.labels_to_check(150, random_state=0)
-to_check["verified"] = right[train][to_check["index"]]  # what a person would say
+to_check["verified"] = right[train][to_check.index]  # what a person would say
 clf.refit(to_check)
 look("150 verified")
 pd.DataFrame(rows).T.round(2)

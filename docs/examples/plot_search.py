@@ -17,15 +17,12 @@ from sklearn.model_selection import GridSearchCV
 
 from skdygen import DyGenClassifier
 from skdygen.datasets import make_label_noise, make_texts
-from skdygen.dynamics import LanguageModelDynamics
 
 texts, right = make_texts(400, random_state=0)
 labels = make_label_noise(right, kind="symmetric", rate=0.3, random_state=0)
 
 cache = tempfile.TemporaryDirectory()
-clf = DyGenClassifier(
-    LanguageModelDynamics(trainable_layers=0), memory=cache.name, random_state=0
-)
+clf = DyGenClassifier(dynamics="frozen", memory=cache.name, random_state=0)
 grid = {
     "prior__contamination": [0.25, 0.5, 0.75],
     "prior__criterion": ["relative", "paper"],

@@ -39,7 +39,7 @@ table.head().round(3)
 
 from copy import deepcopy
 
-table["verified"] = right[table["index"]]
+table["verified"] = right[table.index]
 start = time.perf_counter()
 refitted = deepcopy(clf).refit(table)
 print(f"refit: {time.perf_counter() - start:.1f} s")
@@ -62,8 +62,8 @@ for n_verified in numbers:
         fitted, known = clf, labels.copy()
         if n_verified:
             table = clf.labels_to_check(n_verified, random_state=draw)
-            table["verified"] = right[table["index"]]
-            known[table["index"]] = table["verified"]
+            table["verified"] = right[table.index]
+            known[table.index] = table["verified"]
             fitted = deepcopy(clf).refit(table)
         interval = getattr(fitted, "noise_rate_interval_", (np.nan, np.nan))
         rows.append(
@@ -127,7 +127,7 @@ plt.show()
 fitted = deepcopy(clf)
 for _ in range(4):
     table = fitted.labels_to_check(50, random_state=0)
-    table["verified"] = right[table["index"]]
+    table["verified"] = right[table.index]
     fitted.refit(table)
 accepted = fitted.accept_labels(max_error=0.05, confidence=0.95)
 wrong = accepted & (fitted.transduction_ != right)

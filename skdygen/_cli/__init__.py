@@ -186,6 +186,7 @@ def _skdygen(version: Version = False):
         skdygen clean tickets.csv --label 'rule_*' --annotators rules.csv
         skdygen predict model.skops new.csv
         skdygen report model.skops tickets.csv --out report.html
+        skdygen info model.skops
 
     Exit codes: 0 all went well; 1 something is wrong with the data or the files, and a
     line on stderr says what; 2 wrong arguments; 130 interrupted by Ctrl-C, 143 by
@@ -268,6 +269,12 @@ def report(
 ):  # fmt: skip
     """Write the report of `clean --report` later, on the table of the same rows."""
     _run("report", locals())
+
+
+@app.command()
+def info(model: Model, debug: Debug = False):
+    """Say what is in a saved model: its card, read without making anything of it."""
+    _run("info", locals())
 
 
 @app.command()

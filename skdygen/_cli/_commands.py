@@ -21,7 +21,7 @@ from skdygen import datasets, dynamics
 
 from .._decisions import judge_labels
 from .._encoding import encode_labels, encode_verified, name_codes
-from .._storage import is_saved_model
+from .._storage import is_saved_model, read_card
 from .._targets import make_targets
 from ..inspection import write_report
 from ._columns import (
@@ -73,11 +73,11 @@ def clean(options):
 def check(options):
     """Write a table in which somebody can fill in verified labels."""
     out = _name_out(options, "check")
-    clf, table, texts = _fit(options, {"table": out})
+    clf, table, _ = _fit(options, {"table": out})
     n = min(options.n, int((clf._targets.verified < 0).sum()))
     found = clf.labels_to_check(n, options.strategy.value, options.seed)
     found = found.drop(columns="quality").rename(columns={"index": "row"})
-    found.insert(1, "text", [texts[row] for row in found["row"]])
+    found.insert(1, "text", found.pop("text"))
     found = found.round({"confidence": 3})
     found.attrs = table.attrs  # semicolons where the table has them
     write_table(found, out, excel_safe=options.excel_safe)
@@ -111,6 +111,27 @@ def report(options):
         say(f"report on {len(texts):,} texts of column {text!r}: {options.out}")
 
 
+def info(options):
+    """Print what a saved model says of itself."""
+    card = read_card(options.model)
+    where = "in the file" if card["bundled"] else "not in the file"
+    names = ", ".join(card.get("language model", ()))
+    _show({"estimator": card.get("estimator", "unknown"), "saved": card.get("saved")})
+    _show({"language model": f"{names} ({where})" if names else "needs none"})
+    if "texts" in card:
+        classes = ", ".join(f"{name} {n:,}" for name, n in card["classes"].items())
+        rate = np.nan if card["noise rate"] is None else card["noise rate"]
+        _show(
+            {
+                "texts": f"{card['texts']:,} ({card['labels']:,} with a label)",
+                "classes": f"{len(card['classes'])}: {classes}",
+                "labels verified": f"{card['verified']:,}",
+                "labels estimated wrong": _name_rate(rate, card["interval"]),
+            }
+        )
+    _show(card["versions"] | {"settings": card.get("settings", "unknown")})
+
+
 def demo(options, **params):
     """Compare plain fine-tuning with DyGen, and show the most suspicious labels."""
     seed, train, test = options.seed, slice(500), slice(500, None)
@@ -130,8 +151,8 @@ def demo(options, **params):
     }
     _show({name: f"{share:.3f}" for name, share in shares.items()})
     worst = clf.label_issues().head(10)
-    worst.insert(3, "true", right[worst["index"]])
-    worst["text"] = [shorten(texts[i], 60, placeholder=" ...") for i in worst["index"]]
+    worst.insert(3, "true", right[worst.index])
+    worst["text"] = [shorten(text, 60, placeholder=" ...") for text in worst["text"]]
     typer.echo("\nThe ten most suspicious labels ('true' is known here only):\n")
     typer.echo(worst.round(3).to_string(index=False))
     if options.report is not None:
@@ -285,7 +306,7 @@ def _read(options, **outputs):
     _check_outputs(options, **outputs)
     device = getattr(options, "device", "auto")
     _check_device(device)
-    clf = skdygen.load(model)
+    clf = skdygen.load(model, check_model="report" not in outputs)
     if not (isinstance(clf, skdygen.DyGenClassifier) and hasattr(clf, "classes_")):
         raise ValueError(f"{model} holds no DyGenClassifier that is fitted.")
     if isinstance(getattr(clf, "dynamics_", None), dynamics.LanguageModelDynamics):
@@ -323,19 +344,25 @@ def _show(found):
         say(value, head=f"{name:<26}", color="cyan")
 
 
+def _name_rate(rate, interval):
+    """Call the share of wrong labels what it is: a guess, if it has no interval."""
+    if len(interval):
+        return "{:.1%} (95% interval: {:.1%} to {:.1%})".format(rate, *interval)
+    return "unknown" if np.isnan(rate) else f"{rate:.1%} (a guess, see check)"
+
+
 def _summarize(clf):
     """Say what the classifier has found."""
     codes, unread = clf._targets.codes, clf._targets.verified < 0
     issues, given, labelled = clf.label_issues(), clf.classes_[codes], codes >= 0
     n_changed = (clf.transduction_ != given)[labelled].sum()
+    interval = getattr(clf, "noise_rate_interval_", ())
     found = {
-        "labels estimated wrong": f"{clf.noise_rate_:.1%}".replace("nan%", "unknown"),
+        "labels estimated wrong": _name_rate(clf.noise_rate_, interval),
         "labels that look wrong": f"{len(issues):,} of {labelled.sum():,}",
         "labels corrected": f"{n_changed:,}",
     }
     if hasattr(clf, "correction_guarantee_"):
-        low, high = clf.noise_rate_interval_
-        found["labels estimated wrong"] += f" (95% interval: {low:.1%} to {high:.1%})"
         accepted = f"{(clf.accept_labels() & unread).sum():,} of {unread.sum():,}"
         n_more = clf.correction_guarantee_["n_more"]
         if 0 < n_more < unread.sum():

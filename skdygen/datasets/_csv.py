@@ -1,13 +1,23 @@
 """Texts and labels from CSV files."""
 
+from __future__ import annotations
+
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
 
-def load_noisy_csv(path, *, text="text", given="label_noisy", gold=None):
+def load_noisy_csv(
+    path: str | os.PathLike[str],
+    *,
+    text: str = "text",
+    given: str = "label_noisy",
+    gold: str | None = None,
+) -> Any:
     """Read texts and labels from a CSV file, compressed or not.
 
     Parameters

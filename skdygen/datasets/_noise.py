@@ -1,6 +1,9 @@
 """Wrong labels made on purpose."""
 
+from __future__ import annotations
+
 from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
@@ -8,6 +11,9 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 
 from .._encoding import encode_labels
 from .._sklearn_compat import Interval, StrOptions, validate_params
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 @validate_params(
@@ -20,7 +26,13 @@ from .._sklearn_compat import Interval, StrOptions, validate_params
     },
     prefer_skip_nested_validation=True,
 )
-def make_label_noise(y, kind="symmetric", rate=0.2, X=None, random_state=None):
+def make_label_noise(
+    y: ArrayLike,
+    kind: Literal["symmetric", "asymmetric", "instance"] = "symmetric",
+    rate: float = 0.2,
+    X: Any = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> np.ndarray:
     """Make a given share of labels wrong.
 
     Parameters

@@ -1,5 +1,7 @@
 """A small corpus made at run time: messages of customers to a shop."""
 
+from __future__ import annotations
+
 import json
 from importlib import resources
 from numbers import Integral
@@ -24,7 +26,9 @@ _SHARE_WITH_CLOSED_MATTER = 0.25
     },
     prefer_skip_nested_validation=True,
 )
-def make_texts(n_samples=600, *, random_state=None):
+def make_texts(
+    n_samples: int = 600, *, random_state: int | np.random.RandomState | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Make short messages of customers and what each is about.
 
     The messages come from a small grammar. All classes use the same nouns, asides

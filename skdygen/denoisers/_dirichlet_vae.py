@@ -1,7 +1,10 @@
 """The generative denoiser of DyGen."""
 
+from __future__ import annotations
+
 import math
 from numbers import Integral, Real
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.utils import check_random_state, gen_batches
@@ -117,17 +120,17 @@ class DirichletVAE(BaseDenoiser):
 
     def __init__(
         self,
-        n_epochs="auto",
+        n_epochs: Literal["auto"] | int = "auto",
         *,
-        learning_rate=3e-3,
-        batch_size=64,
-        prior_strength=10.0,
-        prior_weight=0.5,
-        coregularization=2.0,
-        coregularization_warmup=0.1,
-        missing_label=None,
-        random_state=None,
-        verbose=0,
+        learning_rate: float = 3e-3,
+        batch_size: int = 64,
+        prior_strength: float = 10.0,
+        prior_weight: float = 0.5,
+        coregularization: float = 2.0,
+        coregularization_warmup: float = 0.1,
+        missing_label: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
     ):
         self.n_epochs = n_epochs
         self.learning_rate = learning_rate

@@ -1,6 +1,9 @@
 """The default denoiser: opinions and the given label, weighed by what is verified."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import KFold
@@ -94,7 +97,9 @@ class LogLinearPool(BaseDenoiser):
         "missing_label": "no_validation",
     }
 
-    def __init__(self, given_weight=2.0, *, n_folds=5, missing_label=None):
+    def __init__(
+        self, given_weight: float = 2.0, *, n_folds: int = 5, missing_label: Any = None
+    ):
         self.given_weight = given_weight
         self.n_folds = n_folds
         self.missing_label = missing_label

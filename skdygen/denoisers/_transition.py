@@ -1,5 +1,9 @@
 """One transition matrix for all texts: the classical denoiser."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from ..base import BaseDenoiser
@@ -53,7 +57,7 @@ class TransitionMatrixDenoiser(BaseDenoiser):
 
     _parameter_constraints = {"missing_label": "no_validation"}
 
-    def __init__(self, *, missing_label=None):
+    def __init__(self, *, missing_label: Any = None):
         self.missing_label = missing_label
 
     def _fit(self, trajectories, targets):

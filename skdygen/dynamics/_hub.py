@@ -79,7 +79,7 @@ def _load(name, verify):
     """Load a model by name or path, without remote code."""
     source, local_only = find_model(name, verify=verify)
     try:
-        with _quiet_loading() if local_only else nullcontext():
+        with quiet() if local_only else nullcontext():
             return SentenceTransformer(
                 str(source),
                 device="cpu",
@@ -216,8 +216,8 @@ def _ask_hub(name):
 
 
 @contextmanager
-def _quiet_loading():
-    """Keep transformers from drawing a progress bar over its 0.1 seconds."""
+def quiet():
+    """Keep transformers from drawing progress bars over its 0.1 seconds."""
     was_enabled = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

@@ -1,8 +1,11 @@
 """Training dynamics of any classifier that learns in steps."""
 
+from __future__ import annotations
+
 import os
 from copy import deepcopy
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
@@ -95,17 +98,17 @@ prior=False)
 
     def __init__(
         self,
-        estimator=None,
-        vectorizer=None,
+        estimator: Any = None,
+        vectorizer: Any = None,
         *,
-        n_branches=2,
-        n_epochs=5,
-        bootstrap=False,
-        views=None,
-        max_nbytes="256M",
-        temp_folder=None,
-        missing_label=None,
-        random_state=None,
+        n_branches: int = 2,
+        n_epochs: int = 5,
+        bootstrap: bool = False,
+        views: list[Any] | None = None,
+        max_nbytes: int | str | None = "256M",
+        temp_folder: str | None = None,
+        missing_label: Any = None,
+        random_state: int | np.random.RandomState | None = None,
     ):
         self.estimator = estimator
         self.vectorizer = vectorizer

@@ -1,16 +1,22 @@
 """Training dynamics of a language model that is fine-tuned."""
 
+from __future__ import annotations
+
 import os
 from contextlib import contextmanager, suppress
 from numbers import Integral, Real
+from typing import Any, Literal
 
+import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from .._sklearn_compat import Interval, StrOptions
 from ..base import BaseDynamics
 from . import _engine
-from ._hub import hash_files
+from ._hub import find_model, hash_files
 from ._views import ViewsMixin
+
+_FIRST_TEXT = ["A text that makes everything ready for the next."]
 
 
 class LanguageModelDynamics(ViewsMixin, BaseDynamics):
@@ -216,37 +222,37 @@ prior=False)
 
     def __init__(
         self,
-        model="sentence-transformers/all-MiniLM-L6-v2",
+        model: Any = "sentence-transformers/all-MiniLM-L6-v2",
         *,
-        n_branches=2,
-        n_epochs=5,
-        learning_rate=5e-5,
-        head_learning_rate=1e-3,
-        n_recorded_epochs="auto",
-        recording="auto",
-        batch_size=32,
-        max_tokens=None,
-        max_length=128,
-        max_windows=8,
-        trainable_layers=3,
-        hidden_size=128,
-        dropout=0.1,
-        coregularization=5.0,
-        coregularization_warmup=0.1,
-        warmup_ratio=0.1,
-        weight_decay=0.01,
-        max_grad_norm=1.0,
-        precision="auto",
-        device="auto",
-        n_components=None,
-        views=None,
-        max_nbytes="256M",
-        temp_folder=None,
-        store_weights=True,
-        checkpoint_dir=None,
-        missing_label=None,
-        random_state=None,
-        verbose=0,
+        n_branches: int = 2,
+        n_epochs: int = 5,
+        learning_rate: float = 5e-5,
+        head_learning_rate: float | None = 1e-3,
+        n_recorded_epochs: Literal["auto"] | int | None = "auto",
+        recording: Literal["auto", "evaluation", "mixed", "training"] = "auto",
+        batch_size: int = 32,
+        max_tokens: int | None = None,
+        max_length: int | None = 128,
+        max_windows: int = 8,
+        trainable_layers: Literal["all"] | int = 3,
+        hidden_size: int = 128,
+        dropout: float = 0.1,
+        coregularization: float = 5.0,
+        coregularization_warmup: float = 0.1,
+        warmup_ratio: float = 0.1,
+        weight_decay: float = 0.01,
+        max_grad_norm: float = 1.0,
+        precision: Literal["auto", "bf16", "fp32"] = "auto",
+        device: str = "auto",
+        n_components: int | None = None,
+        views: list[Any] | None = None,
+        max_nbytes: int | str | None = "256M",
+        temp_folder: str | None = None,
+        store_weights: bool = True,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        missing_label: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
     ):
         self.model = model
         self.n_branches = n_branches
@@ -289,6 +295,14 @@ prior=False)
             if isinstance(self.model, SentenceTransformer)
             else hash_files(self.model)
         )
+
+    def _check_model(self, is_warm):
+        """Raise an error if the language model is not to be had; or have it ready."""
+        if is_warm:
+            self._replay(_FIRST_TEXT)
+            self._predict_proba(_FIRST_TEXT)
+        elif not isinstance(self.model, SentenceTransformer):
+            find_model(self.model, verify=False)
 
     def _n_recorded_epochs(self):
         return len(_engine.recorded_epochs(self))

@@ -1,5 +1,7 @@
 """Views: features of the texts, untouched by labels, kept beside the dynamics."""
 
+from __future__ import annotations
+
 from contextlib import suppress
 from numbers import Integral
 
@@ -65,7 +67,13 @@ class LexicalView(
         "random_state": ["random_state"],
     }
 
-    def __init__(self, n_components=256, *, max_features=20_000, random_state=None):
+    def __init__(
+        self,
+        n_components: int = 256,
+        *,
+        max_features: int | None = 20_000,
+        random_state: int | np.random.RandomState | None = None,
+    ):
         self.n_components = n_components
         self.max_features = max_features
         self.random_state = random_state

@@ -52,7 +52,7 @@ class DynamicsDisplay(TrajectoryDisplay):
     >>> texts, labels = make_texts(200, random_state=0)
     >>> noisy = make_label_noise(labels, kind="symmetric", rate=0.3, random_state=0)
     >>> clf = DyGenClassifier(IncrementalDynamics(), random_state=0).fit(texts, noisy)
-    >>> worst = clf.label_issues()["index"][:3]
+    >>> worst = clf.label_issues()["index"].head(3)
     >>> DynamicsDisplay.from_estimator(clf, texts, index=worst).ax_.shape
     (2,)
     """

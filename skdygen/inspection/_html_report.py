@@ -1,14 +1,18 @@
 """A report on given labels, as one HTML file."""
 
+from __future__ import annotations
+
 import base64
 import datetime
 import hashlib
 import io
 import json
+import os
 import re
 from collections import Counter, defaultdict
 from difflib import SequenceMatcher
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -24,14 +28,26 @@ from ._map_display import TrajectoryMapDisplay
 from ._quality_display import LabelQualityDisplay
 from ._transition_display import NoiseTransitionDisplay
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 _MOST_ISSUES = 5000
 _MOST_BYTES = 3_000_000  # of all texts
 
 
 def write_report(
-    estimator, path, X, *, title="Label report", trajectories=None, n_to_check=50,
-    ids=None, columns=None, first_row=0, overwrite=False,
-):  # fmt: skip
+    estimator: Any,
+    path: str | os.PathLike[str],
+    X: ArrayLike,
+    *,
+    title: str = "Label report",
+    trajectories: Any = None,
+    n_to_check: int = 50,
+    ids: Any = None,
+    columns: Any = None,
+    first_row: int = 0,
+    overwrite: bool = False,
+) -> None:
     """Write a report on the training labels of a classifier, to read and to decide in.
 
     One HTML file that needs nothing else: what was found, in words and pictures; the
@@ -139,9 +155,12 @@ def write_report(
         n_replaced=replaced.sum(),
         n_sure=(issues["confidence"] >= 0.9).sum(),
         confidence=issues["confidence"].median(),
+        noise_rate=estimator.noise_rate_,
+        interval=getattr(estimator, "noise_rate_interval_", None),
+        n_verified=len(estimator._targets.checked),
         **_count(labels),
         annotators=_rate_annotators(estimator),
-        pictures=_draw(estimator, found, issues["index"][:2]),
+        pictures=_draw(estimator, found, issues["index"].head(2)),
         data=data,
         settings=repr(estimator),
         versions=versions(),

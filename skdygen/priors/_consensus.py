@@ -1,5 +1,9 @@
 """A prior that several others agree on, by views and by what they take for clean."""
 
+from __future__ import annotations
+
+from typing import Any, Literal
+
 import numpy as np
 from sklearn.base import clone
 
@@ -101,12 +105,12 @@ class ConsensusPrior(BaseComposition, BasePrior):
 
     def __init__(
         self,
-        priors=None,
+        priors: list[Any] | None = None,
         *,
-        criterion="relative",
-        contamination=0.5,
-        max_samples=10_000,
-        missing_label=None,
+        criterion: Literal["cut", "margin", "paper", "relative"] = "relative",
+        contamination: Literal["auto"] | float = 0.5,
+        max_samples: int | None = 10_000,
+        missing_label: Any = None,
     ):
         self.priors = priors
         self.criterion = criterion

@@ -1,6 +1,9 @@
 """The prior label of a text from its neighbours among the texts that look clean."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
@@ -106,17 +109,17 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
 
     def __init__(
         self,
-        criterion="relative",
-        contamination="auto",
+        criterion: Literal["cut", "margin", "paper", "relative"] = "relative",
+        contamination: Literal["auto"] | float = "auto",
         *,
-        selection="global",
-        n_neighbors=10,
-        leave_one_out=False,
-        voting="hard",
-        view=-1,
-        neighbors=None,
-        max_samples=10_000,
-        missing_label=None,
+        selection: Literal["class", "global"] = "global",
+        n_neighbors: int = 10,
+        leave_one_out: bool = False,
+        voting: Literal["hard", "soft"] = "hard",
+        view: Any = -1,
+        neighbors: Any = None,
+        max_samples: int | None = 10_000,
+        missing_label: Any = None,
     ):
         self.criterion = criterion
         self.contamination = contamination

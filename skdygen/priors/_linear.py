@@ -1,6 +1,9 @@
 """A prior from a classifier that is fitted on the texts that look clean."""
 
+from __future__ import annotations
+
 import warnings
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import clone
@@ -78,14 +81,14 @@ class ClassifierPrior(BaseCleanSetPrior):
 
     def __init__(
         self,
-        estimator=None,
+        estimator: Any = None,
         *,
-        criterion="relative",
-        contamination=0.5,
-        selection="global",
-        view="initial",
-        max_samples=10_000,
-        missing_label=None,
+        criterion: Literal["cut", "margin", "paper", "relative"] = "relative",
+        contamination: Literal["auto"] | float = 0.5,
+        selection: Literal["class", "global"] = "global",
+        view: Any = "initial",
+        max_samples: int | None = 10_000,
+        missing_label: Any = None,
     ):
         self.estimator = estimator
         self.criterion = criterion

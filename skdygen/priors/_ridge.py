@@ -1,5 +1,9 @@
 """A prior from ridge regression, whose own labels are left out exactly."""
 
+from __future__ import annotations
+
+from typing import Any, Literal
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
@@ -76,13 +80,13 @@ class RidgePrior(BaseCleanSetPrior):
 
     def __init__(
         self,
-        criterion="relative",
+        criterion: Literal["cut", "margin", "paper", "relative"] = "relative",
         *,
-        contamination=0.0,
-        selection="global",
-        view="initial",
-        max_samples=10_000,
-        missing_label=None,
+        contamination: Literal["auto"] | float = 0.0,
+        selection: Literal["class", "global"] = "global",
+        view: Any = "initial",
+        max_samples: int | None = 10_000,
+        missing_label: Any = None,
     ):
         self.criterion = criterion
         self.contamination = contamination

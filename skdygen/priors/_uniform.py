@@ -1,5 +1,9 @@
 """A prior that knows nothing."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from ..base import BasePrior
@@ -33,7 +37,7 @@ class UniformPrior(BasePrior):
 
     _parameter_constraints = {"missing_label": "no_validation"}
 
-    def __init__(self, *, missing_label=None):
+    def __init__(self, *, missing_label: Any = None):
         self.missing_label = missing_label
 
     def _fit_prior(self, trajectories, targets):

@@ -69,6 +69,7 @@ def test_what_it_says(case, reports):
         f"240 texts in 6 classes; {np.sum(given != 'none')} have a label.",
         f"{replaced.sum()} of these are replaced",
         f"has a probability of {issues['confidence'].median():.2f} or more",
+        f"Wrong labels: {clf.noise_rate_:.0%}, but that is a guess",
         "IncrementalDynamics(n_epochs=4)",
     ):
         assert sentence in said
@@ -118,6 +119,12 @@ def test_annotators(case, tmp_path):
         write_report(clf, path, texts, overwrite=True)
         page = path.read_text(encoding="utf-8")
         part = page.partition(">Annotators</h2>")[2].partition("</section>")[0]
+        share, said = f"Wrong labels: {clf.noise_rate_:.0%}", "but that is a guess"
+        if verified:
+            low, high = clf.noise_rate_interval_
+            said = f"between {low:.0%} and {high:.0%} in 95 % of all cases"
+            assert "what the 80 verified labels prove" in page
+        assert re.search(rf"{share}[^.]* {said}", page)
         rows = re.findall('<tr><th scope="row">(.*?)</th>(.*)</tr>', part)
         assert [name for name, _ in rows] == ["ben", "&lt;b&gt;ada&lt;/b&gt;"]
         worst = clf.annotator_quality().loc["ben"]
