@@ -22,7 +22,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pyarrow import parquet
 
 from skdygen import DyGenClassifier, load
-from skdygen._cli import _commands, _tables, main
+from skdygen._cli import _commands, _inspect, _tables, main
 from skdygen.denoisers import DirichletVAE
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
 from tests.conftest import make_word_texts
@@ -502,6 +502,150 @@ def test_dry_run(tmp_path, tiny_model, columns, text, label, capsys, monkeypatch
     assert said["training"].startswith("LanguageModelDynamics(")
     assert said["dry run"] == "nothing was done"
     assert names_in(tmp_path) == ["a.csv"]
+
+
+def inspect(frame, path, capsys):
+    """Give what is found in a table, as lists of lines, and what `clean` says of it."""
+    assert run("inspect", write(frame, path)) == 0
+    found, name = {}, None
+    for line in capsys.readouterr().out.splitlines():
+        name = line[:26].strip() or name
+        found.setdefault(name, []).append(line[26:])
+    assert names_in(path.parent) == [path.name]
+    return found
+
+
+def test_inspect(word_texts, quick, tmp_path, capsys):
+    texts, labels = word_texts[0], word_texts[1].astype(object)
+    frame = pd.DataFrame({"id": "x", "text": texts, "label": labels})
+    path = tmp_path / "a.csv"
+    few = ["texts", "labels", "rows", "classes"]
+    clean_table = inspect(frame, path, capsys)
+    assert [*clean_table] == [*few, "findings"]
+    frame.loc[[3, 4, 5, 6], "label"] = ["Fruit ", "FRUIT", "N/A", " - "]
+    frame.loc[[10, 11, 12], "text"] = ["twice  as much", "twice as much", "  "]
+    frame.loc[[10, 11, 12], "label"] = ["fruit", "animal", "rare"]
+    frame.loc[13] = ["", " ", ""]
+    found = inspect(frame, path, capsys)
+    n = (frame["label"] == "fruit").sum()
+    expected = {
+        "classes written alike": [
+            "3, of what may be 1",
+            f"'fruit' {n}, 'Fruit ' 1, 'FRUIT' 1 ('FRUIT': row 4)",
+            "--normalize-labels merges them",
+        ],
+        "labels like none": [
+            "2",
+            "'N/A' 1, ' - ' 1 (' - ': row 6)",
+            "--missing-label N/A --missing-label ' - ', if they mean no label",
+        ],
+        "texts with other labels": [
+            "2 rows, of 1 different texts",
+            "'fruit' (row 10) and 'animal' (row 11): 'twice  as much'",
+            ANY,
+        ],
+        "empty rows": ["1", "row 13", ANY],
+        "labels without text": ["1", "row 12", ANY],
+        "rare classes": ["5 of 7 have less than 5 labels", ANY, ANY],
+    }
+    assert found.items() >= expected.items()
+    assert len(found) == len(expected) + 4
+    # The same is said before a training, but for examples.
+    assert run("clean", path, "--dry-run") == 0
+    said = parse_summary(capsys.readouterr().out)
+    for name, (count, _, remedy) in expected.items():
+        assert said[name].startswith(count)
+        assert remedy == ANY or said[name] == f"{count}; {remedy}"
+    assert said["examples of these"] == f"skdygen inspect {path}"
+    assert run("clean", path, "--quiet") == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("columns", "name", "problem"),
+    [
+        ({"label": range(60)}, "column of labels", "'label' has 60 classes in 60"),
+        ({"label": [i / 8 for i in range(60)]}, "column of labels", "decimals"),
+        ({"label": ["a"] * 60}, "column of labels", "'label' has one class only"),
+        ({"label": ["", None] * 30}, "column of labels", "no label at all"),
+        ({"text": range(60)}, "column of texts", "'text' has numbers only"),
+        ({"text": ["a b", "c d"] * 30}, "column of texts", "2 different texts"),
+        ({"text": [f"t{i}" for i in range(60)]}, "column of texts", "ids has"),
+    ],
+)  # fmt: skip
+def test_inspect_columns(columns, name, problem, tmp_path, capsys):
+    texts = [f"this is text {i}" for i in range(60)]
+    columns = {"text": texts, "label": [0, 1] * 30, "team": ["a", "b"] * 30} | columns
+    found = inspect(pd.DataFrame(columns), tmp_path / "a.csv", capsys)
+    assert problem in found[name][0]
+    if name == "column of labels":
+        assert found[name][2] == "--label names another: 'team' (2 classes)"
+
+
+def test_inspect_what_cannot_be_fitted(tmp_path, capsys):
+    # Labels of two types, and some that are none.
+    rows = [{"text": f"it is {i}", "y": 1 if i % 2 else "1.0"} for i in range(20)]
+    rows += [{"text": None, "y": [1]}, {"text": 7, "y": None}]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert run("inspect", path) == 0
+    said = parse_summary(capsys.readouterr().out)
+    assert said["labels of two types"] == "1 of 3 classes"
+    assert said["classes written alike"] == "2, of what may be 1"
+    path.write_text("text;label;n\na;b;1,5\n")
+    assert run("inspect", path.rename(tmp_path / "a.csv")) == 0
+    said = parse_summary(capsys.readouterr().out)
+    assert said["separator"] == "';', which is not what the name says"
+
+
+def test_normalize_labels(word_texts, quick, tmp_path, capsys):
+    texts, labels = word_texts[0], np.where(word_texts[1] == "fruit", "Sci-Fi", "C++")
+    frame = pd.DataFrame({"text": texts, "label": labels.astype(object)})
+    odd = ["sci fi", "SCIFI ", "c++", "C#", "C#"]
+    frame.loc[:4, "label"] = odd
+    path, checked = tmp_path / "a.csv", tmp_path / "b.csv"
+    write(pd.DataFrame({"row": [0, 9], "verified": ["sci_fi", "c#"]}), checked)
+    command = ["clean", write(frame, path), "--verified", checked]
+    assert run(*command, "--normalize-labels") == 0
+    said, found = (
+        parse_summary(capsys.readouterr().out),
+        read(tmp_path / "a.cleaned.csv"),
+    )
+    assert (
+        said["labels merged"] == "'sci fi' 1, 'SCIFI ' 1 to 'Sci-Fi'; 'c++' 1 to 'C++'"
+    )
+    assert "classes written alike" not in said
+    assert said["labels verified"] == "2"
+    assert found["label"][:5].tolist() == odd
+    assert {*found["label_suggested"]} <= {"Sci-Fi", "C++", "C#"}
+    assert found["label_corrected"][[0, 9]].tolist() == ["Sci-Fi", "C#"]
+    # All becomes strings if there are numbers and strings.
+    frame = frame.assign(label=[1 if x == "C++" else 2 for x in labels]).astype(object)
+    frame.loc[[0, 1], "label"] = ["1.0", " 2"]
+    path = tmp_path / "b.jsonl"
+    frame.to_json(path, orient="records", lines=True)
+    assert "mixes types" in fail(capsys, "clean", path)
+    assert run("clean", path, "--normalize-labels") == 0
+    classes = parse_summary(capsys.readouterr().out)["classes"]
+    assert sorted(classes.split()[1::2]) == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "n_classes"),
+    [
+        (["World", "world ", " WORLD.", "'World'", "w\u200aorld"], 1),
+        (["3", "3.0", "3,00", "03", " 3", "3."], 1),
+        (["not spam", "not-spam", "NotSpam", "not_spam", "not/spam"], 1),
+        (["caf\u00e9", "cafe\u0301"], 1),
+        (["1", "-1", "1.5", "15", "1,000"], 5),
+        (["A", "A-", "A+", "C", "C++", "C#"], 6),
+        (["1-2", "12", "1.2.3", "123"], 4),
+        (["?", "!", "..."], 3),
+    ],
+)  # fmt: skip
+def test_which_labels_are_written_alike(labels, n_classes):
+    write_alike, _ = _inspect.merge_spellings({"y": labels})
+    assert len({*map(write_alike, labels)}) == n_classes
 
 
 def test_progress_is_shown_on_stderr(tickets, quick, tmp_path, capfd):

@@ -112,6 +112,11 @@ Label = _option(
 MissingLabel = _option(
     str | None, "VALUE", "Label that means 'no label', as an empty cell does: say, -1."
 )
+NormalizeLabels = _flag(
+    "--normalize-labels",
+    "Merge classes that differ by case, space, punctuation or number format only into "
+    "the one that is there most often; say what was merged.",
+)
 Verified = _option(
     list[str] | None, "COLUMN|FILE",
     "Column of labels that somebody has verified, empty where nobody has looked, or a "
@@ -167,6 +172,7 @@ def _skdygen(version: Version = False):
     Examples:
 
         skdygen demo
+        skdygen inspect tickets.csv
         skdygen clean tickets.csv --dry-run
         skdygen clean tickets.csv --report report.html --model-out model.skops
         skdygen check tickets.csv --n 50
@@ -182,9 +188,25 @@ def _skdygen(version: Version = False):
 
 
 @app.command()
+def inspect(
+    table: Table, text: Text = None, label: Label = None,
+    missing_label: MissingLabel = None, debug: Debug = False,
+):  # fmt: skip
+    """Say what is odd about a table, before anything is trained.
+
+    Classes that are written in two ways, labels that look like none, the same text with
+    other labels, empty rows, rare classes, columns that can hardly be texts or labels:
+    each with its number, an example and what helps. Rows are counted from 0, below the
+    header. `clean` and `check` say the same in short.
+    """
+    _run("inspect", locals())
+
+
+@app.command()
 def clean(
     table: Table, text: Text = None, label: Label = None,
-    missing_label: MissingLabel = None, verified: Verified = None, out: Out = None,
+    missing_label: MissingLabel = None, normalize_labels: NormalizeLabels = False,
+    verified: Verified = None, out: Out = None,
     report: Report = None, annotators: AnnotatorsOut = None,
     model_out: ModelOut = None, cache: Cache = None, model: LanguageModel = None,
     fast: Fast = False, epochs: Epochs = None, seed: Seed = 0, device: Device = "auto",
@@ -212,7 +234,8 @@ def clean(
 @app.command()
 def check(
     table: Table, text: Text = None, label: Label = None,
-    missing_label: MissingLabel = None, verified: Verified = None,
+    missing_label: MissingLabel = None, normalize_labels: NormalizeLabels = False,
+    verified: Verified = None,
     n: NToCheck = 50, strategy: StrategyToCheck = Strategy.auto, out: Out = None,
     cache: Cache = None, model: LanguageModel = None, fast: Fast = False,
     epochs: Epochs = None, seed: Seed = 0, device: Device = "auto",

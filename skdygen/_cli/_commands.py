@@ -7,6 +7,7 @@ and torch is imported after the table has been read.
 import os
 import sys
 import time
+from collections import Counter
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -31,10 +32,31 @@ from ._columns import (
     read_texts,
     read_verified,
 )
+from ._inspect import describe, inspect_table, merge_spellings, name_merged
 from ._tables import check_writable, read_table, split_suffix, write_table
 from ._terminal import say
 
 _NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected")
+
+
+def inspect(options):
+    """Say what is odd about a table."""
+    path = options.table
+    table = read_table(path)
+    columns = choose_labels(table, path, options.label)
+    text = choose_text(table, path, options.text, columns)
+    cells = {name: read_labels(table, name, options.missing_label) for name in columns}
+    texts = ["" if pd.isna(cell) else str(cell) for cell in table[text].astype(object)]
+    rows = zip(*cells.values(), strict=True)
+    given = [[x for x in row if x is not None] for row in rows]
+    counts = Counter(str(x) for row in given for x in row)
+    _show(describe(path, text, columns, texts, given.count([]), counts))
+    found = inspect_table(table, text, texts, cells)
+    for finding in found:
+        _show({finding.name: finding.count, "": finding.example})
+        _show({"": finding.remedy})
+    if not found:
+        _show({"findings": "nothing odd"})
 
 
 def clean(options):
@@ -147,7 +169,11 @@ def _fit(options, outputs, new_columns=()):
     check_writable(table, out, new_columns + given)
     texts = read_texts(table, text)
     cells = {name: read_labels(table, name, options.missing_label) for name in columns}
-    name = f"column{'s' * are_several} {', '.join(map(repr, columns))}"
+    merged = {}
+    if options.normalize_labels:
+        write, changed = merge_spellings(cells)
+        cells = {name: list(map(write, column)) for name, column in cells.items()}
+        merged = {"labels merged": name_merged(changed)}
     if are_several:
         labels, votes = None, pd.DataFrame(cells, dtype=object)
         targets = make_targets(None, votes=votes, missing_label=np.nan)
@@ -155,10 +181,13 @@ def _fit(options, outputs, new_columns=()):
         are_several = targets.votes is not None  # else one has all
     else:
         labels, votes = cells[columns[0]], None
+        name = f"column {columns[0]!r}"
         classes, codes = encode_labels(labels, missing_label=np.nan, name=name)
     if "annotators" in outputs and not are_several:
         raise ValueError("--annotators needs labels in several columns; see --label.")
     verified = read_verified(table, options, columns, texts, classes)
+    if options.normalize_labels:
+        verified["verified"] = verified["verified"].map(write)
     new = np.setdiff1d(encode_verified(verified, classes, len(texts))[0], classes)
     names = pd.DataFrame({"name": [*map(str, (*columns, *classes, *new))]})
     for file in filter(None, (out, outputs.get("annotators"))):
@@ -167,15 +196,13 @@ def _fit(options, outputs, new_columns=()):
         raise ValueError(f"{path}: all labels are verified already.")
     clf = _make_classifier(options)
     if not options.quiet or options.dry_run:
-        counts = pd.Series(classes[codes[codes >= 0]]).value_counts().head(8)
-        largest = ", ".join(f"{name} {n:,}" for name, n in counts.items())
-        missing = (
-            f"{sum(codes < 0):,} without a label, {texts.count(''):,} without text"
-        )
-        shown = shorten(name, 200, placeholder=" ...")
-        _show({"texts": f"column {text!r} of {path}", "labels": shown})
-        _show({"rows": f"{len(texts):,} ({missing})"})
-        _show({"classes": f"{len(classes)}: {largest}"})
+        counts = Counter(classes[codes[codes >= 0]].tolist())
+        _show(describe(path, text, columns, texts, sum(codes < 0), counts))
+        _show(merged)
+        found = inspect_table(table, text, texts, cells)
+        for finding in found:
+            _show({finding.name: f"{finding.count}; {finding.remedy}"})
+        _show({"examples of these": f"skdygen inspect {path}"} if found else {})
         new = f" (classes not among those: {', '.join(map(str, new))})" * bool(len(new))
         _show({"labels verified": f"{len(verified):,}{new}"} if len(verified) else {})
     if options.dry_run:
