@@ -110,8 +110,15 @@ Label = _option(
     "labels, class, category, target, tag or y.",
 )  # fmt: skip
 MissingLabel = _option(
-    str | None, "VALUE", "Label that means 'no label', as an empty cell does: say, -1."
-)
+    list[str] | None, "VALUE",
+    "Label that means 'no label', as an empty cell does: say, -1; can be given several "
+    "times.",
+)  # fmt: skip
+Encoding = _option(
+    str | None, "NAME",
+    "Encoding of text files without a byte-order mark: say, latin-1. Without it: "
+    "UTF-8, or cp1252 if a CSV or TSV file is not that.",
+)  # fmt: skip
 NormalizeLabels = _flag(
     "--normalize-labels",
     "Merge classes that differ by case, space, punctuation or number format only into "
@@ -135,6 +142,16 @@ Cache = _option(
     "Keep the trained model here, so that `clean` after `check` trains nothing if all "
     "other options are the same. It holds pickles: the folder must be your own.",
 )  # fmt: skip
+Threshold = _option(
+    float | None, "P",
+    "Correct wherever another class has this probability, not where there is reason to "
+    "be sure; 0 takes the most probable class everywhere.",
+    min=0, max=1,
+)  # fmt: skip
+Sort = _flag("--sort", "Write the issues first, those of the lowest quality on top.")
+OnlyIssues = _flag(
+    "--only-issues", "Write rows whose `is_issue` is true, and no others."
+)
 Out = _option(Path | None, "FILE", "The table to write. Without it: beside TABLE.")
 ReportOut = _option(Path, "FILE", "The report, one HTML file.")
 Report = _option(Path | None, "FILE", "Write a report, too, one HTML file.")
@@ -165,9 +182,10 @@ def _skdygen(version: Version = False):
     """Find and correct wrong labels of texts, and classify new texts.
 
     Tables are CSV, TSV, JSON lines (.jsonl, .ndjson), each also with .gz, parquet and
-    Excel (.xlsx, the first sheet); the name says which. Text files are UTF-8; a CSV
-    file may have semicolons or tabs instead of commas. JSON that would not come back as
-    it is, such as NaN, 1e400 or a key that stands twice, is refused.
+    Excel (.xlsx, the first sheet); the name says which. A CSV file may have semicolons
+    or tabs instead of commas, and another encoding than UTF-8; it is written as it
+    came. Of two columns of the name text the second is text.1 here. JSON that would not
+    come back as it is, such as NaN, 1e400 or a key that stands twice, is refused.
 
     Examples:
 
@@ -190,7 +208,8 @@ def _skdygen(version: Version = False):
 @app.command()
 def inspect(
     table: Table, text: Text = None, label: Label = None,
-    missing_label: MissingLabel = None, debug: Debug = False,
+    missing_label: MissingLabel = None, encoding: Encoding = None,
+    debug: Debug = False,
 ):  # fmt: skip
     """Say what is odd about a table, before anything is trained.
 
@@ -205,10 +224,12 @@ def inspect(
 @app.command()
 def clean(
     table: Table, text: Text = None, label: Label = None,
-    missing_label: MissingLabel = None, normalize_labels: NormalizeLabels = False,
+    missing_label: MissingLabel = None, encoding: Encoding = None,
+    normalize_labels: NormalizeLabels = False,
     verified: Verified = None, out: Out = None,
     report: Report = None, annotators: AnnotatorsOut = None,
-    model_out: ModelOut = None, cache: Cache = None, model: LanguageModel = None,
+    model_out: ModelOut = None, sort: Sort = False, only_issues: OnlyIssues = False,
+    threshold: Threshold = None, cache: Cache = None, model: LanguageModel = None,
     fast: Fast = False, epochs: Epochs = None, seed: Seed = 0, device: Device = "auto",
     excel_safe: ExcelSafe = False, dry_run: DryRun = False, force: Force = False,
     quiet: Quiet = False, debug: Debug = False,
@@ -218,7 +239,7 @@ def clean(
     The table is written with four more columns:
 
     - `label_suggested`: the most probable class of the text, also where it has no label
-    - `label_quality`: the probability that the given label is right
+    - `label_quality`: the probability that the given label is right, to three digits
     - `is_issue`: whether the given label is not the most probable class
     - `label_corrected`: the label, replaced only where there is reason to be sure
     - `is_accepted`, with `--verified` only: whether that is verified or can be taken
@@ -234,7 +255,8 @@ def clean(
 @app.command()
 def check(
     table: Table, text: Text = None, label: Label = None,
-    missing_label: MissingLabel = None, normalize_labels: NormalizeLabels = False,
+    missing_label: MissingLabel = None, encoding: Encoding = None,
+    normalize_labels: NormalizeLabels = False,
     verified: Verified = None,
     n: NToCheck = 50, strategy: StrategyToCheck = Strategy.auto, out: Out = None,
     cache: Cache = None, model: LanguageModel = None, fast: Fast = False,
@@ -259,7 +281,8 @@ def check(
 
 @app.command()
 def predict(
-    model: Model, table: Table, text: Text = None, out: Out = None,
+    model: Model, table: Table, text: Text = None, encoding: Encoding = None,
+    out: Out = None,
     device: Device = "auto", excel_safe: ExcelSafe = False, force: Force = False,
     quiet: Quiet = False, debug: Debug = False,
 ):  # fmt: skip
@@ -274,6 +297,7 @@ def predict(
 @app.command()
 def report(
     model: Model, table: Table, out: ReportOut, text: Text = None,
+    encoding: Encoding = None,
     force: Force = False, quiet: Quiet = False, debug: Debug = False,
 ):  # fmt: skip
     """Write the report of `clean --report` later, on the table of the same rows."""

@@ -25,6 +25,7 @@ from .._encoding import encode_labels, encode_verified, name_codes
 from .._storage import is_saved_model
 from .._targets import make_targets
 from ..inspection import write_report
+from ._advice import why_none_corrected
 from ._columns import (
     choose_labels,
     choose_text,
@@ -32,8 +33,9 @@ from ._columns import (
     read_texts,
     read_verified,
 )
+from ._encodings import name_encoding
 from ._inspect import describe, inspect_table, merge_spellings, name_merged
-from ._tables import check_writable, read_table, split_suffix, write_table
+from ._tables import check_writable, form_of, read_table, split_suffix, write_table
 from ._terminal import say
 
 _NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected")
@@ -42,15 +44,17 @@ _NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected
 def inspect(options):
     """Say what is odd about a table."""
     path = options.table
-    table = read_table(path)
+    table = read_table(path, options.encoding)
     columns = choose_labels(table, path, options.label)
     text = choose_text(table, path, options.text, columns)
-    cells = {name: read_labels(table, name, options.missing_label) for name in columns}
+    missing = options.missing_label or ()
+    cells = {name: read_labels(table, name, missing) for name in columns}
     texts = ["" if pd.isna(cell) else str(cell) for cell in table[text].astype(object)]
     rows = zip(*cells.values(), strict=True)
     given = [[x for x in row if x is not None] for row in rows]
     counts = Counter(str(x) for row in given for x in row)
     _show(describe(path, text, columns, texts, given.count([]), counts))
+    _show(name_encoding(form_of(table)))
     found = inspect_table(table, text, texts, cells)
     for finding in found:
         _show({finding.name: finding.count, "": finding.example})
@@ -70,7 +74,7 @@ def clean(options):
     clf, table, texts = _fit(options, outputs, new_columns)
     write_safely = partial(write_table, excel_safe=options.excel_safe)
     write = {
-        "table": lambda path: write_safely(_clean_table(table, clf), path),
+        "table": lambda path: write_safely(_clean_table(table, clf, options), path),
         "report": lambda path: write_report(clf, path, texts, overwrite=options.force),
         "annotators": lambda path: write_safely(_rate_annotators(clf, table), path),
         "model": lambda path: _save(clf, path, options.force),
@@ -83,7 +87,7 @@ def clean(options):
             errors[outputs.pop(name)] = error
     if not options.quiet:
         took = timedelta(seconds=round(time.perf_counter() - start))
-        _show(_summarize(clf) | outputs | {"time": took})
+        _show(_summarize(clf, options.table) | outputs | {"time": took})
     if errors:
         each = [f"{path} was not written: {error}" for path, error in errors.items()]
         raise OSError("; ".join(each)) from next(iter(errors.values()))
@@ -111,13 +115,19 @@ def predict(options):
     if not hasattr(clf, "predict_proba"):
         raise ValueError(f"{options.model}: its final estimator has no predict_proba.")
     check_writable(table, out, ("label_predicted", "confidence"))
-    check_writable(pd.DataFrame({"name": [*map(str, clf.classes_)]}), out, ())
+    names = pd.DataFrame({"name": [*map(str, clf.classes_)]})
+    names.attrs = table.attrs  # its encoding
+    check_writable(names, out, ())
     texts = read_texts(table, text)
     found = clf.predict_proba(texts)
-    predicted, confidence = clf.classes_[found.argmax(axis=1)], found.max(axis=1)
+    predicted, confidence = (
+        clf.classes_[found.argmax(axis=1)],
+        found.max(axis=1).round(3),
+    )
     table = table.assign(label_predicted=predicted, confidence=confidence)
     write_table(table, out, excel_safe=options.excel_safe)
     if not options.quiet:
+        _show(name_encoding(form_of(table)))
         say(f"{len(texts):,} texts of column {text!r} classified: {out}")
 
 
@@ -127,6 +137,7 @@ def report(options):
     texts = read_texts(table, text)
     write_report(clf, options.out, texts, overwrite=options.force)
     if not options.quiet:
+        _show(name_encoding(form_of(table)))
         say(f"report on {len(texts):,} texts of column {text!r}: {options.out}")
 
 
@@ -160,7 +171,7 @@ def demo(options, **params):
 def _fit(options, outputs, new_columns=()):
     """Check everything, say what is there, and fit, or exit if that is all."""
     path, out = options.table, outputs["table"]
-    table = read_table(path)
+    table = read_table(path, options.encoding)
     _check_outputs(options, **outputs)
     columns = choose_labels(table, path, options.label)
     text = choose_text(table, path, options.text, columns)
@@ -168,7 +179,8 @@ def _fit(options, outputs, new_columns=()):
     given = ("label_given",) * (are_several and bool(new_columns))
     check_writable(table, out, new_columns + given)
     texts = read_texts(table, text)
-    cells = {name: read_labels(table, name, options.missing_label) for name in columns}
+    missing = options.missing_label or ()
+    cells = {name: read_labels(table, name, missing) for name in columns}
     merged = {}
     if options.normalize_labels:
         write, changed = merge_spellings(cells)
@@ -190,15 +202,19 @@ def _fit(options, outputs, new_columns=()):
         verified["verified"] = verified["verified"].map(write)
     new = np.setdiff1d(encode_verified(verified, classes, len(texts))[0], classes)
     names = pd.DataFrame({"name": [*map(str, (*columns, *classes, *new))]})
+    names.attrs = table.attrs  # its encoding
     for file in filter(None, (out, outputs.get("annotators"))):
         check_writable(names, file, ())  # among them are new ones
     if len(verified) == len(texts) and not new_columns:
         raise ValueError(f"{path}: all labels are verified already.")
     clf = _make_classifier(options)
+    threshold = getattr(options, "threshold", None)  # `check` has none
+    if threshold is not None:
+        clf.set_params(correction_threshold=threshold)
     if not options.quiet or options.dry_run:
         counts = Counter(classes[codes[codes >= 0]].tolist())
         _show(describe(path, text, columns, texts, sum(codes < 0), counts))
-        _show(merged)
+        _show(name_encoding(form_of(table)) | merged)
         found = inspect_table(table, text, texts, cells)
         for finding in found:
             _show({finding.name: f"{finding.count}; {finding.remedy}"})
@@ -293,7 +309,7 @@ def _save(clf, path, force):
 def _read(options, **outputs):
     """Read a table and a fitted classifier, and choose the columns."""
     path, model = options.table, options.model
-    table = read_table(path)
+    table = read_table(path, options.encoding)
     _check_outputs(options, **outputs)
     device = getattr(options, "device", "auto")
     _check_device(device)
@@ -306,25 +322,29 @@ def _read(options, **outputs):
     return clf, table, choose_text(table, path, options.text, fitted=fitted)
 
 
-def _clean_table(table, clf):
-    """Add what the classifier says of the labels."""
+def _clean_table(table, clf, options):
+    """Add what the classifier says of the labels, and sort or choose rows."""
     codes = clf._targets.codes
     if clf._targets.votes is not None:
         table = table.assign(label_given=name_codes(codes, clf.classes_))
     suggested, _, _, is_issue = judge_labels(clf.label_distributions_, codes)
     table = table.assign(
         label_suggested=clf.classes_[suggested],
-        label_quality=pd.array(clf.label_quality_, dtype="Float64"),
+        label_quality=pd.array(clf.label_quality_.round(3), dtype="Float64"),
         is_issue=is_issue,
         label_corrected=clf.transduction_,
     )
-    is_proved = hasattr(clf, "correction_guarantee_")
-    return table.assign(is_accepted=clf.accept_labels()) if is_proved else table
+    if hasattr(clf, "correction_guarantee_"):
+        table = table.assign(is_accepted=clf.accept_labels())
+    rows = np.arange(len(table))
+    if options.sort:  # rows without a label, whose quality is NaN, come last
+        rows = np.lexsort((clf.label_quality_, ~is_issue))
+    return table.iloc[rows[is_issue[rows]] if options.only_issues else rows]
 
 
 def _rate_annotators(clf, table):
     """Make a table of how often each label column is right."""
-    found = clf.annotator_quality().reset_index()
+    found = clf.annotator_quality().reset_index().round(3)
     found.attrs = table.attrs  # semicolons where the table has them
     return found
 
@@ -335,7 +355,7 @@ def _show(found):
         say(value, head=f"{name:<26}", color="cyan")
 
 
-def _summarize(clf):
+def _summarize(clf, path):
     """Say what the classifier has found."""
     codes, unread = clf._targets.codes, clf._targets.verified < 0
     issues, given, labelled = clf.label_issues(), clf.classes_[codes], codes >= 0
@@ -345,6 +365,8 @@ def _summarize(clf):
         "labels that look wrong": f"{len(issues):,} of {labelled.sum():,}",
         "labels corrected": f"{n_changed:,}",
     }
+    if not n_changed:
+        found["why none"] = why_none_corrected(clf, len(issues), path)
     if hasattr(clf, "correction_guarantee_"):
         low, high = clf.noise_rate_interval_
         found["labels estimated wrong"] += f" (95% interval: {low:.1%} to {high:.1%})"

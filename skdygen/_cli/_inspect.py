@@ -10,6 +10,7 @@ from textwrap import shorten
 import pandas as pd
 
 from ._columns import _is_null, _spell
+from ._tables import form_of
 
 _LIKE_MISSING = {
     "", "n/a", "n.a.", "na", "#n/a", "<na>", "nan", "nil", "null", "none", "missing",
@@ -58,6 +59,7 @@ def inspect_table(table, text, texts, cells):
         _find_empty_rows(table),
         _find_lonely_labels(texts, labels),
         _find_separator(table),
+        _find_names(table),
     ]
     return [finding for finding in found if finding is not None]
 
@@ -324,10 +326,20 @@ def _find_lonely_labels(texts, labels):
 
 
 def _find_separator(table):
-    found = table.attrs.get("separator")
+    found = form_of(table).get("separator")
     if found is not None:
         return Finding(
             "separator", f"{found!r}, which is not what the name says",
             f"columns {shorten(', '.join(map(repr, table.columns)), 60)}",
             "nothing to do: it is read and written so",
+        )  # fmt: skip
+
+
+def _find_names(table):
+    changed = form_of(table).get("own_names")
+    if changed:
+        new, own = next(iter(changed.items()))
+        return Finding(
+            "columns of one name", f"{len(changed):,}", f"{new!r} is another {own!r}",
+            "say these names to --text and --label; the header is written as it was",
         )  # fmt: skip
