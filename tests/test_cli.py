@@ -22,10 +22,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pyarrow import parquet
 
 from skdygen import DyGenClassifier, _decisions, load
-from skdygen._cli import _commands, _inspect, _tables, main
+from skdygen._cli import _commands, _estimate, _inspect, _tables, _terminal, main
 from skdygen._cli._encodings import name_encoding
 from skdygen.denoisers import DirichletVAE
-from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
+from skdygen.dynamics import (
+    IncrementalDynamics,
+    LanguageModelDynamics,
+    _checkpoint,
+    _engine,
+)
 from tests.conftest import make_word_texts
 
 CLEANED = "tickets.cleaned.csv"
@@ -637,6 +642,7 @@ def test_errors_of_verified_labels(tickets, content, message, capsys, monkeypatc
 )
 def test_dry_run(tmp_path, tiny_model, columns, text, label, capsys, monkeypatch):
     monkeypatch.setattr(DyGenClassifier, "fit", None)
+    monkeypatch.setattr(_estimate, "estimate_seconds", lambda stage, texts: 4000)
     frame = pd.DataFrame({name: list(cells) for name, cells in columns.items()})
     path = write(frame, tmp_path / "a.csv")
     command = ["clean", path, "--model", tiny_model, "--fast", "--dry-run", "--quiet"]
@@ -645,6 +651,7 @@ def test_dry_run(tmp_path, tiny_model, columns, text, label, capsys, monkeypatch
     assert said["texts"] == f"column {text!r} of {path}"
     assert said["labels"] == f"column {label!r}"
     assert said["training"].startswith("LanguageModelDynamics(")
+    assert said["time needed"] == "about 67 min, as tried here"
     assert said["dry run"] == "nothing was done"
     assert names_in(tmp_path) == ["a.csv"]
 
@@ -794,14 +801,89 @@ def test_which_labels_are_written_alike(labels, n_classes):
     assert len({*map(write_alike, labels)}) == n_classes
 
 
-def test_progress_is_shown_on_stderr(tickets, quick, tmp_path, capfd):
+def test_progress_is_shown_on_stderr(tickets, quick, tmp_path, capfd, monkeypatch):
     model = tmp_path / "model.skops"
-    assert run("clean", tickets, "--model-out", model) == 0
+    command = ["clean", tickets, "--model-out", model, "--force"]
+    assert run(*command) == 0
+    assert capfd.readouterr().err == ""  # a bar is for terminals
+    monkeypatch.setattr(_terminal._Patient, "isatty", lambda self: True, raising=False)
+    assert run(*command) == 0
     out, err = capfd.readouterr()
     assert ("denoising" in err, "denoising" in out) == (True, False)
     # The model that was kept shows none when it is used in Python.
     load(model).fit(["a cat", "a dog", "an apple", "a plum"] * 2, [0, 0, 1, 1] * 2)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_fit_is_resumed(tickets, tiny_model, tmp_path, capfd, monkeypatch):
+    command = ["clean", tickets, "--model", tiny_model, "--epochs", "3", "--resume"]
+    stop = Mock(side_effect=[None, KeyboardInterrupt])
+    with monkeypatch.context() as patch:
+        patch.setattr(_engine, "_check_finite", stop)
+        assert run(*command) == 130
+    out, err = capfd.readouterr()
+    lines = err.strip().splitlines()
+    assert lines[0].startswith("skdygen: fine-tuning 2 branches of")
+    assert lines[1].startswith("skdygen: epoch 1 of 3: loss ")
+    goes_on = "interrupted; the same command goes on after the last whole epoch"
+    assert lines[2:] == ["", f"skdygen: {goes_on}"]
+    assert names_in(tmp_path) == ["tickets.cleaned.epochs", "tickets.csv"]
+    # In a terminal, too, it is said where it goes on; of few texts, no time.
+    with monkeypatch.context() as patch:
+        patch.setattr(_terminal._Patient, "isatty", lambda self: True, raising=False)
+        assert run(*command) == 0
+    out, err = capfd.readouterr()
+    assert "resuming after epoch 1, from " in err
+    assert "skdygen: epoch" not in err
+    assert "time needed" not in out
+    assert names_in(tmp_path) == [CLEANED, "tickets.csv"]
+    resumed = read(tmp_path / CLEANED)
+    # The folder of --cache has it, if there is one; of more texts the time is said.
+    monkeypatch.setattr(_estimate, "estimate_seconds", lambda stage, texts: 100)
+    monkeypatch.setattr(_commands, "_WORTH_AN_ESTIMATE", 120)
+    made = Mock(side_effect=_checkpoint.Checkpoint)
+    monkeypatch.setattr(_engine, "Checkpoint", made)
+    cache = tmp_path / "cache"
+    command += ["--force", "--cache", cache, "--model-out", tmp_path / "model"]
+    assert run(*command) == 0
+    said = parse_summary(capfd.readouterr().out)
+    assert (
+        said["time needed"] == "about 1.7 min, as tried here, if nothing is in --cache"
+    )
+    assert made.call_args.args[0] == cache / "epochs"
+    assert "epochs" not in names_in(cache)
+    pd.testing.assert_frame_equal(read(tmp_path / CLEANED), resumed)
+    clf = load(tmp_path / "model")
+    assert clf.dynamics.checkpoint_dir is clf.dynamics_.checkpoint_dir is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0.4 s"), (34, "30 s"), (89, "90 s"), (100, "1.7 min"), (5000, "83 min"),
+     (6000, "1.7 h"), (400_000, "110 h")],
+)  # fmt: skip
+def test_an_estimate_is_named(seconds, said):
+    assert _estimate.name_seconds(seconds) == said
+
+
+def test_an_estimate(tiny_model, monkeypatch):
+    clock, seen = [0.0], []
+
+    def fit_transform(self, X, y):
+        seen.extend(X)
+        assert len({*y}) == 2
+        clock[0] += 5 + len(X) * (0.25 + self.n_epochs * 0.125)
+
+    monkeypatch.setattr(LanguageModelDynamics, "fit_transform", fit_transform)
+    monkeypatch.setattr(_estimate, "perf_counter", lambda: clock[0])
+    stage = LanguageModelDynamics(tiny_model, n_epochs=7, random_state=3)
+    texts = ["a" * (i % 100) for i in range(1000)]
+    found = _estimate.estimate_seconds(stage, texts)
+    # What the few texts of the shortest fit take is counted twice.
+    expected = 5 + 1000 * (0.25 + 7 * 0.125) + 8 * 0.375
+    assert found == pytest.approx(1.1 * expected)
+    assert np.mean([*map(len, seen)]) == pytest.approx(49.5, abs=1)
+    assert _estimate.estimate_seconds(IncrementalDynamics(), texts) is None
 
 
 def test_nothing_is_replaced_without_force(tickets, quick, tmp_path, capsys):
@@ -1127,4 +1209,4 @@ def test_help_waits_for_nothing():
     assert "--missing-label" in done.stdout
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     assert "typer" in imported
-    assert imported.isdisjoint({"pandas", "sklearn", "torch"})
+    assert imported.isdisjoint({"numpy", "pandas", "sklearn", "torch", "tqdm"})

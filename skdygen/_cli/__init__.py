@@ -53,7 +53,9 @@ def _run(name, options):
         say(line, head="skdygen: error: ", color="red", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
-        typer.echo("\nskdygen: interrupted", err=True)
+        next_time = "; the same command goes on after the last whole epoch"
+        next_time *= options.get("resume", False)
+        typer.echo(f"\nskdygen: interrupted{next_time}", err=True)
         number = error.args[0] if error.args else signal.SIGINT
         raise typer.Exit(128 + number) from error
 
@@ -152,6 +154,11 @@ Sort = _flag("--sort", "Write the issues first, those of the lowest quality on t
 OnlyIssues = _flag(
     "--only-issues", "Write rows whose `is_issue` is true, and no others."
 )
+Resume = _flag(
+    "--resume",
+    "Keep what there is after each epoch, in the folder of --cache or beside the table "
+    "that is written; the same command goes on from there if it was interrupted.",
+)
 Out = _option(Path | None, "FILE", "The table to write. Without it: beside TABLE.")
 ReportOut = _option(Path, "FILE", "The report, one HTML file.")
 Report = _option(Path | None, "FILE", "Write a report, too, one HTML file.")
@@ -229,7 +236,8 @@ def clean(
     verified: Verified = None, out: Out = None,
     report: Report = None, annotators: AnnotatorsOut = None,
     model_out: ModelOut = None, sort: Sort = False, only_issues: OnlyIssues = False,
-    threshold: Threshold = None, cache: Cache = None, model: LanguageModel = None,
+    threshold: Threshold = None, cache: Cache = None, resume: Resume = False,
+    model: LanguageModel = None,
     fast: Fast = False, epochs: Epochs = None, seed: Seed = 0, device: Device = "auto",
     excel_safe: ExcelSafe = False, dry_run: DryRun = False, force: Force = False,
     quiet: Quiet = False, debug: Debug = False,
@@ -259,7 +267,8 @@ def check(
     normalize_labels: NormalizeLabels = False,
     verified: Verified = None,
     n: NToCheck = 50, strategy: StrategyToCheck = Strategy.auto, out: Out = None,
-    cache: Cache = None, model: LanguageModel = None, fast: Fast = False,
+    cache: Cache = None, resume: Resume = False,
+    model: LanguageModel = None, fast: Fast = False,
     epochs: Epochs = None, seed: Seed = 0, device: Device = "auto",
     excel_safe: ExcelSafe = False, dry_run: DryRun = False, force: Force = False,
     quiet: Quiet = False, debug: Debug = False,

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -36,8 +37,9 @@ from ._columns import (
 from ._encodings import name_encoding
 from ._inspect import describe, inspect_table, merge_spellings, name_merged
 from ._tables import check_writable, form_of, read_table, split_suffix, write_table
-from ._terminal import say
+from ._terminal import progress, say
 
+_WORTH_AN_ESTIMATE = 1000  # texts: it takes as long as some two hundred in an epoch
 _NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected")
 
 
@@ -119,7 +121,8 @@ def predict(options):
     names.attrs = table.attrs  # its encoding
     check_writable(names, out, ())
     texts = read_texts(table, text)
-    found = clf.predict_proba(texts)
+    with progress(is_quiet=options.quiet):
+        found = clf.predict_proba(texts)
     predicted, confidence = (
         clf.classes_[found.argmax(axis=1)],
         found.max(axis=1).round(3),
@@ -221,13 +224,43 @@ def _fit(options, outputs, new_columns=()):
         _show({"examples of these": f"skdygen inspect {path}"} if found else {})
         new = f" (classes not among those: {', '.join(map(str, new))})" * bool(len(new))
         _show({"labels verified": f"{len(verified):,}{new}"} if len(verified) else {})
+    kept = _keep_epochs(clf, options, out)
     if options.dry_run:
         training = {"training": " ".join(repr(clf.dynamics).split())}
-        _show(training | outputs | {"dry run": "nothing was done"})
+        _show(training | _estimate(clf, texts) | outputs)
+        _show({"dry run": "nothing was done"})
         raise typer.Exit
-    clf.fit(texts, labels, verified=verified, votes=votes)
+    if not options.quiet and len(texts) >= _WORTH_AN_ESTIMATE:
+        _show(_estimate(clf, texts))
+    try:
+        with progress(is_quiet=options.quiet):
+            clf.fit(texts, labels, verified=verified, votes=votes)
+    finally:
+        with suppress(OSError):  # it is not there, or has what can be resumed
+            kept and kept.rmdir()
     clf._text_column = text  # which `predict` and `report` read
     return clf, table, texts
+
+
+def _keep_epochs(clf, options, out):
+    """Have the fit keep its epochs if that is wanted; give the folder, or None."""
+    if not options.resume:
+        return None
+    folder = options.cache / "epochs" if options.cache else None
+    folder = folder or out.with_name(f"{split_suffix(out)[0]}.epochs")
+    clf.set_params(dynamics__checkpoint_dir=folder)
+    return folder
+
+
+def _estimate(clf, texts):
+    """Say how long the fit will take, if that can be known."""
+    from ._estimate import estimate_seconds, name_seconds  # needs torch
+
+    seconds = estimate_seconds(clf.dynamics, texts)
+    if seconds is None:
+        return {}
+    cached = ", if nothing is in --cache" if clf.memory else ""
+    return {"time needed": f"about {name_seconds(seconds)}, as tried here{cached}"}
 
 
 def _name_out(options, word):
@@ -299,10 +332,11 @@ def _make_classifier(options):
 
 
 def _save(clf, path, force):
-    """Save a model that shows no progress, as it is by default."""
-    for stage in (clf, *clf.pipeline_.named_steps.values()):
-        if hasattr(stage, "verbose"):
-            stage.verbose = 0
+    """Save a model that shows no progress and keeps no epochs, as by default."""
+    for stage in (clf, clf.dynamics, *clf.pipeline_.named_steps.values()):
+        for name, value in (("verbose", 0), ("checkpoint_dir", None)):
+            if hasattr(stage, name):
+                setattr(stage, name, value)
     clf.save(path, overwrite=force)
 
 
