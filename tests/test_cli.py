@@ -182,9 +182,12 @@ def test_text_files_are_written_as_they_came(content, options, said, suffix, tmp
     assert (gzip.decompress(written) if suffix.endswith("gz") else written) == content
     said_of = name_encoding(_tables.form_of(found)).get("encoding", "")
     assert said_of[: len(said) or None].strip() == said
-    # In another kind of file none of it is left.
+    # In JSON, which is UTF-8, only line ends are left of it.
     _tables.write_table(found, tmp_path / "c.jsonl")
-    assert "ä 1" in (tmp_path / "c.jsonl").read_text(encoding="utf-8")
+    lines = (tmp_path / "c.jsonl").read_bytes().decode().split("\r\n")
+    assert [json.loads(x)["text"] for x in lines if x] == ["ä 1", "b ß"]
+    _tables.write_table(_tables.read_table(tmp_path / "c.jsonl"), tmp_path / "d.jsonl")
+    assert (tmp_path / "d.jsonl").read_bytes() == (tmp_path / "c.jsonl").read_bytes()
 
 
 def test_encodings_on_the_command_line(table, quick, tmp_path, capsys):
@@ -701,14 +704,15 @@ def test_inspect(word_texts, quick, tmp_path, capsys):
         "rare classes": ["5 of 7 have less than 5 labels", ANY, ANY],
     }
     assert found.items() >= expected.items()
-    assert len(found) == len(expected) + 4
+    assert len(found) == len(expected) + 5
+    assert found["rows are counted"] == ["from 0, below the header"]
     # The same is said before a training, but for examples.
     assert run("clean", path, "--dry-run") == 0
     said = parse_summary(capsys.readouterr().out)
     for name, (count, _, remedy) in expected.items():
         assert said[name].startswith(count)
         assert remedy == ANY or said[name] == f"{count}; {remedy}"
-    assert said["examples of these"] == f"skdygen inspect {path}"
+    assert said["examples of these"].startswith(f"skdygen inspect {path}, with")
     assert run("clean", path, "--quiet") == 0
     assert capsys.readouterr().out == ""
 

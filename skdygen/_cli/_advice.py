@@ -18,7 +18,7 @@ def why_none_corrected(clf, n_issues, path):
         why = "the texts hardly foretell the labels"
     else:
         why = "the model is not sure enough, as with mistakes that follow a rule"
-    what = f"let somebody check 50: skdygen check {path} --n 50"
+    what = f"let somebody check 50: skdygen check {path} --n 50, with the same columns"
     if len(targets.checked):
         what = "read those that look wrong, worst first: --sort"
     if threshold != "auto" and n_issues:

@@ -61,8 +61,8 @@ def inspect(options):
     for finding in found:
         _show({finding.name: finding.count, "": finding.example})
         _show({"": finding.remedy})
-    if not found:
-        _show({"findings": "nothing odd"})
+    note = {"rows are counted": "from 0, below the header"}
+    _show(note if found else {"findings": "nothing odd"})
 
 
 def clean(options):
@@ -221,7 +221,8 @@ def _fit(options, outputs, new_columns=()):
         found = inspect_table(table, text, texts, cells)
         for finding in found:
             _show({finding.name: f"{finding.count}; {finding.remedy}"})
-        _show({"examples of these": f"skdygen inspect {path}"} if found else {})
+        examples = f"skdygen inspect {path}, with the same columns"
+        _show({"examples of these": examples} if found else {})
         new = f" (classes not among those: {', '.join(map(str, new))})" * bool(len(new))
         _show({"labels verified": f"{len(verified):,}{new}"} if len(verified) else {})
     kept = _keep_epochs(clf, options, out)

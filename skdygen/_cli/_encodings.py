@@ -74,4 +74,4 @@ def _is_mostly_utf8(content):
     """Whether it is UTF-8 with few damaged characters, not another encoding."""
     text = content.decode(errors="replace")
     n_damaged = text.count("\ufffd")
-    return sum(not char.isascii() for char in text) > 2 * n_damaged
+    return len(text) - len(text.encode("ascii", "ignore")) > 2 * n_damaged

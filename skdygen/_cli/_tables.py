@@ -128,7 +128,8 @@ def _encode(table, path):
     if separator:
         content = encode(_to_csv(table, separator), form_of(table))
     else:  # a lone surrogate, which UTF-8 cannot hold, becomes its escape
-        content = _to_json_lines(table).encode(errors="backslashreplace")
+        text = _to_json_lines(table).replace("\n", form_of(table).get("line_end", "\n"))
+        content = text.encode(errors="backslashreplace")
     return gzip.compress(content) if suffix.endswith(".gz") else content
 
 
