@@ -62,7 +62,9 @@ def read_verified(table, options, labels, texts, classes):
     parts = [pd.DataFrame(columns=["index", "verified", "probability"])]
     for source in options.verified or ():
         if Path(source).is_file():
-            found = read_table(Path(source), options.encoding)
+            # Written by us, as TABLE, or since then by a spreadsheet or a browser.
+            usual = {"fallback": options.encoding} if options.encoding else {}
+            found = read_table(Path(source), **usual)
         elif source in labels:
             raise ValueError(f"--verified and --label are both {source!r}; name two.")
         else:

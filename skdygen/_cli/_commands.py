@@ -333,11 +333,10 @@ def _make_classifier(options):
 
 
 def _save(clf, path, force):
-    """Save a model that shows no progress and keeps no epochs, as by default."""
-    for stage in (clf, clf.dynamics, *clf.pipeline_.named_steps.values()):
-        for name, value in (("verbose", 0), ("checkpoint_dir", None)):
-            if hasattr(stage, name):
-                setattr(stage, name, value)
+    """Save a model that shows no progress, as it is by default."""
+    for stage in (clf, *clf.pipeline_.named_steps.values()):
+        if hasattr(stage, "verbose"):
+            stage.verbose = 0
     clf.save(path, overwrite=force)
 
 

@@ -8,17 +8,16 @@ _MARKS = {
     "utf-16-le": codecs.BOM_UTF16_LE,
     "utf-16-be": codecs.BOM_UTF16_BE,
 }
-_USUAL_ELSE = "cp1252"  # of spreadsheets in Western Europe and America
 # A first line, whose cells may have other line ends between quotes.
 _FIRST_LINE = re.compile(r'(?:"(?:[^"]|"")*"|[^"\r\n])*(\r?\n)')
 _FIRST = 2**20  # characters in which it is looked for
 
 
-def decode(content, encoding=None, *, guesses=True):
+def decode(content, encoding=None, fallback=None):
     """Give the text of a file, and a dict of what `encode` needs to write one alike.
 
     A byte-order mark says what the encoding is. Without one it is `encoding`, or UTF-8
-    if the file can be that, or else, if this is to be guessed, cp1252.
+    if the file can be that, or else, if this is to be guessed, `fallback`.
     """
     for name, mark in _MARKS.items():
         if content.startswith(mark):
@@ -30,13 +29,13 @@ def decode(content, encoding=None, *, guesses=True):
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        if not guesses or _is_mostly_utf8(content):
+        if fallback is None or _is_mostly_utf8(content):
             raise
         try:
-            text = content.decode(_USUAL_ELSE)
+            text = content.decode(fallback)
         except UnicodeDecodeError:
             raise error from None
-        found = {"encoding": _USUAL_ELSE, "encoding_is_guessed": True}
+        found = {"encoding": fallback, "encoding_is_guessed": True}
         return text, found | _line_end(text)
     if "\0" in text[:_FIRST]:
         raise ValueError(

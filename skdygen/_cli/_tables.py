@@ -40,17 +40,18 @@ def split_suffix(path):
     return path.name[: -len(found[0])], path.name[-len(found[0]) :]
 
 
-def read_table(path, encoding=None):
+def read_table(path, encoding=None, *, fallback="cp1252"):
     """Read a table that has rows; what is wrong with the file is a ValueError.
 
     What it takes to write one as it came is kept, see `form_of`. `encoding` is that
-    of text files without a byte-order mark; None: it is guessed.
+    of text files without a byte-order mark; None: UTF-8, or, if a CSV or TSV file is
+    not that, `fallback`: what spreadsheets save in Western Europe and America.
     """
     suffix = split_suffix(path)[1].lower()
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file.")
     try:
-        table = _read(path, suffix, encoding)
+        table = _read(path, suffix, encoding, fallback)
     except UnicodeDecodeError as error:
         wanted = encoding or "UTF-8"
         raise ValueError(
@@ -100,7 +101,7 @@ def neutralize(cell):
     return f"'{cell}" if is_formula else cell
 
 
-def _read(path, suffix, encoding):
+def _read(path, suffix, encoding, fallback):
     """Read a DataFrame."""
     if suffix == ".parquet":
         return _read_parquet(path)
@@ -111,7 +112,7 @@ def _read(path, suffix, encoding):
     if suffix.endswith(".gz"):
         content = gzip.decompress(content)
     separator = _SEPARATORS.get(suffix.removesuffix(".gz"))
-    text, found = decode(content, encoding, guesses=bool(separator))
+    text, found = decode(content, encoding, fallback if separator else None)
     table = _read_csv(text, separator) if separator else _read_json_lines(text)
     form_of(table).update(found)
     return table
