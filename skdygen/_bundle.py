@@ -89,10 +89,9 @@ def model_to_bundle(estimator):
 
 def write_model(model, archive):
     """Write the files of a language model into the archive of its estimator."""
-    from .dynamics._hub import load_sentence_transformer, quiet  # needs torch
-
-    with TemporaryDirectory() as folder, quiet():
-        found = load_sentence_transformer(model)
+    hub = _hub()
+    with TemporaryDirectory() as folder, hub.quiet():
+        found = hub.load_sentence_transformer(model)
         found.save(folder, create_model_card=False)
         for path in sorted(Path(folder).rglob("*")):
             member = f"{_FOLDER}/{path.relative_to(folder).as_posix()}"
@@ -109,14 +108,12 @@ def read_model(archive, path, estimator):
     """Give an estimator the language model that is in its file, if one is."""
     if not has_model(archive):
         return
-    from .dynamics._hub import load_sentence_transformer
-
     with TemporaryDirectory() as folder:
         archive.extractall(folder, filter(_MEMBER.fullmatch, archive.namelist()))
         folder = Path(folder) / _FOLDER
         try:
             _check_modules(folder)
-            model = load_sentence_transformer(str(folder))
+            model = _hub().load_sentence_transformer(str(folder))
         except Exception as error:  # of many kinds, by what the damage has hit
             raise ValueError(
                 f"{path} has a language model inside that cannot be loaded: {error}"
@@ -125,6 +122,13 @@ def read_model(archive, path, estimator):
     for stage in _all_models(estimator, set()):
         if stage in fitted or stage.model == _STANDS_FOR_IT:
             stage.model = model
+
+
+def _hub():
+    """Import what loads language models, which needs torch."""
+    from .dynamics import _hub
+
+    return _hub
 
 
 def _check_modules(folder):

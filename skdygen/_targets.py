@@ -1,5 +1,6 @@
 """What a fit knows of the labels, encoded once."""
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -171,6 +172,8 @@ def make_targets(
         classes, codes = encode_labels(
             y, missing_label=missing_label, classes=classes, n_samples=n_samples
         )
+    if missing_label is None:
+        _warn_of_blanks(classes, codes)
     targets = _weigh(classes, codes, sample_weight)
     if votes is not None:
         # A label of weight 0 takes the votes on its text with it.
@@ -178,6 +181,21 @@ def make_targets(
         votes = votes.keep(is_kept) if is_kept.any() else None
         targets = replace(targets, votes=votes)
     return targets if verified is None else targets.verify(verified, missing_label)
+
+
+def _warn_of_blanks(classes, codes):
+    """Warn that a label is blank, as an empty cell of a table is."""
+    is_blank = [isinstance(x, str) and not x.strip() for x in classes.tolist()]
+    if any(is_blank):
+        position = is_blank.index(True)
+        rows = np.flatnonzero(codes == position)
+        where = f", first in row {rows[0]}" if len(rows) else ""
+        blank = shown(classes, position)
+        warnings.warn(
+            f"{blank} is a class of {len(rows)} labels{where}; if it means that there "
+            f"is none, pass missing_label={blank}.",
+            stacklevel=3,
+        )
 
 
 def _encode_with_votes(y, votes, confidence, missing_label, classes, n_samples):

@@ -21,10 +21,16 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pyarrow import parquet
 
-from skdygen import DyGenClassifier, load
-from skdygen._cli import _commands, _tables, main
+from skdygen import DyGenClassifier, _decisions, load
+from skdygen._cli import _commands, _estimate, _inspect, _tables, _terminal, main
+from skdygen._cli._encodings import name_encoding
 from skdygen.denoisers import DirichletVAE
-from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
+from skdygen.dynamics import (
+    IncrementalDynamics,
+    LanguageModelDynamics,
+    _checkpoint,
+    _engine,
+)
 from skdygen.inspection import _html_report
 from tests.conftest import make_word_texts
 
@@ -125,8 +131,8 @@ def test_tables_come_back_as_they_were(table, suffix, tmp_path):
     ("content", "rows", "written"),
     [
         ('\ufeffa,,a,b\n007,NA,"x\r\ny","q""q"\n',
-         [["a", "", "a", "b"], ["007", "NA", "x\r\ny", 'q"q']],
-         'a,,a,b\n007,NA,"x\r\ny","q""q"\n'),
+         [["a", "", "a.1", "b"], ["007", "NA", "x\r\ny", 'q"q']],
+         None),
         # Semicolons or tabs, where header and first row have more cells by them.
         ('a;b\na, b;1,5\n"c;d";x\n', [["a", "b"], ["a, b", "1,5"], ["c;d", "x"]], None),
         ("a,b;c\nd;e,f\n", [["a", "b;c"], ["d;e", "f"]], None),
@@ -136,6 +142,9 @@ def test_tables_come_back_as_they_were(table, suffix, tmp_path):
         ("a, b\tc;d\n1\t\n", [["a, b", "c;d"], ["1", ""]], None),
         ("a;b\n1\n", [["a", "b"], ["1", ""]], "a;b\n1;\n"),
         # Rows that end early have empty cells; only in a single column, blank ones do.
+        # Line ends and quotes in a header, and names that stand twice, as pandas does.
+        ('"x\ny",b\r\n"c\nd",e\r\n', [["x\ny", "b"], ["c\nd", "e"]], None),
+        ("a,a,a.1,a\n1,2,3,4\n", [["a", "a.2", "a.1", "a.3"], [*"1234"]], None),
         ("a,b\nc\n\nd,e\n", [["a", "b"], ["c", ""], ["d", "e"]], "a,b\nc,\nd,e\n"),
         ("a\nb\n\n  \n", [["a"], ["b"], [""], ["  "]], 'a\nb\n""\n  \n'),
     ],
@@ -147,6 +156,152 @@ def test_csv_cells_are_left_alone(content, rows, written, tmp_path):
     assert [found.columns.tolist(), *found.to_numpy().tolist()] == rows
     _tables.write_table(found, again)
     assert again.read_bytes().decode() == (written or content)
+
+
+UMLAUT = "text;label\r\nä 1;x\r\nb ß;y\r\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "said"),
+    [
+        (UMLAUT.encode("utf-8-sig"), {}, "utf-8 with a byte-order mark"),
+        (UMLAUT.encode("utf-16"), {}, "utf-16-le with a byte-order mark"),
+        (b"\xfe\xff" + UMLAUT.encode("utf-16-be"), {}, "utf-16-be with a byte-order"),
+        (UMLAUT.encode("cp1252"), {}, "cp1252, guessed since it is not UTF-8; --enc"),
+        (UMLAUT.encode("cp437"), {"encoding": "cp437"}, "cp437"),
+        (UMLAUT.encode(), {}, ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_text_files_are_written_as_they_came(content, options, said, suffix, tmp_path):
+    path, again = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+    found = _tables.read_table(path, **options)
+    assert found.to_numpy().tolist() == [["ä 1", "x"], ["b ß", "y"]]
+    _tables.write_table(found, again)
+    written = again.read_bytes()
+    assert (gzip.decompress(written) if suffix.endswith("gz") else written) == content
+    said_of = name_encoding(_tables.form_of(found)).get("encoding", "")
+    assert said_of[: len(said) or None].strip() == said
+    # In JSON, which is UTF-8, only line ends are left of it.
+    _tables.write_table(found, tmp_path / "c.jsonl")
+    lines = (tmp_path / "c.jsonl").read_bytes().decode().split("\r\n")
+    assert [json.loads(x)["text"] for x in lines if x] == ["ä 1", "b ß"]
+    _tables.write_table(_tables.read_table(tmp_path / "c.jsonl"), tmp_path / "d.jsonl")
+    assert (tmp_path / "d.jsonl").read_bytes() == (tmp_path / "c.jsonl").read_bytes()
+
+
+def test_encodings_on_the_command_line(table, quick, tmp_path, capsys):
+    path, model = tmp_path / "a.csv", tmp_path / "model"
+    frame = table[["Body"]].assign(TAG=table["TAG"].replace("animal", "Tür"))
+    frame.to_csv(path, index=False, encoding="cp437")
+    command = ["clean", path, "--encoding", "cp437", "--model-out", model]
+    assert run(*command) == 0
+    assert parse_summary(capsys.readouterr().out)["encoding"] == "cp437"
+    cleaned = pd.read_csv(tmp_path / "a.cleaned.csv", encoding="cp437")
+    assert {*cleaned["label_suggested"]} == {"Tür", "fruit"}
+    for command in (["predict", model], ["inspect"], ["check"]):
+        assert run(*command, path, "--encoding", "cp437") == 0
+        assert parse_summary(capsys.readouterr().out)["encoding"] == "cp437"
+    # What somebody has verified in another file has to fit in there, too.
+    checked = tmp_path / "b.csv"
+    checked.write_text("row,verified\n1,動物\n", encoding="utf-8-sig")
+    command = ["clean", path, "--verified", checked, "--force"]
+    said = fail(capsys, *command, "--encoding", "cp437")
+    assert "a.cleaned.csv cannot hold '動' in cp437; save TABLE in UTF-8" in said
+    for encoding in ("cp437", "utf-8", "utf-16"):
+        checked.write_text("row,verified\n1,Tür\n", encoding=encoding)
+        assert run(*command, "--encoding", "cp437", "--dry-run") == 0
+        said = parse_summary(capsys.readouterr().out)
+        assert said["labels verified"] == "1"
+    assert "cannot be read: unknown encoding: x" in fail(
+        capsys, *command, "--encoding=x"
+    )
+
+
+@pytest.mark.parametrize(
+    ("numbers", "separator", "decimal"),
+    [
+        (["1,5", "2,25"], ";", ","),
+        (["1,5", "2,25"], "\t", ","),
+        (["1,5", "2,25"], ",", "."),  # where a comma ends a cell, it ends no number
+        (["1,500", "2,250"], "\t", "."),  # these are thousands
+        (["1.5", "2.25"], ";", "."),
+        (["1", "2"], ";", ","),
+        (["1", "2"], "\t", "."),
+    ],
+)
+def test_decimal_signs(numbers, separator, decimal, table, quick, tmp_path):
+    path = tmp_path / "a.csv"
+    frame = table[["Body", "TAG"]].assign(n=numbers * 60)
+    frame.to_csv(path, index=False, sep=separator)
+    model = tmp_path / "model"
+    assert run("clean", path, "--quiet", "--model-out", model) == 0
+    assert run("predict", model, path, "--quiet") == 0
+    for name, column in (("cleaned", "label_quality"), ("predicted", "confidence")):
+        out = tmp_path / f"a.{name}.csv"
+        found = pd.read_csv(out, sep=separator, dtype=str)
+        assert found["n"].tolist() == numbers * 60
+        assert all(re.fullmatch(rf"[01][{decimal}]\d{{1,3}}", x) for x in found[column])
+
+
+def test_sort_and_only_issues(tickets, quick, tmp_path):
+    frame = read(tickets)
+    frame.loc[::3, "TAG"] = "other"  # of three classes some issues are likelier right
+    frame.loc[7, "TAG"] = ""
+    write(frame, tickets)
+    out = tmp_path / "out.csv"
+    command = ["clean", tickets, "--quiet", "--force", "--out", out]
+    found = []
+    for options in ([], ["--sort"], ["--only-issues"], ["--sort", "--only-issues"]):
+        assert run(*command, *options) == 0
+        found.append(pd.read_csv(out, dtype={"id": str}))
+    plain, ordered, issues, both = found
+    n_issues = plain["is_issue"].sum()
+    assert 1 < n_issues < 119
+    by = {"by": ["is_issue", "label_quality"], "ascending": [False, True]}
+    pd.testing.assert_frame_equal(
+        ordered[["is_issue", "label_quality"]],
+        plain.sort_values(**by)[["is_issue", "label_quality"]].reset_index(drop=True),
+    )
+    assert {*ordered["id"]} == {*plain["id"]}
+    assert not ordered["label_quality"].is_monotonic_increasing
+    assert ordered["id"].iloc[-1] == "00007"  # it has no label
+    pd.testing.assert_frame_equal(
+        issues, plain[plain["is_issue"]].reset_index(drop=True)
+    )
+    pd.testing.assert_frame_equal(both, ordered[:n_issues])
+
+
+@pytest.mark.parametrize(
+    ("options", "why", "what"),
+    [
+        (["--threshold", "1"], "no other class has a probability of 1", "a lower --"),
+        (["--label", "right"], "no label looks wrong", "check 50: skdygen check"),
+        (["--label", "id"], "the texts hardly foretell the labels", "check 50: skd"),
+        (["--label", "rule"], "the model is not sure enough, as with", "check 50: skd"),
+        (["--verified", "seen"], "the suggestions make the verified", "first: --sort"),
+    ],
+)  # fmt: skip
+def test_why_nothing_was_corrected(
+    options, why, what, tickets, word_texts, quick, capsys, monkeypatch
+):
+    frame, right = read(tickets), word_texts[1]
+    rng = np.random.default_rng(0)
+    frame = frame.assign(right=right, seen=frame["TAG"], id=rng.choice([*"ab"], 120))
+    write(frame.assign(rule=frame["TAG"]), tickets)
+    if "rule" in options or "seen" in options:  # not easily made
+        monkeypatch.setattr(_decisions, "_act", lambda *args: np.array([False] * 120))
+    if "seen" in options:
+        frame.loc[40:, "seen"] = ""
+        write(frame, tickets)
+    command = ["clean", tickets, "--text", "Body", "--label", "TAG", *options]
+    command = command if "--label" not in options else [*command[:4], *options]
+    assert run(*command) == 0
+    said = parse_summary(capsys.readouterr().out)
+    assert said["labels corrected"] == "0"
+    assert said["why none"].startswith(why)
+    assert what in said["why none"]
 
 
 def test_json_keeps_its_types(tmp_path):
@@ -203,7 +358,7 @@ def test_pandas_reads_what_came_from_parquet(tmp_path):
         assert found.select(expected.column_names).equals(expected)
         expected, found = pd.read_parquet(path), pd.read_parquet(again)
         pd.testing.assert_frame_equal(found.drop(columns="new"), expected)
-        assert not {"types", "separator"} & {*found.attrs}
+        assert not found.attrs
 
 
 FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1"]
@@ -247,8 +402,10 @@ def test_excel_keeps_its_types(tmp_path):
     _tables.write_table(pd.DataFrame(rows, columns=names, dtype=object), path)
     _tables.write_table(_tables.read_table(path), again)
     found = _tables.read_table(again)
-    assert found.columns.tolist() == list(map(str, names))
+    assert found.columns.tolist() == ["text", "", "text.1", "d", "2024", "y"]
     assert found.to_numpy().tolist() == rows
+    header = pd.read_excel(again, header=None, nrows=1, na_filter=False)
+    assert list(map(str, header.iloc[0])) == list(map(str, names))
 
 
 @pytest.mark.parametrize(
@@ -267,15 +424,15 @@ def test_what_a_file_cannot_hold(tmp_path, frame, name, message):
 
 def test_clean(tickets, quick, tmp_path, capsys):
     frame = read(tickets)
-    frame.loc[[3, 4, 5], "TAG"] = ["", "-1", ""]
+    frame.loc[[3, 4, 5], "TAG"] = ["", "-1", "n/a"]
     frame.loc[7, "Body"] = ""
     model, out = tmp_path / "model", tmp_path / "tickets.cleaned.csv"
     command = ["clean", write(frame, tickets), "--model-out", model]
-    assert run(*command, "--missing-label", "-1") == 0
+    assert run(*command, "--missing-label", "-1", "--missing-label", "n/a") == 0
     said, found = parse_summary(capsys.readouterr().out), read(out)
     given = _tables.read_table(out)[frame.columns]
     assert given.equals(_tables.read_table(tickets))
-    labelled = ~found["TAG"].isin(["", "-1"])
+    labelled = ~found["TAG"].isin(["", "-1", "n/a"])
     clf = make_quick(SimpleNamespace(seed=0, quiet=True))
     clf.fit(frame["Body"], frame["TAG"].where(labelled, None).tolist())
     assert found.columns.tolist() == [*frame.columns, *NEW]
@@ -283,7 +440,7 @@ def test_clean(tickets, quick, tmp_path, capsys):
     assert_array_equal(found["label_suggested"], suggested)
     assert_array_equal(found["label_corrected"], clf.transduction_)
     quality = found["label_quality"].where(labelled, "nan").astype(float)
-    assert_allclose(quality, clf.label_quality_, rtol=1e-12)
+    assert_allclose(quality, clf.label_quality_.round(3), rtol=1e-12)
     assert_array_equal(found["label_quality"][~labelled], "")
     issues, is_issue = clf.label_issues(), found["is_issue"] == "True"
     assert found.index[is_issue].tolist() == sorted(issues["index"])
@@ -311,6 +468,7 @@ def test_options_of_the_classifier_and_ctrl_c(tickets, tiny_model, monkeypatch, 
 
     monkeypatch.setattr(DyGenClassifier, "fit", fit)
     options = ["--fast", "--epochs", "7", "--device", "cpu", "--seed", "5"]
+    options += ["--threshold", "0.7"]
     command = ["clean", tickets, "--model", tiny_model, "--cache", "folder"]
     assert run(*command, *options) == 130
     assert capsys.readouterr().err == "\nskdygen: interrupted\n"
@@ -319,6 +477,7 @@ def test_options_of_the_classifier_and_ctrl_c(tickets, tiny_model, monkeypatch, 
     expected = {"model": tiny_model, "trainable_layers": 0, **params}
     assert stage.get_params().items() >= expected.items()
     assert (fitted[0].random_state, str(fitted[0].memory)) == (5, "folder")
+    assert fitted[0].correction_threshold == 0.7
 
 
 def test_check_and_clean(tickets, word_texts, quick, tmp_path, capsys):
@@ -430,7 +589,7 @@ def test_several_label_columns(table, word_texts, quick, tmp_path, capsys):
     given = clf.classes_[clf._targets.codes].astype(object)
     assert_array_equal(found["label_given"], ["", *given[1:]])
     assert_array_equal(found["label_corrected"], clf.transduction_)
-    expected = clf.annotator_quality().reset_index()
+    expected = clf.annotator_quality().reset_index().round(3)
     pd.testing.assert_frame_equal(pd.read_csv(rated), expected, check_dtype=False)
     assert expected["annotator"].tolist() == [*votes]
     # The report says the same, later, too.
@@ -494,6 +653,7 @@ def test_errors_of_verified_labels(tickets, content, message, capsys, monkeypatc
 )
 def test_dry_run(tmp_path, tiny_model, columns, text, label, capsys, monkeypatch):
     monkeypatch.setattr(DyGenClassifier, "fit", None)
+    monkeypatch.setattr(_estimate, "estimate_seconds", lambda stage, texts: 4000)
     frame = pd.DataFrame({name: list(cells) for name, cells in columns.items()})
     path = write(frame, tmp_path / "a.csv")
     command = ["clean", path, "--model", tiny_model, "--fast", "--dry-run", "--quiet"]
@@ -502,18 +662,243 @@ def test_dry_run(tmp_path, tiny_model, columns, text, label, capsys, monkeypatch
     assert said["texts"] == f"column {text!r} of {path}"
     assert said["labels"] == f"column {label!r}"
     assert said["training"].startswith("LanguageModelDynamics(")
+    assert said["time needed"] == "about 67 min, as tried here"
     assert said["dry run"] == "nothing was done"
     assert names_in(tmp_path) == ["a.csv"]
 
 
-def test_progress_is_shown_on_stderr(tickets, quick, tmp_path, capfd):
+def inspect(frame, path, capsys):
+    """Give what is found in a table, as lists of lines, and what `clean` says of it."""
+    assert run("inspect", write(frame, path)) == 0
+    found, name = {}, None
+    for line in capsys.readouterr().out.splitlines():
+        name = line[:26].strip() or name
+        found.setdefault(name, []).append(line[26:])
+    assert names_in(path.parent) == [path.name]
+    return found
+
+
+def test_inspect(word_texts, quick, tmp_path, capsys):
+    texts, labels = word_texts[0], word_texts[1].astype(object)
+    frame = pd.DataFrame({"id": "x", "text": texts, "label": labels})
+    path = tmp_path / "a.csv"
+    few = ["texts", "labels", "rows", "classes"]
+    clean_table = inspect(frame, path, capsys)
+    assert [*clean_table] == [*few, "findings"]
+    frame.loc[[3, 4, 5, 6], "label"] = ["Fruit ", "FRUIT", "N/A", " - "]
+    frame.loc[[10, 11, 12], "text"] = ["twice  as much", "twice as much", "  "]
+    frame.loc[[10, 11, 12], "label"] = ["fruit", "animal", "rare"]
+    frame.loc[13] = ["", " ", ""]
+    found = inspect(frame, path, capsys)
+    n = (frame["label"] == "fruit").sum()
+    expected = {
+        "classes written alike": [
+            "3, of what may be 1",
+            f"'fruit' {n}, 'Fruit ' 1, 'FRUIT' 1 ('FRUIT': row 4)",
+            "--normalize-labels merges them",
+        ],
+        "labels like none": [
+            "2",
+            "'N/A' 1, ' - ' 1 (' - ': row 6)",
+            "--missing-label N/A --missing-label ' - ', if they mean no label",
+        ],
+        "texts with other labels": [
+            "2 rows, of 1 different texts",
+            "'fruit' (row 10) and 'animal' (row 11): 'twice  as much'",
+            ANY,
+        ],
+        "empty rows": ["1", "row 13", ANY],
+        "labels without text": ["1", "row 12", ANY],
+        "rare classes": ["5 of 7 have less than 5 labels", ANY, ANY],
+    }
+    assert found.items() >= expected.items()
+    assert len(found) == len(expected) + 5
+    assert found["rows are counted"] == ["from 0, below the header"]
+    # The same is said before a training, but for examples.
+    assert run("clean", path, "--dry-run") == 0
+    said = parse_summary(capsys.readouterr().out)
+    for name, (count, _, remedy) in expected.items():
+        assert said[name].startswith(count)
+        assert remedy == ANY or said[name] == f"{count}; {remedy}"
+    assert said["examples of these"].startswith(f"skdygen inspect {path}, with")
+    assert run("clean", path, "--quiet") == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("columns", "name", "problem"),
+    [
+        ({"label": range(60)}, "column of labels", "'label' has 60 classes in 60"),
+        ({"label": [i / 8 for i in range(60)]}, "column of labels", "decimals"),
+        ({"label": ["a"] * 60}, "column of labels", "'label' has one class only"),
+        ({"label": ["", None] * 30}, "column of labels", "no label at all"),
+        ({"text": range(60)}, "column of texts", "'text' has numbers only"),
+        ({"text": ["a b", "c d"] * 30}, "column of texts", "2 different texts"),
+        ({"text": [f"t{i}" for i in range(60)]}, "column of texts", "ids has"),
+    ],
+)  # fmt: skip
+def test_inspect_columns(columns, name, problem, tmp_path, capsys):
+    texts = [f"this is text {i}" for i in range(60)]
+    columns = {"text": texts, "label": [0, 1] * 30, "team": ["a", "b"] * 30} | columns
+    found = inspect(pd.DataFrame(columns), tmp_path / "a.csv", capsys)
+    assert problem in found[name][0]
+    if name == "column of labels":
+        assert found[name][2] == "--label names another: 'team' (2 classes)"
+
+
+def test_inspect_what_cannot_be_fitted(tmp_path, capsys):
+    # Labels of two types, and some that are none.
+    rows = [{"text": f"it is {i}", "y": 1 if i % 2 else "1.0"} for i in range(20)]
+    rows += [{"text": None, "y": [1]}, {"text": 7, "y": None}]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert run("inspect", path) == 0
+    said = parse_summary(capsys.readouterr().out)
+    assert said["labels of two types"] == "1 of 3 classes"
+    assert said["classes written alike"] == "2, of what may be 1"
+    # Of several label columns, those of one text may differ.
+    pd.DataFrame({"text": ["a b"] * 9, "r1": [*"xy"] * 4 + ["x"], "r2": "x"}).to_csv(
+        tmp_path / "b.csv", index=False
+    )
+    assert run("inspect", tmp_path / "b.csv", "--label", "r*") == 0
+    assert "with other labels" not in capsys.readouterr().out
+    path.write_text("text;label;n;n\na;b;1,5;\n")
+    assert run("inspect", path.rename(tmp_path / "a.csv")) == 0
+    said = parse_summary(capsys.readouterr().out)
+    assert said["columns of one name"] == "1"
+    assert said["separator"] == "';', which is not what the name says"
+
+
+def test_normalize_labels(word_texts, quick, tmp_path, capsys):
+    texts, labels = word_texts[0], np.where(word_texts[1] == "fruit", "Sci-Fi", "C++")
+    frame = pd.DataFrame({"text": texts, "label": labels.astype(object)})
+    odd = ["sci fi", "SCIFI ", "c++", "C#", "C#"]
+    frame.loc[:4, "label"] = odd
+    path, checked = tmp_path / "a.csv", tmp_path / "b.csv"
+    write(pd.DataFrame({"row": [0, 9], "verified": ["sci_fi", "c#"]}), checked)
+    command = ["clean", write(frame, path), "--verified", checked]
+    assert run(*command, "--normalize-labels") == 0
+    said, found = (
+        parse_summary(capsys.readouterr().out),
+        read(tmp_path / "a.cleaned.csv"),
+    )
+    assert (
+        said["labels merged"] == "'sci fi' 1, 'SCIFI ' 1 to 'Sci-Fi'; 'c++' 1 to 'C++'"
+    )
+    assert "classes written alike" not in said
+    assert said["labels verified"] == "2"
+    assert found["label"][:5].tolist() == odd
+    assert {*found["label_suggested"]} <= {"Sci-Fi", "C++", "C#"}
+    assert found["label_corrected"][[0, 9]].tolist() == ["Sci-Fi", "C#"]
+    # All becomes strings if there are numbers and strings.
+    frame = frame.assign(label=[1 if x == "C++" else 2 for x in labels]).astype(object)
+    frame.loc[[0, 1], "label"] = ["1.0", " 2"]
+    path = tmp_path / "b.jsonl"
+    frame.to_json(path, orient="records", lines=True)
+    assert "mixes types" in fail(capsys, "clean", path)
+    assert run("clean", path, "--normalize-labels") == 0
+    classes = parse_summary(capsys.readouterr().out)["classes"]
+    assert sorted(classes.split()[1::2]) == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "n_classes"),
+    [
+        (["World", "world ", " WORLD.", "'World'", "w\u200aorld"], 1),
+        (["3", "3.0", "3,00", "03", " 3", "3."], 1),
+        (["not spam", "not-spam", "NotSpam", "not_spam", "not/spam"], 1),
+        (["caf\u00e9", "cafe\u0301"], 1),
+        (["1", "-1", "1.5", "15", "1,000"], 5),
+        (["A", "A-", "A+", "C", "C++", "C#"], 6),
+        (["1-2", "12", "1.2.3", "123"], 4),
+        (["?", "!", "..."], 3),
+    ],
+)  # fmt: skip
+def test_which_labels_are_written_alike(labels, n_classes):
+    write_alike, _ = _inspect.merge_spellings({"y": labels})
+    assert len({*map(write_alike, labels)}) == n_classes
+
+
+def test_progress_is_shown_on_stderr(tickets, quick, tmp_path, capfd, monkeypatch):
     model = tmp_path / "model.skops"
-    assert run("clean", tickets, "--model-out", model) == 0
+    command = ["clean", tickets, "--model-out", model, "--force"]
+    assert run(*command) == 0
+    assert capfd.readouterr().err == ""  # a bar is for terminals
+    monkeypatch.setattr(_terminal._Patient, "isatty", lambda self: True, raising=False)
+    assert run(*command) == 0
     out, err = capfd.readouterr()
     assert ("denoising" in err, "denoising" in out) == (True, False)
     # The model that was kept shows none when it is used in Python.
     load(model).fit(["a cat", "a dog", "an apple", "a plum"] * 2, [0, 0, 1, 1] * 2)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_fit_is_resumed(tickets, tiny_model, tmp_path, capfd, monkeypatch):
+    command = ["clean", tickets, "--model", tiny_model, "--epochs", "3", "--resume"]
+    stop = Mock(side_effect=[None, KeyboardInterrupt])
+    with monkeypatch.context() as patch:
+        patch.setattr(_engine, "_check_finite", stop)
+        assert run(*command) == 130
+    out, err = capfd.readouterr()
+    lines = err.strip().splitlines()
+    assert lines[0].startswith("skdygen: fine-tuning 2 branches of")
+    assert lines[1].startswith("skdygen: epoch 1 of 3: loss ")
+    goes_on = "interrupted; the same command goes on after the last whole epoch"
+    assert lines[2:] == ["", f"skdygen: {goes_on}"]
+    assert names_in(tmp_path) == ["tickets.cleaned.epochs", "tickets.csv"]
+    # In a terminal, too, it is said where it goes on; of few texts, no time.
+    with monkeypatch.context() as patch:
+        patch.setattr(_terminal._Patient, "isatty", lambda self: True, raising=False)
+        assert run(*command) == 0
+    out, err = capfd.readouterr()
+    assert "resuming after epoch 1, from " in err
+    assert "skdygen: epoch" not in err
+    assert "time needed" not in out
+    assert names_in(tmp_path) == [CLEANED, "tickets.csv"]
+    resumed = read(tmp_path / CLEANED)
+    # The folder of --cache has it, if there is one; of more texts the time is said.
+    monkeypatch.setattr(_estimate, "estimate_seconds", lambda stage, texts: 100)
+    monkeypatch.setattr(_commands, "_WORTH_AN_ESTIMATE", 120)
+    made = Mock(side_effect=_checkpoint.Checkpoint)
+    monkeypatch.setattr(_engine, "Checkpoint", made)
+    cache = tmp_path / "cache"
+    assert run(*command, "--force", "--cache", cache) == 0
+    said = parse_summary(capfd.readouterr().out)
+    assert (
+        said["time needed"] == "about 1.7 min, as tried here, if nothing is in --cache"
+    )
+    assert made.call_args.args[0] == cache / "epochs"
+    assert "epochs" not in names_in(cache)
+    pd.testing.assert_frame_equal(read(tmp_path / CLEANED), resumed)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0.4 s"), (34, "30 s"), (89, "90 s"), (100, "1.7 min"), (5000, "83 min"),
+     (6000, "1.7 h"), (400_000, "110 h")],
+)  # fmt: skip
+def test_an_estimate_is_named(seconds, said):
+    assert _estimate.name_seconds(seconds) == said
+
+
+def test_an_estimate(tiny_model, monkeypatch):
+    clock, seen = [0.0], []
+
+    def fit_transform(self, X, y):
+        seen.extend(X)
+        assert len({*y}) == 2
+        clock[0] += 5 + len(X) * (0.25 + self.n_epochs * 0.125)
+
+    monkeypatch.setattr(LanguageModelDynamics, "fit_transform", fit_transform)
+    monkeypatch.setattr(_estimate, "perf_counter", lambda: clock[0])
+    stage = LanguageModelDynamics(tiny_model, n_epochs=7, random_state=3)
+    texts = ["a" * (i % 100) for i in range(1000)]
+    found = _estimate.estimate_seconds(stage, texts)
+    # What the few texts of the shortest fit take is counted twice.
+    expected = 5 + 1000 * (0.25 + 7 * 0.125) + 8 * 0.375
+    assert found == pytest.approx(1.1 * expected)
+    assert np.mean([*map(len, seen)]) == pytest.approx(49.5, abs=1)
+    assert _estimate.estimate_seconds(IncrementalDynamics(), texts) is None
 
 
 def test_nothing_is_replaced_without_force(tickets, quick, tmp_path, capsys):
@@ -590,7 +975,10 @@ def test_all_is_checked_before_the_training(
         ("a.csv", None, "a.csv is no file"),
         ("a.txt", b"text,label\n", "a.txt is no table by its name"),
         ("a.csv", b"", "a.csv has no rows"),
-        ("a.csv", b"text,label\na,b\n\xe9t\xe9,b\n", "is not in UTF-8: 'utf-8'"),
+        ("a.csv", "text,label\né,é\n".encode() + b"\xe9,b\n", "is not in UTF-8: 'utf"),
+        ("a.csv", b"text,label\n\x81,b\n", "'utf-8' codec can't decode byte 0x81"),
+        ("a.csv", "text,label\na,b\n".encode("utf-16-le"), "say --encoding utf-16"),
+        ("a.jsonl", b'{"text": "\xe9"}', "not in UTF-8: 'utf-8' codec can't decode"),
         ("a.csv.gz", b"text,label\n", "gz cannot be read"),
         ("a.parquet", b"text,label\n", "a.parquet cannot be read"),
         ("a.xlsx", b"text,label\n", "a.xlsx cannot be read"),
@@ -608,7 +996,7 @@ def test_all_is_checked_before_the_training(
         ("a.csv", b"text,tag,CLASS\na,b,c\n", "may hold labels, ['tag', 'CLASS']"),
         ("a.csv", b"text,kind\na,b\n", "is named label, labels, class"),
         ("a.csv", b"id,label\n1,b\n", "seems to hold texts; name one with --text"),
-        ("a.csv", b"text,text,y\na,b,c\n", "'text' stands 2 times in"),
+        ("a.csv", b"text,y,y\na,b,c\n", "may hold labels, ['y', 'y.1']; name one"),
         ("a.csv", b"text,y,is_issue\na,b,c\n", "already has a column 'is_issue'"),
         ("a.jsonl", b'{"text": 2, "y": 0}\n{"text": "a"}', "'text' must hold strings"),
         ("a.jsonl", b'{"text": "", "y": 1}\n{"text": "", "y": "0"}', "mixes types"),
@@ -728,7 +1116,7 @@ def test_predict(model, tmp_path, capsys):
     assert_array_equal(found["n"], "01")
     clf = load(model)
     assert_array_equal(found["label_predicted"], clf.predict(texts))
-    expected = clf.predict_proba(texts).max(axis=1)
+    expected = clf.predict_proba(texts).max(axis=1).round(3)
     assert_allclose(found["confidence"].astype(float), expected, rtol=1e-12)
     assert "31 texts of column 'message'" in capsys.readouterr().out
     assert "exists; pass --force" in fail(capsys, *command)
@@ -857,4 +1245,4 @@ def test_help_waits_for_nothing():
     assert "--missing-label" in done.stdout
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     assert "typer" in imported
-    assert imported.isdisjoint({"pandas", "sklearn", "torch"})
+    assert imported.isdisjoint({"numpy", "pandas", "sklearn", "torch", "tqdm"})

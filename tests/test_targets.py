@@ -1,3 +1,4 @@
+import warnings
 from enum import Enum, IntEnum
 
 import numpy as np
@@ -12,9 +13,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skdygen import DyGenClassifier
 from skdygen._encoding import check_texts, encode_labels
 from skdygen._targets import make_targets
 from skdygen._weights import fit_weighted
+from skdygen.dynamics import IncrementalDynamics
 
 LARGE = [2**53, None, 2**53 + 1]  # the same number as floats
 
@@ -134,6 +137,28 @@ def test_missing_labels(y, missing_label, codes):
 def test_bad_labels(y, missing_label, error, message):
     with pytest.raises(error, match=message):
         encode_labels(y, missing_label=missing_label, n_samples=3)
+
+
+@pytest.mark.parametrize(
+    ("y", "votes", "message"),
+    [
+        (["a", "b", "", ""], None, "'' is a class of 2 labels, first in row 2; if it"),
+        ([" ", "b", "b", "b"], None, "first in row 0; .* pass missing_label=' '"),
+        (
+            ["a", "b", "b", "a"],
+            [["b"], ["b"], ["b"], [""]],
+            "'' is a class of 0 labels",
+        ),
+    ],
+)
+def test_blank_labels_are_warned_of_once(y, votes, message):
+    clf = DyGenClassifier(IncrementalDynamics(n_epochs=2), random_state=0)
+    with pytest.warns(UserWarning, match=message) as warned:
+        clf.fit(["a cat", "a dog", "an apple", "a plum"], y, votes=votes)
+    assert sum("is a class of" in str(w.message) for w in warned) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_targets(["a", "b", ""], missing_label="")
 
 
 def test_labels_against_known_classes():

@@ -53,7 +53,9 @@ def _run(name, options):
         say(line, head="skdygen: error: ", color="red", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
-        typer.echo("\nskdygen: interrupted", err=True)
+        next_time = "; the same command goes on after the last whole epoch"
+        next_time *= options.get("resume", False)
+        typer.echo(f"\nskdygen: interrupted{next_time}", err=True)
         number = error.args[0] if error.args else signal.SIGINT
         raise typer.Exit(128 + number) from error
 
@@ -110,7 +112,19 @@ Label = _option(
     "labels, class, category, target, tag or y.",
 )  # fmt: skip
 MissingLabel = _option(
-    str | None, "VALUE", "Label that means 'no label', as an empty cell does: say, -1."
+    list[str] | None, "VALUE",
+    "Label that means 'no label', as an empty cell does: say, -1; can be given several "
+    "times.",
+)  # fmt: skip
+Encoding = _option(
+    str | None, "NAME",
+    "Encoding of text files without a byte-order mark: say, latin-1. Without it: "
+    "UTF-8, or cp1252 if a CSV or TSV file is not that.",
+)  # fmt: skip
+NormalizeLabels = _flag(
+    "--normalize-labels",
+    "Merge classes that differ by case, space, punctuation or number format only into "
+    "the one that is there most often; say what was merged.",
 )
 Verified = _option(
     list[str] | None, "COLUMN|FILE",
@@ -131,6 +145,21 @@ Cache = _option(
     "Keep the trained model here, so that `clean` after `check` trains nothing if all "
     "other options are the same. It holds pickles: the folder must be your own.",
 )  # fmt: skip
+Threshold = _option(
+    float | None, "P",
+    "Correct wherever another class has this probability, not where there is reason to "
+    "be sure; 0 takes the most probable class everywhere.",
+    min=0, max=1,
+)  # fmt: skip
+Sort = _flag("--sort", "Write the issues first, those of the lowest quality on top.")
+OnlyIssues = _flag(
+    "--only-issues", "Write rows whose `is_issue` is true, and no others."
+)
+Resume = _flag(
+    "--resume",
+    "Keep what there is after each epoch, in the folder of --cache or beside the table "
+    "that is written; the same command goes on from there if it was interrupted.",
+)
 Out = _option(Path | None, "FILE", "The table to write. Without it: beside TABLE.")
 ReportOut = _option(Path, "FILE", "The report, one HTML file.")
 Report = _option(
@@ -170,13 +199,15 @@ def _skdygen(version: Version = False):
     """Find and correct wrong labels of texts, and classify new texts.
 
     Tables are CSV, TSV, JSON lines (.jsonl, .ndjson), each also with .gz, parquet and
-    Excel (.xlsx, the first sheet); the name says which. Text files are UTF-8; a CSV
-    file may have semicolons or tabs instead of commas. JSON that would not come back as
-    it is, such as NaN, 1e400 or a key that stands twice, is refused.
+    Excel (.xlsx, the first sheet); the name says which. A CSV file may have semicolons
+    or tabs instead of commas, and another encoding than UTF-8; it is written as it
+    came. Of two columns of the name text the second is text.1 here. JSON that would not
+    come back as it is, such as NaN, 1e400 or a key that stands twice, is refused.
 
     Examples:
 
         skdygen demo
+        skdygen inspect tickets.csv
         skdygen clean tickets.csv --dry-run
         skdygen clean tickets.csv --report report.html --cache cache
         skdygen clean tickets.csv --verified decisions.csv --cache cache --force
@@ -195,12 +226,32 @@ def _skdygen(version: Version = False):
 
 
 @app.command()
+def inspect(
+    table: Table, text: Text = None, label: Label = None,
+    missing_label: MissingLabel = None, encoding: Encoding = None,
+    debug: Debug = False,
+):  # fmt: skip
+    """Say what is odd about a table, before anything is trained.
+
+    Classes that are written in two ways, labels that look like none, the same text with
+    other labels, empty rows, rare classes, columns that can hardly be texts or labels:
+    each with its number, an example and what helps. Rows are counted from 0, below the
+    header. `clean` and `check` say the same in short.
+    """
+    _run("inspect", locals())
+
+
+@app.command()
 def clean(
     table: Table, text: Text = None, label: Label = None,
-    missing_label: MissingLabel = None, verified: Verified = None, out: Out = None,
+    missing_label: MissingLabel = None, encoding: Encoding = None,
+    normalize_labels: NormalizeLabels = False,
+    verified: Verified = None, out: Out = None,
     report: Report = None, annotators: AnnotatorsOut = None,
     id: Id = None, show: Show = None,
-    model_out: ModelOut = None, cache: Cache = None, model: LanguageModel = None,
+    model_out: ModelOut = None, sort: Sort = False, only_issues: OnlyIssues = False,
+    threshold: Threshold = None, cache: Cache = None, resume: Resume = False,
+    model: LanguageModel = None,
     fast: Fast = False, epochs: Epochs = None, seed: Seed = 0, device: Device = "auto",
     excel_safe: ExcelSafe = False, dry_run: DryRun = False, force: Force = False,
     quiet: Quiet = False, debug: Debug = False,
@@ -210,7 +261,7 @@ def clean(
     The table is written with four more columns:
 
     - `label_suggested`: the most probable class of the text, also where it has no label
-    - `label_quality`: the probability that the given label is right
+    - `label_quality`: the probability that the given label is right, to three digits
     - `is_issue`: whether the given label is not the most probable class
     - `label_corrected`: the label, replaced only where there is reason to be sure
     - `is_accepted`, with `--verified` only: whether that is verified or can be taken
@@ -226,9 +277,12 @@ def clean(
 @app.command()
 def check(
     table: Table, text: Text = None, label: Label = None,
-    missing_label: MissingLabel = None, verified: Verified = None,
+    missing_label: MissingLabel = None, encoding: Encoding = None,
+    normalize_labels: NormalizeLabels = False,
+    verified: Verified = None,
     n: NToCheck = 50, strategy: StrategyToCheck = Strategy.auto, out: Out = None,
-    cache: Cache = None, model: LanguageModel = None, fast: Fast = False,
+    cache: Cache = None, resume: Resume = False,
+    model: LanguageModel = None, fast: Fast = False,
     epochs: Epochs = None, seed: Seed = 0, device: Device = "auto",
     excel_safe: ExcelSafe = False, dry_run: DryRun = False, force: Force = False,
     quiet: Quiet = False, debug: Debug = False,
@@ -250,7 +304,8 @@ def check(
 
 @app.command()
 def predict(
-    model: Model, table: Table, text: Text = None, out: Out = None,
+    model: Model, table: Table, text: Text = None, encoding: Encoding = None,
+    out: Out = None,
     device: Device = "auto", excel_safe: ExcelSafe = False, force: Force = False,
     quiet: Quiet = False, debug: Debug = False,
 ):  # fmt: skip
@@ -264,8 +319,9 @@ def predict(
 
 @app.command()
 def report(
-    model: Model, table: Table, out: ReportOut, text: Text = None, id: Id = None,
-    show: Show = None, force: Force = False, quiet: Quiet = False, debug: Debug = False,
+    model: Model, table: Table, out: ReportOut, text: Text = None,
+    encoding: Encoding = None, id: Id = None, show: Show = None,
+    force: Force = False, quiet: Quiet = False, debug: Debug = False,
 ):  # fmt: skip
     """Write the report of `clean --report` later, on the table of the same rows."""
     _run("report", locals())

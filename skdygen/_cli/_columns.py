@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from .._encoding import check_texts
-from ._tables import neutralize, read_table, split_suffix
+from ._tables import form_of, neutralize, read_table, split_suffix
 
 _TEXT_NAMES = ("text", "body", "message", "content", "title", "sentence", "document")
 _LABEL_NAMES = ("label", "labels", "class", "category", "target", "tag", "y")
@@ -14,7 +14,8 @@ _LABEL_NAMES = ("label", "labels", "class", "category", "target", "tag", "y")
 
 def choose_labels(table, path, wanted):
     """Choose the columns of these names or patterns, or the only one so named."""
-    found = [name for name in table.columns if str(name).lower() in _LABEL_NAMES]
+    own = form_of(table).get("own_names", {})  # before those there twice were changed
+    found = [n for n in table.columns if str(own.get(n, n)).lower() in _LABEL_NAMES]
     if wanted or len(found) == 1:
         names = [n for each in wanted or found for n in _match(table.columns, each)]
         return [_check(table, path, "--label", name) for name in dict.fromkeys(names)]
@@ -33,7 +34,7 @@ def choose_text(table, path, wanted, labels=(), fitted=None):
     named = [n for usual in _TEXT_NAMES for n in others if str(n).lower() == usual]
     if wanted is not None or named:
         return _check(table, path, "--text", named[0] if wanted is None else wanted)
-    lengths = {n: _mean_length(table[n]) for n in others if others.count(n) == 1}
+    lengths = {name: _mean_length(table[name]) for name in others}
     longest = max(lengths, key=lengths.get, default=None)
     if not lengths.get(longest):
         raise ValueError(
@@ -48,10 +49,10 @@ def read_texts(table, column):
     return check_texts(texts, name=f"column {column!r}")
 
 
-def read_labels(table, column, missing_label=None):
-    """Give the labels of a column, with None for an empty cell and `missing_label`."""
+def read_labels(table, column, missing_labels=()):
+    """Give the labels of a column, with None for an empty cell and `missing_labels`."""
     return [
-        None if _is_null(cell) or _spell(cell) in ("", missing_label) else cell
+        None if _is_null(cell) or _spell(cell) in ("", *missing_labels) else cell
         for cell in table[column].tolist()
     ]
 
@@ -75,7 +76,9 @@ def read_verified(table, options, labels, texts, classes):
     parts = [pd.DataFrame(columns=["index", "verified", "probability"])]
     for source in options.verified or ():
         if Path(source).is_file():
-            found = read_table(Path(source))
+            # Written by us, as TABLE, or since then by a spreadsheet or a browser.
+            usual = {"fallback": options.encoding} if options.encoding else {}
+            found = read_table(Path(source), **usual)
         elif source in labels:
             raise ValueError(f"--verified and --label are both {source!r}; name two.")
         else:
@@ -92,7 +95,7 @@ def _read_checked(found, path, texts, classes, options):
     """Read what somebody has filled in, in a table as `check` has written it."""
     for name in ("row", "verified"):
         _check(found, path, "--verified needs a column, but", name)
-    labels = read_labels(found, "verified", options.missing_label)
+    labels = read_labels(found, "verified", options.missing_label or ())
     # Typed in, and maybe in a file of another kind: "1 " is the class 1, if no other.
     spelled = {_spell(label): label for label in classes.tolist()}
     spelled |= {neutralize(name): label for name, label in spelled.items()}
@@ -129,12 +132,10 @@ def _match(columns, wanted):
 
 
 def _check(table, path, option, name):
-    """Return the name of a column, if it stands once in a table."""
+    """Return the name of a column, if a table has it."""
     columns = table.columns.tolist()
-    times = columns.count(name)
-    if times != 1:
-        found = f"stands {times} times in" if times else "is no column of"
-        raise ValueError(f"{option} {name!r} {found} {path}; it has {columns}.")
+    if name not in columns:
+        raise ValueError(f"{option} {name!r} is no column of {path}; it has {columns}.")
     return name
 
 

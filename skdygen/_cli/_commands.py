@@ -7,6 +7,8 @@ and torch is imported after the table has been read.
 import os
 import sys
 import time
+from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,7 @@ from .._encoding import encode_labels, encode_verified, name_codes
 from .._storage import is_saved_model, read_card
 from .._targets import make_targets
 from ..inspection import write_report
+from ._advice import why_none_corrected
 from ._columns import (
     choose_labels,
     choose_shown,
@@ -32,10 +35,35 @@ from ._columns import (
     read_texts,
     read_verified,
 )
-from ._tables import check_writable, read_table, split_suffix, write_table
-from ._terminal import say
+from ._encodings import name_encoding
+from ._inspect import describe, inspect_table, merge_spellings, name_merged
+from ._tables import check_writable, form_of, read_table, split_suffix, write_table
+from ._terminal import progress, say
 
+_WORTH_AN_ESTIMATE = 1000  # texts: it takes as long as some two hundred in an epoch
 _NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected")
+
+
+def inspect(options):
+    """Say what is odd about a table."""
+    path = options.table
+    table = read_table(path, options.encoding)
+    columns = choose_labels(table, path, options.label)
+    text = choose_text(table, path, options.text, columns)
+    missing = options.missing_label or ()
+    cells = {name: read_labels(table, name, missing) for name in columns}
+    texts = ["" if pd.isna(cell) else str(cell) for cell in table[text].astype(object)]
+    rows = zip(*cells.values(), strict=True)
+    given = [[x for x in row if x is not None] for row in rows]
+    counts = Counter(str(x) for row in given for x in row)
+    _show(describe(path, text, columns, texts, given.count([]), counts))
+    _show(name_encoding(form_of(table)))
+    found = inspect_table(table, text, texts, cells)
+    for finding in found:
+        _show({finding.name: finding.count, "": finding.example})
+        _show({"": finding.remedy})
+    note = {"rows are counted": "from 0, below the header"}
+    _show(note if found else {"findings": "nothing odd"})
 
 
 def clean(options):
@@ -51,7 +79,7 @@ def clean(options):
     clf, table, texts = _fit(options, outputs, new_columns)
     write_safely = partial(write_table, excel_safe=options.excel_safe)
     write = {
-        "table": lambda path: write_safely(_clean_table(table, clf), path),
+        "table": lambda path: write_safely(_clean_table(table, clf, options), path),
         "report": lambda path: _report(clf, path, texts, table, options),
         "annotators": lambda path: write_safely(_rate_annotators(clf, table), path),
         "model": lambda path: _save(clf, path, options.force),
@@ -64,7 +92,7 @@ def clean(options):
             errors[outputs.pop(name)] = error
     if not options.quiet:
         took = timedelta(seconds=round(time.perf_counter() - start))
-        _show(_summarize(clf) | outputs | {"time": took})
+        _show(_summarize(clf, options.table) | outputs | {"time": took})
     if errors:
         each = [f"{path} was not written: {error}" for path, error in errors.items()]
         raise OSError("; ".join(each)) from next(iter(errors.values()))
@@ -92,13 +120,20 @@ def predict(options):
     if not hasattr(clf, "predict_proba"):
         raise ValueError(f"{options.model}: its final estimator has no predict_proba.")
     check_writable(table, out, ("label_predicted", "confidence"))
-    check_writable(pd.DataFrame({"name": [*map(str, clf.classes_)]}), out, ())
+    names = pd.DataFrame({"name": [*map(str, clf.classes_)]})
+    names.attrs = table.attrs  # its encoding
+    check_writable(names, out, ())
     texts = read_texts(table, text)
-    found = clf.predict_proba(texts)
-    predicted, confidence = clf.classes_[found.argmax(axis=1)], found.max(axis=1)
+    with progress(is_quiet=options.quiet):
+        found = clf.predict_proba(texts)
+    predicted, confidence = (
+        clf.classes_[found.argmax(axis=1)],
+        found.max(axis=1).round(3),
+    )
     table = table.assign(label_predicted=predicted, confidence=confidence)
     write_table(table, out, excel_safe=options.excel_safe)
     if not options.quiet:
+        _show(name_encoding(form_of(table)))
         say(f"{len(texts):,} texts of column {text!r} classified: {out}")
 
 
@@ -108,6 +143,7 @@ def report(options):
     texts = read_texts(table, text)
     _report(clf, options.out, texts, table, options)
     if not options.quiet:
+        _show(name_encoding(form_of(table)))
         say(f"report on {len(texts):,} texts of column {text!r}: {options.out}")
 
 
@@ -163,7 +199,7 @@ def demo(options, **params):
 def _fit(options, outputs, new_columns=()):
     """Check everything, say what is there, and fit, or exit if that is all."""
     path, out = options.table, outputs["table"]
-    table = read_table(path)
+    table = read_table(path, options.encoding)
     _check_outputs(options, **outputs)
     columns = choose_labels(table, path, options.label)
     text = choose_text(table, path, options.text, columns)
@@ -171,8 +207,13 @@ def _fit(options, outputs, new_columns=()):
     given = ("label_given",) * (are_several and bool(new_columns))
     check_writable(table, out, new_columns + given)
     texts = read_texts(table, text)
-    cells = {name: read_labels(table, name, options.missing_label) for name in columns}
-    name = f"column{'s' * are_several} {', '.join(map(repr, columns))}"
+    missing = options.missing_label or ()
+    cells = {name: read_labels(table, name, missing) for name in columns}
+    merged = {}
+    if options.normalize_labels:
+        write, changed = merge_spellings(cells)
+        cells = {name: list(map(write, column)) for name, column in cells.items()}
+        merged = {"labels merged": name_merged(changed)}
     if are_several:
         labels, votes = None, pd.DataFrame(cells, dtype=object)
         targets = make_targets(None, votes=votes, missing_label=np.nan)
@@ -180,12 +221,16 @@ def _fit(options, outputs, new_columns=()):
         are_several = targets.votes is not None  # else one has all
     else:
         labels, votes = cells[columns[0]], None
+        name = f"column {columns[0]!r}"
         classes, codes = encode_labels(labels, missing_label=np.nan, name=name)
     if "annotators" in outputs and not are_several:
         raise ValueError("--annotators needs labels in several columns; see --label.")
     verified = read_verified(table, options, columns, texts, classes)
+    if options.normalize_labels:
+        verified["verified"] = verified["verified"].map(write)
     new = np.setdiff1d(encode_verified(verified, classes, len(texts))[0], classes)
     names = pd.DataFrame({"name": [*map(str, (*columns, *classes, *new))]})
+    names.attrs = table.attrs  # its encoding
     for file in filter(None, (out, outputs.get("annotators"))):
         check_writable(names, file, ())  # among them are new ones
     if len(verified) == len(texts) and not new_columns:
@@ -194,25 +239,63 @@ def _fit(options, outputs, new_columns=()):
     if "report" in outputs:
         choose_shown(table, path, options)  # raises errors
         clf.store_trajectories = True  # so that no text is encoded again
+    threshold = getattr(options, "threshold", None)  # `check` has none
+    if threshold is not None:
+        clf.set_params(correction_threshold=threshold)
     if not options.quiet or options.dry_run:
-        counts = pd.Series(classes[codes[codes >= 0]]).value_counts().head(8)
-        largest = ", ".join(f"{name} {n:,}" for name, n in counts.items())
-        missing = (
-            f"{sum(codes < 0):,} without a label, {texts.count(''):,} without text"
-        )
-        shown = shorten(name, 200, placeholder=" ...")
-        _show({"texts": f"column {text!r} of {path}", "labels": shown})
-        _show({"rows": f"{len(texts):,} ({missing})"})
-        _show({"classes": f"{len(classes)}: {largest}"})
+        counts = Counter(classes[codes[codes >= 0]].tolist())
+        _show(describe(path, text, columns, texts, sum(codes < 0), counts))
+        _show(name_encoding(form_of(table)) | merged)
+        found = inspect_table(table, text, texts, cells)
+        for finding in found:
+            _show({finding.name: f"{finding.count}; {finding.remedy}"})
+        examples = f"skdygen inspect {path}, with the same columns"
+        _show({"examples of these": examples} if found else {})
         new = f" (classes not among those: {', '.join(map(str, new))})" * bool(len(new))
         _show({"labels verified": f"{len(verified):,}{new}"} if len(verified) else {})
+    kept = _keep_epochs(clf, options, out)
     if options.dry_run:
         training = {"training": " ".join(repr(clf.dynamics).split())}
-        _show(training | outputs | {"dry run": "nothing was done"})
+        _show(training | _estimate(clf, texts) | outputs)
+        _show({"dry run": "nothing was done"})
         raise typer.Exit
-    clf.fit(texts, labels, verified=verified, votes=votes)
+    if not options.quiet and len(texts) >= _WORTH_AN_ESTIMATE:
+        _show(_estimate(clf, texts))
+    try:
+        with progress(is_quiet=options.quiet):
+            clf.fit(texts, labels, verified=verified, votes=votes)
+    finally:
+        with suppress(OSError):  # it is not there, or has what can be resumed
+            kept and kept.rmdir()
     clf._text_column = text  # which `predict` and `report` read
     return clf, table, texts
+
+
+def _keep_epochs(clf, options, out):
+    """Have the fit keep its epochs if that is wanted; give the folder, or None."""
+    if not options.resume:
+        return None
+    folder = options.cache / "epochs" if options.cache else None
+    folder = folder or out.with_name(f"{split_suffix(out)[0]}.epochs")
+    clf.set_params(dynamics__checkpoint_dir=folder)
+    return folder
+
+
+def _estimate(clf, texts):
+    """Say how long the fit will take, if that can be known."""
+    seconds = _training().estimate_seconds(clf.dynamics, texts)
+    if seconds is None:
+        return {}
+    needed = _training().name_seconds(seconds)
+    cached = ", if nothing is in --cache" if clf.memory else ""
+    return {"time needed": f"about {needed}, as tried here{cached}"}
+
+
+def _training():
+    """Import what needs torch, which takes seconds."""
+    from . import _training
+
+    return _training
 
 
 def _name_out(options, word):
@@ -257,9 +340,7 @@ def _check_outputs(options, *, table=None, report=None, annotators=None, model=N
 
 def _check_device(device):
     """Raise an error if torch cannot compute there."""
-    from .._torch import what_is_wrong_with  # torch takes seconds
-
-    reason = None if device == "auto" else what_is_wrong_with(device)
+    reason = None if device == "auto" else _training().what_is_wrong_with(device)
     if reason is not None:
         raise ValueError(f"--device {device} cannot be used: {reason}; use cpu.")
 
@@ -276,9 +357,7 @@ def _make_classifier(options):
     params["trainable_layers"] = 0 if options.fast else None
     params = {name: value for name, value in params.items() if value is not None}
     stage = dynamics.LanguageModelDynamics(device=options.device, **params)
-    from ..dynamics._hub import find_model  # torch takes seconds
-
-    find_model(stage.model)
+    _training().find_model(stage.model)
     clf = skdygen.DyGenClassifier(stage, missing_label=np.nan, memory=options.cache)
     return clf.set_params(random_state=options.seed, verbose=int(not options.quiet))
 
@@ -302,7 +381,7 @@ def _save(clf, path, force):
 def _read(options, **outputs):
     """Read a table and a fitted classifier, and choose the columns."""
     path, model = options.table, options.model
-    table = read_table(path)
+    table = read_table(path, options.encoding)
     _check_outputs(options, **outputs)
     device = getattr(options, "device", "auto")
     _check_device(device)
@@ -315,25 +394,29 @@ def _read(options, **outputs):
     return clf, table, choose_text(table, path, options.text, fitted=fitted)
 
 
-def _clean_table(table, clf):
-    """Add what the classifier says of the labels."""
+def _clean_table(table, clf, options):
+    """Add what the classifier says of the labels, and sort or choose rows."""
     codes = clf._targets.codes
     if clf._targets.votes is not None:
         table = table.assign(label_given=name_codes(codes, clf.classes_))
     suggested, _, _, is_issue = judge_labels(clf.label_distributions_, codes)
     table = table.assign(
         label_suggested=clf.classes_[suggested],
-        label_quality=pd.array(clf.label_quality_, dtype="Float64"),
+        label_quality=pd.array(clf.label_quality_.round(3), dtype="Float64"),
         is_issue=is_issue,
         label_corrected=clf.transduction_,
     )
-    is_proved = hasattr(clf, "correction_guarantee_")
-    return table.assign(is_accepted=clf.accept_labels()) if is_proved else table
+    if hasattr(clf, "correction_guarantee_"):
+        table = table.assign(is_accepted=clf.accept_labels())
+    rows = np.arange(len(table))
+    if options.sort:  # rows without a label, whose quality is NaN, come last
+        rows = np.lexsort((clf.label_quality_, ~is_issue))
+    return table.iloc[rows[is_issue[rows]] if options.only_issues else rows]
 
 
 def _rate_annotators(clf, table):
     """Make a table of how often each label column is right."""
-    found = clf.annotator_quality().reset_index()
+    found = clf.annotator_quality().reset_index().round(3)
     found.attrs = table.attrs  # semicolons where the table has them
     return found
 
@@ -351,7 +434,7 @@ def _name_rate(rate, interval):
     return "unknown" if np.isnan(rate) else f"{rate:.1%} (a guess, see check)"
 
 
-def _summarize(clf):
+def _summarize(clf, path):
     """Say what the classifier has found."""
     codes, unread = clf._targets.codes, clf._targets.verified < 0
     issues, given, labelled = clf.label_issues(), clf.classes_[codes], codes >= 0
@@ -362,6 +445,8 @@ def _summarize(clf):
         "labels that look wrong": f"{len(issues):,} of {labelled.sum():,}",
         "labels corrected": f"{n_changed:,}",
     }
+    if not n_changed:
+        found["why none"] = why_none_corrected(clf, len(issues), path)
     if hasattr(clf, "correction_guarantee_"):
         accepted = f"{(clf.accept_labels() & unread).sum():,} of {unread.sum():,}"
         n_more = clf.correction_guarantee_["n_more"]

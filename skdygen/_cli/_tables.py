@@ -13,15 +13,17 @@ import re
 import warnings
 from contextlib import suppress
 from decimal import Decimal
-from itertools import islice
+from itertools import count, islice
 from operator import itemgetter
 
 import pandas as pd
 
 from .._storage import replacing
+from ._encodings import decode, encode
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _TEXT_KINDS = (*_SEPARATORS, ".jsonl", ".ndjson")
+_FORM = "skdygen_form"  # in `attrs`, which may be a user's own
 _FIRST = 2**20  # characters in which a header and a row are looked for
 # What is no number; the last four are =, +, - and @ of full width.
 _FORMULA = re.compile(r"(?![-+]?[\d.,]+\Z)[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
@@ -38,20 +40,33 @@ def split_suffix(path):
     return path.name[: -len(found[0])], path.name[-len(found[0]) :]
 
 
-def read_table(path):
-    """Read a table that has rows; what is wrong with the file is a ValueError."""
+def read_table(path, encoding=None, *, fallback="cp1252"):
+    """Read a table that has rows; what is wrong with the file is a ValueError.
+
+    What it takes to write one as it came is kept, see `form_of`. `encoding` is that
+    of text files without a byte-order mark; None: UTF-8, or, if a CSV or TSV file is
+    not that, `fallback`: what spreadsheets save in Western Europe and America.
+    """
     suffix = split_suffix(path)[1].lower()
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file.")
     try:
-        table = _read(path, suffix)
+        table = _read(path, suffix, encoding, fallback)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not in UTF-8: {error}; save it so.") from error
+        wanted = encoding or "UTF-8"
+        raise ValueError(
+            f"{path} is not in {wanted}: {error}; name another with --encoding."
+        ) from error
     except Exception as error:  # zip, gzip and Arrow have errors of their own
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not len(table):
         raise ValueError(f"{path} has no rows.")
     return table
+
+
+def form_of(table):
+    """Return what it takes to write a table as it came, which can be added to."""
+    return table.attrs.setdefault(_FORM, {})
 
 
 def check_writable(table, path, new_columns):
@@ -60,6 +75,11 @@ def check_writable(table, path, new_columns):
         raise ValueError(f"The table already has a column {name!r}; rename or drop it.")
     try:
         _encode(table, path)
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{path} cannot hold {error.object[error.start]!r} in "
+            f"{form_of(table)['encoding']}; save TABLE in UTF-8, or --out in .xlsx."
+        ) from error
     except Exception as error:  # as above
         raise ValueError(f"{path} cannot hold the table: {error}") from error
 
@@ -70,7 +90,7 @@ def write_table(table, path, *, excel_safe=False):
     With `excel_safe`, nothing in CSV or TSV is a formula; other files have types.
     """
     if excel_safe and split_suffix(path)[1].lower().startswith((".csv", ".tsv")):
-        table = table.map(neutralize).rename(columns=neutralize)
+        table = _with_own_names(table).map(neutralize).rename(columns=neutralize)
     with replacing(path) as temporary:
         temporary.write_bytes(_encode(table, path))
 
@@ -81,7 +101,7 @@ def neutralize(cell):
     return f"'{cell}" if is_formula else cell
 
 
-def _read(path, suffix):
+def _read(path, suffix, encoding, fallback):
     """Read a DataFrame."""
     if suffix == ".parquet":
         return _read_parquet(path)
@@ -91,9 +111,11 @@ def _read(path, suffix):
     content = path.read_bytes()
     if suffix.endswith(".gz"):
         content = gzip.decompress(content)
-    text = content.decode("utf-8-sig")
     separator = _SEPARATORS.get(suffix.removesuffix(".gz"))
-    return _read_csv(text, separator) if separator else _read_json_lines(text)
+    text, found = decode(content, encoding, fallback if separator else None)
+    table = _read_csv(text, separator) if separator else _read_json_lines(text)
+    form_of(table).update(found)
+    return table
 
 
 def _encode(table, path):
@@ -104,16 +126,36 @@ def _encode(table, path):
         (_write_excel if suffix == ".xlsx" else _write_parquet)(table, file)
         return file.getvalue()
     separator = _SEPARATORS.get(suffix.removesuffix(".gz"))
-    text = _to_csv(table, separator) if separator else _to_json_lines(table)
-    # A lone surrogate, which UTF-8 cannot hold, becomes its escape in JSON.
-    content = text.encode(errors="backslashreplace")
+    if separator:
+        content = encode(_to_csv(table, separator), form_of(table))
+    else:  # a lone surrogate, which UTF-8 cannot hold, becomes its escape
+        text = _to_json_lines(table).replace("\n", form_of(table).get("line_end", "\n"))
+        content = text.encode(errors="backslashreplace")
     return gzip.compress(content) if suffix.endswith(".gz") else content
 
 
 def _name_columns(table):
-    """Make the first row the names: pandas would change those that stand twice."""
-    names = table.head(1).astype(str).to_numpy().ravel().tolist()
-    return table.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
+    """Make the first row the names; those that stand twice are told apart.
+
+    Pandas would do the same, but give empty names others, too.
+    """
+    own, names = table.head(1).astype(str).to_numpy().ravel().tolist(), []
+    for name in own:
+        others = (f"{name}.{n}" for n in count(1))
+        is_new = name not in names
+        names.append(
+            name if is_new else next(x for x in others if x not in {*own, *names})
+        )
+    table = table.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
+    changed = {n: o for n, o in zip(names, own, strict=True) if n != o}
+    form_of(table).update({"own_names": changed} if changed else {})
+    return table
+
+
+def _with_own_names(table):
+    """Return the table with the names that it came with, some of them twice."""
+    own = form_of(table).get("own_names", {})
+    return table.set_axis([own.get(name, name) for name in table.columns], axis=1)
 
 
 def _read_csv(text, separator):
@@ -127,13 +169,26 @@ def _read_csv(text, separator):
     )  # fmt: skip
     table = _name_columns(table)
     if found != separator:
-        table.attrs["separator"] = found
+        form_of(table)["separator"] = found
+    if _has_decimal_comma(table, found):
+        form_of(table)["decimal"] = ","
     return table
+
+
+def _has_decimal_comma(table, separator):
+    """Whether numbers are to be written with a comma, as others in the table."""
+    if separator == ",":
+        return False
+    cells = table.head(1000).to_numpy().ravel()
+    # Three digits behind a comma may as well be thousands.
+    n_commas = sum(bool(re.fullmatch(r"[-+]?\d+,(?!\d{3}\Z)\d+", x)) for x in cells)
+    n_points = sum(bool(re.fullmatch(r"[-+]?\d+\.\d+", x)) for x in cells)
+    # Spreadsheets write semicolons where the comma is the decimal sign.
+    return n_commas >= n_points if separator == ";" else n_commas > n_points
 
 
 def _find_separator(text, usual):
     """Separator by which header and first row have most cells, and how many."""
-    # Spreadsheets write semicolons where the comma is the decimal sign.
     best = usual, (False, 0)
     for separator in dict.fromkeys([usual, ";", "\t"]):
         first = io.StringIO(text[:_FIRST], newline="")
@@ -150,12 +205,16 @@ def _find_separator(text, usual):
 
 
 def _to_csv(table, separator):
+    form = form_of(table)
     if separator == ",":
-        separator = table.attrs.get("separator", separator)
-    params = {"sep": separator, "index": False, "lineterminator": "\n"}
+        separator = form.get("separator", separator)
+    end = form.get("line_end", "\n")
+    table = _with_own_names(table)
+    params = {"sep": separator, "index": False, "lineterminator": end}
+    params["decimal"] = form.get("decimal", ".")
     text = table.to_csv(**params)
     # Python before 3.13 does not quote a cell because of a lone carriage return.
-    has_lone_return = re.search("\r(?!\n)", text)
+    has_lone_return = end == "\n" and re.search("\r(?!\n)", text)
     return table.to_csv(**params, quoting=csv.QUOTE_ALL) if has_lone_return else text
 
 
@@ -221,7 +280,7 @@ def _read_parquet(path):
     # Other types would turn whole numbers with gaps into floats.
     table = pd.read_parquet(path, dtype_backend="pyarrow")
     columns = (parquet.read_schema(path).pandas_metadata or {}).get("columns", ())
-    table.attrs["types"] = {c["name"]: c["numpy_type"] for c in columns}
+    form_of(table)["types"] = {c["name"]: c["numpy_type"] for c in columns}
     return table
 
 
@@ -231,13 +290,12 @@ def _write_parquet(table, file):
     from pyarrow import parquet
 
     found = pyarrow.Table.from_pandas(table)
-    known, before = found.schema.pandas_metadata, table.attrs.get("types", {})
+    known, before = found.schema.pandas_metadata, form_of(table).get("types", {})
     for column in known["columns"]:
         # Pandas cannot read the names that it gives to all types of Arrow.
         its_own = re.sub(r".*\[pyarrow\]", "object", column["numpy_type"])
         column["numpy_type"] = before.get(column["name"], its_own)
-    for name in ("types", "separator"):
-        known.get("attributes", {}).pop(name, None)
+    known.get("attributes", {}).pop(_FORM, None)
     metadata = found.schema.metadata | {b"pandas": json.dumps(known).encode()}
     parquet.write_table(found.replace_schema_metadata(metadata), file)
 
@@ -246,7 +304,7 @@ def _write_excel(table, file):
     """Write a sheet, in which what looks like a formula or an error stays a text."""
     with warnings.catch_warnings(), pd.ExcelWriter(file, engine="openpyxl") as writer:
         warnings.simplefilter("error")  # of cells that are too long
-        table.to_excel(writer, index=False)
+        _with_own_names(table).to_excel(writer, index=False)
         for row in writer.book.active.iter_rows():
             for cell in row:
                 if cell.data_type in "fe":

@@ -1,9 +1,11 @@
 """What is printed: names in it come from files, and may be anybody's."""
 
 import io
+import logging
 import os
 import re
-from contextlib import contextmanager
+import sys
+from contextlib import ExitStack, contextmanager
 
 import typer
 
@@ -20,6 +22,45 @@ def plain(text):
 def say(text, *, head="", color=None, err=False):
     """Print one line, whose head is ours and coloured, whatever is in the text."""
     typer.echo(typer.style(head, fg=color) + plain(text), err=err)
+
+
+class _Lines(logging.Handler):
+    """Print what is logged in lines, on stderr."""
+
+    def emit(self, record):
+        say(record.getMessage(), head="skdygen: ", err=True)
+
+
+@contextmanager
+def progress(*, is_quiet):
+    """Show how far a fit is: by bars in a terminal, elsewhere by a line an epoch."""
+    from .._progress import hidden_bars  # for which --help cannot wait
+
+    names = ["skdygen.dynamics._checkpoint"]  # which says where a fit goes on
+    is_terminal = sys.stderr.isatty()
+    if not is_terminal:
+        names.append("skdygen.dynamics._engine")
+    with ExitStack() as stack:
+        for name in names if not is_quiet else ():
+            stack.enter_context(_lines_of(logging.getLogger(name)))
+        if not is_terminal:
+            stack.enter_context(hidden_bars())
+        yield
+
+
+@contextmanager
+def _lines_of(logger):
+    """Have what a logger tells be printed in here, and go nowhere else."""
+    handler, before = _Lines(), (logger.level, logger.propagate)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 def patient(stream):

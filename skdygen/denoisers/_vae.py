@@ -10,7 +10,8 @@ from sklearn.utils import gen_batches
 from torch import nn
 from torch.distributions import Dirichlet, kl_divergence
 from torch.nn import functional
-from tqdm.auto import tqdm
+
+from .._progress import bar
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def train_vae(
     one_hot = torch.eye(vae.n_classes)
     optimizer = torch.optim.Adam(vae.parameters(), lr=learning_rate)
 
-    for epoch in tqdm(range(n_epochs), desc="denoising", disable=not verbose):
+    for epoch in bar(range(n_epochs), desc="denoising", verbose=verbose):
         strength = 0.0 if epoch < n_warmup_epochs else coregularization
         order = rng.permutation(labelled)
         for part in gen_batches(len(order), batch_size):

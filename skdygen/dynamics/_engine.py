@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from sklearn.random_projection import GaussianRandomProjection
 from sklearn.utils import check_random_state, gen_batches
-from tqdm.auto import tqdm
 from transformers import get_linear_schedule_with_warmup
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from .. import _torch
+from .._progress import bar
 from .._trajectories import Trajectories, allocate
 from ._checkpoint import Checkpoint, hash_fit
 from ._frozen import Backbone
@@ -121,8 +121,8 @@ def _train(
         stage.coregularization_warmup, stage.n_epochs
     )
     n_rows = stage.batch_size  # whose gradients are computed at once
-    progress = tqdm(
-        total=n_steps, desc="fine-tuning", unit="batch", disable=not stage.verbose,
+    progress = bar(
+        total=n_steps, desc="fine-tuning", unit="batch", verbose=stage.verbose,
         initial=sum(map(len, order_of[:first_epoch])),
     )  # fmt: skip
     with progress:
@@ -362,8 +362,7 @@ class Networks:
 
     def _progress(self, n_texts, desc):
         """Return a progress bar over texts."""
-        hidden = not self.backbone.verbose
-        return tqdm(total=n_texts, desc=desc, unit="text", disable=hidden)
+        return bar(total=n_texts, desc=desc, unit="text", verbose=self.backbone.verbose)
 
 
 def recorded_epochs(stage):

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from sklearn.utils import gen_batches
 from torch import nn
-from tqdm.auto import tqdm
 
+from .._progress import bar
 from .._torch import autocast, fewer_rows
 from .._trajectories import allocate
 from ._windows import add_rest
@@ -197,8 +197,8 @@ class Backbone:
         rows = np.arange(len(inputs)) if rows is None else rows
         rest = rows[np.argsort(-inputs.lengths[rows], kind="stable")]
         n_rows = self.batch_size
-        hidden = desc is None or not self.verbose
-        with tqdm(total=len(rest), desc=desc, unit="text", disable=hidden) as progress:
+        shown = desc is not None and self.verbose
+        with bar(total=len(rest), desc=desc, unit="text", verbose=shown) as progress:
             while len(rest):
                 batch = next(inputs.cut(rest, n_rows, self.max_tokens))
                 try:
@@ -223,9 +223,9 @@ class Backbone:
         prompt = self.model.prompts.get(self.model.default_prompt_name)
         flat, lengths, constants = {}, [], {}
         is_quick = len(texts) <= _TEXTS_AT_ONCE
-        progress = tqdm(
+        progress = bar(
             total=len(texts), desc="tokenising", unit="text",
-            disable=is_quick or not self.verbose,
+            verbose=self.verbose and not is_quick,
         )  # fmt: skip
         for part in gen_batches(len(texts), _TEXTS_AT_ONCE):
             features = self.model.preprocess(texts[part], prompt=prompt)

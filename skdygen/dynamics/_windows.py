@@ -5,7 +5,8 @@ import logging
 import numpy as np
 from sklearn.preprocessing import normalize
 from sklearn.utils import gen_batches
-from tqdm.auto import tqdm
+
+from .._progress import bar
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ def add_rest(backbone, texts, lengths, full, embeddings):
     if not is_fast or tokenizer.truncation_side != "right" or room < 1:
         logger.info("long texts cannot be split by this tokeniser; they are cut")
         return
-    with tqdm(
-        total=len(full), desc="long texts", unit="text", disable=not backbone.verbose
+    with bar(
+        total=len(full), desc="long texts", unit="text", verbose=backbone.verbose
     ) as progress:
         for part in gen_batches(len(full), max(1, _WINDOWS_AT_ONCE // max_windows)):
             rows = full[part]
