@@ -22,7 +22,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pyarrow import parquet
 
 from skdygen import DyGenClassifier, _decisions, load
-from skdygen._cli import _commands, _estimate, _inspect, _tables, _terminal, main
+from skdygen._cli import _commands, _inspect, _tables, _terminal, _training, main
 from skdygen._cli._encodings import name_encoding
 from skdygen.denoisers import DirichletVAE
 from skdygen.dynamics import (
@@ -653,7 +653,7 @@ def test_errors_of_verified_labels(tickets, content, message, capsys, monkeypatc
 )
 def test_dry_run(tmp_path, tiny_model, columns, text, label, capsys, monkeypatch):
     monkeypatch.setattr(DyGenClassifier, "fit", None)
-    monkeypatch.setattr(_estimate, "estimate_seconds", lambda stage, texts: 4000)
+    monkeypatch.setattr(_training, "estimate_seconds", lambda stage, texts: 4000)
     frame = pd.DataFrame({name: list(cells) for name, cells in columns.items()})
     path = write(frame, tmp_path / "a.csv")
     command = ["clean", path, "--model", tiny_model, "--fast", "--dry-run", "--quiet"]
@@ -857,7 +857,7 @@ def test_a_fit_is_resumed(tickets, tiny_model, tmp_path, capfd, monkeypatch):
     assert names_in(tmp_path) == [CLEANED, "tickets.csv"]
     resumed = read(tmp_path / CLEANED)
     # The folder of --cache has it, if there is one; of more texts the time is said.
-    monkeypatch.setattr(_estimate, "estimate_seconds", lambda stage, texts: 100)
+    monkeypatch.setattr(_training, "estimate_seconds", lambda stage, texts: 100)
     monkeypatch.setattr(_commands, "_WORTH_AN_ESTIMATE", 120)
     made = Mock(side_effect=_checkpoint.Checkpoint)
     monkeypatch.setattr(_engine, "Checkpoint", made)
@@ -878,7 +878,7 @@ def test_a_fit_is_resumed(tickets, tiny_model, tmp_path, capfd, monkeypatch):
      (6000, "1.7 h"), (400_000, "110 h")],
 )  # fmt: skip
 def test_an_estimate_is_named(seconds, said):
-    assert _estimate.name_seconds(seconds) == said
+    assert _training.name_seconds(seconds) == said
 
 
 def test_an_estimate(tiny_model, monkeypatch):
@@ -890,15 +890,15 @@ def test_an_estimate(tiny_model, monkeypatch):
         clock[0] += 5 + len(X) * (0.25 + self.n_epochs * 0.125)
 
     monkeypatch.setattr(LanguageModelDynamics, "fit_transform", fit_transform)
-    monkeypatch.setattr(_estimate, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(_training, "perf_counter", lambda: clock[0])
     stage = LanguageModelDynamics(tiny_model, n_epochs=7, random_state=3)
     texts = ["a" * (i % 100) for i in range(1000)]
-    found = _estimate.estimate_seconds(stage, texts)
+    found = _training.estimate_seconds(stage, texts)
     # What the few texts of the shortest fit take is counted twice.
     expected = 5 + 1000 * (0.25 + 7 * 0.125) + 8 * 0.375
     assert found == pytest.approx(1.1 * expected)
     assert np.mean([*map(len, seen)]) == pytest.approx(49.5, abs=1)
-    assert _estimate.estimate_seconds(IncrementalDynamics(), texts) is None
+    assert _training.estimate_seconds(IncrementalDynamics(), texts) is None
 
 
 def test_nothing_is_replaced_without_force(tickets, quick, tmp_path, capsys):

@@ -410,7 +410,27 @@ def test_what_else_lies_beside_a_language_model_is_not_read(path):
     with ZipFile(path, "w") as file:
         for name in ("../evil.json", "a.py", "pytorch_model.bin", "/a.json", ".a.json"):
             file.writestr(f"language_model/{name}", "")
-    assert not _bundle.has_model(path)
+        assert not _bundle.has_model(file)
+
+
+def test_modules_of_others_are_not_imported(word_texts, tmp_path, path):
+    texts, _, noisy = word_texts
+    folder = save_tiny_model(tmp_path)
+    dynamics = LanguageModelDynamics(folder, n_epochs=1, random_state=0)
+    dynamics.fit(texts, noisy).save(path, bundle=True)
+    assert skdygen.load(path).model is not dynamics.model
+    with ZipFile(path) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    (tmp_path / "somebodys.py").write_text("raise SystemExit")
+    modules = json.loads(members["language_model/modules.json"])
+    for wrong in ("somebodys.Module", "os.path", "sentence_transformersx.Module"):
+        modules[-1]["type"] = wrong
+        members["language_model/modules.json"] = json.dumps(modules)
+        with ZipFile(path, "w") as file:
+            for name, content in members.items():
+                file.writestr(name, content)
+        with pytest.raises(ValueError, match=rf"inside .* names the module '{wrong}'"):
+            skdygen.load(path)
 
 
 def test_the_card_says_what_is_in_the_file(word_texts, path, capsys):
