@@ -81,7 +81,7 @@ def test_stored_trajectories(case, stored, cls):
 
 def test_dynamics_are_distances_to_centroids(case, stored, sure):
     given, recorded = case[2], stored.trajectories_
-    issues = stored.label_issues()
+    issues = stored.label_issues().reset_index(drop=True)
     worst = issues["index"][0]
     display = shown.DynamicsDisplay.from_estimator(stored, index=worst)
     assert display.moments == ["before", "epoch 1", "epoch 2", "epoch 3", "epoch 4"]
