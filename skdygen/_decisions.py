@@ -11,7 +11,7 @@ _SUREST_SHARE = 0.25
 _ERROR_OF_SUREST = 0.05
 # Of the way from the largest class to all labels that are foretold: a view that goes no
 # further is near chance; one that does is believed where what is verified is undecided.
-_NEAR_CHANCE, _BELIEVED = 0.1, 0.6
+NEAR_CHANCE, _BELIEVED = 0.1, 0.6
 
 
 def correct_labels(distributions, marginal, untouched, targets, threshold):
@@ -59,7 +59,7 @@ def _act(suggested, marginal, untouched, targets):
             is_trusted = gain >= 0 if foretold > _BELIEVED else gain > chance
         if is_trusted:
             return np.ones(len(labelled), dtype=bool)
-    if foretold < _NEAR_CHANCE:
+    if foretold < NEAR_CHANCE:
         return np.zeros(len(labelled), dtype=bool)
     return is_more_likely_right(marginal[labelled], codes, weights)
 

@@ -1184,8 +1184,11 @@ def test_demo(write_report, tmp_path, capsys):
     options = SimpleNamespace(seed=0, report=report, force=False)
     stages = {"dynamics": IncrementalDynamics(n_epochs=5), "denoiser": DirichletVAE(1)}
     _commands.demo(options, **stages)
-    out = capsys.readouterr().out
-    shares = parse_summary(out)
+    out, _, checked = capsys.readouterr().out.partition("has checked ten labels")
+    shares, after = parse_summary(out), parse_summary(checked)
+    for name in ("accuracy, DyGen", "right labels, corrected"):
+        assert float(after[name]) >= float(shares[name]) - 0.05
+    assert checked.rstrip().endswith("--verified tickets.check.csv")
     assert float(shares["right labels, given"]) == pytest.approx(0.7)
     assert float(shares["accuracy, DyGen"]) > 0.6
     listed = out[out.index("most suspicious labels") :].splitlines()[2:13]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._decisions import _NEAR_CHANCE, lift
+from .._decisions import NEAR_CHANCE, lift
 
 
 def why_none_corrected(clf, n_issues, path):
@@ -14,7 +14,7 @@ def why_none_corrected(clf, n_issues, path):
         why = f"no other class has a probability of {threshold:g}"
     elif len(targets.checked):
         why = "the suggestions make the verified labels no better"
-    elif np.isnan(clf.noise_rate_) or _foretold(clf) < _NEAR_CHANCE:
+    elif np.isnan(clf.noise_rate_) or _foretold(clf) < NEAR_CHANCE:
         why = "the texts hardly foretell the labels"
     else:
         why = "the model is not sure enough, as with mistakes that follow a rule"

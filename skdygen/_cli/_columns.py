@@ -45,14 +45,14 @@ def choose_text(table, path, wanted, labels=(), fitted=None):
 
 def read_texts(table, column):
     """Give the texts of a column, with an empty string where there is none."""
-    texts = ["" if _is_null(cell) else cell for cell in table[column].tolist()]
+    texts = ["" if is_null(cell) else cell for cell in table[column].tolist()]
     return check_texts(texts, name=f"column {column!r}")
 
 
 def read_labels(table, column, missing_labels=()):
     """Give the labels of a column, with None for an empty cell and `missing_labels`."""
     return [
-        None if _is_null(cell) or _spell(cell) in ("", *missing_labels) else cell
+        None if is_null(cell) or spell(cell) in ("", *missing_labels) else cell
         for cell in table[column].tolist()
     ]
 
@@ -97,9 +97,9 @@ def _read_checked(found, path, texts, classes, options):
         _check(found, path, "--verified needs a column, but", name)
     labels = read_labels(found, "verified", options.missing_label or ())
     # Typed in, and maybe in a file of another kind: "1 " is the class 1, if no other.
-    spelled = {_spell(label): label for label in classes.tolist()}
+    spelled = {spell(label): label for label in classes.tolist()}
     spelled |= {neutralize(name): label for name, label in spelled.items()}
-    keys = [spelled.get(_spell(x), spelled.get(_spell(x).strip(), x)) for x in labels]
+    keys = [spelled.get(spell(x), spelled.get(spell(x).strip(), x)) for x in labels]
     labels = pd.Series(keys, dtype=object)
     found = found.reset_index(drop=True).assign(verified=labels)[labels.notna()]
     if found.empty:
@@ -115,7 +115,7 @@ def _read_checked(found, path, texts, classes, options):
             raise ValueError(f"{path}: {cell!r} is no probability of being drawn.")
     # Spreadsheets change blanks, and may cut what is long; a report may lack the text.
     for row, text in zip(rows, found.get("text", ()), strict=False):
-        if _is_null(text) or text == "":
+        if is_null(text) or text == "":
             continue
         known = [t.split()[:20] for t in (texts[row], neutralize(texts[row]))]
         if str(text).split()[:20] not in known:
@@ -139,20 +139,20 @@ def _check(table, path, option, name):
     return name
 
 
-def _spell(cell):
+def spell(cell):
     """Write a cell as people do: a whole number, such as one beside gaps, is one."""
     is_whole = isinstance(cell, float) and cell.is_integer()
     return str(int(cell) if is_whole else cell)
 
 
-def _is_null(cell):
+def is_null(cell):
     """Whether a cell holds nothing."""
     return cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
 
 
 def _mean_length(column):
     """Mean length of the texts of a column; 0 if it holds numbers or other things."""
-    cells = [cell for cell in column.tolist() if not _is_null(cell) and cell != ""]
+    cells = [cell for cell in column.tolist() if not is_null(cell) and cell != ""]
     are_texts = all(isinstance(cell, str) for cell in cells)
     if not are_texts or pd.to_numeric(pd.Series(cells), errors="coerce").notna().all():
         return 0

@@ -169,15 +169,14 @@ def info(options):
 
 
 def demo(options, **params):
-    """Compare plain fine-tuning with DyGen, and show the most suspicious labels."""
+    """Compare plain fine-tuning with DyGen, list suspicious labels, and check ten."""
     seed, train, test = options.seed, slice(500), slice(500, None)
     _check_outputs(options, report=options.report)
     texts, right = datasets.make_texts(700, random_state=seed)
     given = datasets.make_label_noise(right[train], "symmetric", 0.3, random_state=seed)
     typer.echo("Fine-tuning MiniLM on 500 messages, 30% of them labelled wrongly ...")
     clf = skdygen.DyGenClassifier(random_state=seed, verbose=int(sys.stderr.isatty()))
-    clf.store_trajectories = options.report is not None
-    clf.set_params(**params).fit(texts[train], given)
+    clf.set_params(store_trajectories=True, **params).fit(texts[train], given)
     plain, dygen = clf.dynamics_.predict(texts[test]), clf.predict(texts[test])
     shares = {
         "accuracy, plain training": (plain == right[test]).mean(),
@@ -194,6 +193,19 @@ def demo(options, **params):
     if options.report is not None:
         write_report(clf, options.report, texts[train], overwrite=options.force)
         say(options.report, head="\nA report to look at: ")
+    to_check = clf.labels_to_check(10, random_state=seed)
+    clf.refit(to_check.assign(verified=right[to_check.index]))
+    typer.echo("\nOnce somebody has checked ten labels, those of labels_to_check(10):\n")
+    checked = {
+        "accuracy, DyGen": (clf.predict(texts[test]) == right[test]).mean(),
+        "right labels, corrected": (clf.transduction_ == right[train]).mean(),
+    }
+    _show({name: f"{share:.3f}" for name, share in checked.items()})
+    typer.echo(
+        "\nWith a table of yours:\n\n"
+        "  skdygen check tickets.csv --n 50\n"
+        "  skdygen clean tickets.csv --verified tickets.check.csv"
+    )
 
 
 def _fit(options, outputs, new_columns=()):

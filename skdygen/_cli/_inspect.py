@@ -9,7 +9,7 @@ from textwrap import shorten
 
 import pandas as pd
 
-from ._columns import _is_null, _spell
+from ._columns import is_null, spell
 from ._tables import form_of
 
 _LIKE_MISSING = {
@@ -81,10 +81,10 @@ def merge_spellings(cells):
         if label is None:
             return None
         found = best.get(_key(label), label)
-        return _spell(found) if are_mixed else found
+        return spell(found) if are_mixed else found
 
     merged = {old: (write(old), n) for old, n in counts.items()}
-    return write, {k: v for k, v in merged.items() if _spell(k) != _spell(v[0])}
+    return write, {k: v for k, v in merged.items() if spell(k) != spell(v[0])}
 
 
 def name_merged(merged):
@@ -111,7 +111,7 @@ def describe(path, text, columns, texts, n_missing, counts):
 
 def _key(label):
     """Give what labels have in common that differ by how they are written only."""
-    text = unicodedata.normalize("NFKC", _spell(label)).casefold().strip()
+    text = unicodedata.normalize("NFKC", spell(label)).casefold().strip()
     number = _WHOLE.fullmatch(text)
     if number:
         return int(number[1])
@@ -244,7 +244,7 @@ def _other_columns(table, but):
     found = []
     for position, name in enumerate(table.columns):
         cells = table.iloc[:, position].tolist()
-        n_classes = len({_spell(x) for x in cells if not _is_null(x) and x != ""})
+        n_classes = len({spell(x) for x in cells if not is_null(x) and x != ""})
         if name not in but and 2 <= n_classes <= min(200, len(table) / 5):
             found.append(f"{name!r} ({n_classes} classes)")
     return ", ".join(found[:3])
@@ -306,7 +306,7 @@ def _empty(table):
     for position in range(table.shape[1]):
         cells = table.iloc[:, position].tolist()
         is_empty = [
-            empty and (_is_null(x) or (isinstance(x, str) and not x.strip()))
+            empty and (is_null(x) or (isinstance(x, str) and not x.strip()))
             for empty, x in zip(is_empty, cells, strict=True)
         ]
     return [row for row, empty in enumerate(is_empty) if empty]
