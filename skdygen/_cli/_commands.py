@@ -195,7 +195,7 @@ def demo(options, **params):
         say(options.report, head="\nA report to look at: ")
     to_check = clf.labels_to_check(10, random_state=seed)
     clf.refit(to_check.assign(verified=right[to_check.index]))
-    typer.echo("\nOnce somebody has checked ten labels, those of labels_to_check(10):\n")
+    typer.echo("\nOnce somebody has checked ten labels, those of labels_to_check:\n")
     checked = {
         "accuracy, DyGen": (clf.predict(texts[test]) == right[test]).mean(),
         "right labels, corrected": (clf.transduction_ == right[train]).mean(),
