@@ -245,11 +245,9 @@ def versions():
 def read_card(path):
     """Read what a file says of its estimator, and its versions, and nothing else."""
     with open_regular(path) as file:
-        versions_then = _read_header(file, path)["versions"]
-        archive = open_archive(file)
-        card = json.loads(archive.read(_HEADER)).get("card", {})
-        is_bundled = _bundle.has_model(archive)
-    return card | {"bundled": is_bundled, "versions": versions_then}
+        header = _read_header(file, path)
+        is_bundled = _bundle.has_model(open_archive(file))
+    return header["card"] | {"bundled": is_bundled, "versions": header["versions"]}
 
 
 def is_saved_model(path):
@@ -262,10 +260,11 @@ def is_saved_model(path):
 
 
 def _read_header(file, path):
-    """Return format and versions of a file."""
+    """Return what a file says of itself: format, versions, and its card, if any."""
     try:
         header = json.loads(open_archive(file).read(_HEADER))
-        return {name: header[name] for name in ("format", "versions")}
+        known = {name: header[name] for name in ("format", "versions")}
+        return known | {"card": header.get("card", {})}
     except Exception as error:  # as above
         raise ValueError(f"{path} is damaged or no saved model.") from error
 
