@@ -101,6 +101,17 @@ def neutralize(cell):
     return f"'{cell}" if is_formula else cell
 
 
+def spell(cell):
+    """Write a cell as people do: a whole number, such as one beside gaps, is one."""
+    is_whole = isinstance(cell, float) and cell.is_integer()
+    return str(int(cell) if is_whole else cell)
+
+
+def is_null(cell):
+    """Whether a cell holds nothing."""
+    return cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
+
+
 def _read(path, suffix, encoding, fallback):
     """Read a DataFrame."""
     if suffix == ".parquet":
