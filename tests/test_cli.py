@@ -148,6 +148,11 @@ def test_tables_come_back_as_they_were(table, suffix, tmp_path):
         ("a,a,a.1,a\n1,2,3,4\n", [["a", "a.2", "a.1", "a.3"], [*"1234"]], None),
         ("a,b\nc\n\nd,e\n", [["a", "b"], ["c", ""], ["d", "e"]], "a,b\nc,\nd,e\n"),
         ("a\nb\n\n  \n", [["a"], ["b"], [""], ["  "]], 'a\nb\n""\n  \n'),
+        # All in quotes, or only what needs them.
+        ('"a","b;c"\r\n"","d ""\ne"""\r\n', [["a", "b;c"], ["", 'd "\ne"']], None),
+        ('"a";"b"\n"c";"d, e"\n', [["a", "b"], ["c", "d, e"]], None),
+        ('"a"\n"b"\n', [["a"], ["b"]], None),
+        ('"a","b"\n1,"d"\n', [["a", "b"], ["1", "d"]], "a,b\n1,d\n"),
     ],
 )  # fmt: skip
 def test_csv_cells_are_left_alone(content, rows, written, tmp_path):
@@ -444,6 +449,7 @@ def test_clean(tickets, quick, tmp_path, capsys):
     clf = make_quick(SimpleNamespace(seed=0, quiet=True))
     clf.fit(frame["Body"], frame["TAG"].where(labelled, None).tolist())
     assert found.columns.tolist() == [*frame.columns, *NEW]
+    assert re.match(r'"id".*"label_corrected"\n"00000".*"\n', out.read_text())  # quoted
     suggested = clf.classes_[clf.label_distributions_.argmax(axis=1)]
     assert_array_equal(found["label_suggested"], suggested)
     assert_array_equal(found["label_corrected"], clf.transduction_)
