@@ -660,7 +660,7 @@ def test_what_annotation_tools_are_given(table, quick, tmp_path, capsys):
         assert suggestion["value"] == data["suggested"]
     # What cannot be written is found before the training.
     said = fail(capsys, *command, "argilla", "--out", tmp_path / "c.csv")
-    assert "that is JSON; use .json" in said
+    assert "c.csv: tasks are JSON; use a name in .json" in said
     (tmp_path / "c.xml").touch()
     said = fail(capsys, *command, "label-studio", "--out", tmp_path / "c.json")
     assert "c.xml: it exists" in said
@@ -763,7 +763,7 @@ def test_refit(tickets, word_texts, quick, tmp_path, capsys, monkeypatch):
     command = ["clean", tickets, "--refit", new, "--force"]
     assert run(*command, "--dry-run") == 0
     said = parse_summary(capsys.readouterr().out)
-    assert said["training"] == f"none, {new} is taken"
+    assert said["time needed"] == f"seconds, since {new} has been trained"
     assert said["labels verified"] == "60"
     assert run(*command, "--quiet", "--threshold", "0") == 0
     cleaned = read(tmp_path / CLEANED)
@@ -873,6 +873,7 @@ def test_several_label_columns(table, word_texts, quick, tmp_path, capsys):
     write(frame.assign(**{"vote a": "", "vote c": ""}), path)
     said = fail(capsys, "clean", *command[1:], "--force", "--annotators", rated)
     assert "--annotators needs labels in several columns" in said
+    assert run("clean", *command[1:], "--force") == 0
 
 
 def test_new_labels_are_tried_before_the_training(tickets, capsys, monkeypatch):

@@ -140,7 +140,7 @@ CheckFormat = _option(
 )  # fmt: skip
 FitOut = _option(
     Path | None, "FILE",
-    "Save the model with what was recorded of each text, too, some 3 kB each, for "
+    "Save the model with what was recorded of each text, too, some 4 kB each, for "
     "--refit.",
 )  # fmt: skip
 Refit = _option(

@@ -241,18 +241,26 @@ def _fit(options, outputs, new_columns=()):
         write, changed = merge_spellings(cells)
         cells = {name: list(map(write, column)) for name, column in cells.items()}
         merged = {"labels merged": name_merged(changed)}
-    labels, votes, classes, codes = _encode(cells)
-    if "annotators" in outputs and votes is None:
+    are_several = len(cells) > 1
+    if are_several:
+        labels, votes = None, pd.DataFrame(cells, dtype=object)
+        targets = make_targets(None, votes=votes, missing_label=np.nan)
+        classes, codes = targets.classes, targets.codes
+    else:
+        ((name, labels),), votes = cells.items(), None
+        name = f"column {name!r}"
+        classes, codes = encode_labels(labels, missing_label=np.nan, name=name)
+    if "annotators" in outputs and not (are_several and targets.votes):
         raise ValueError("--annotators needs labels in several columns; see --label.")
-    known = np.array([], dtype=int)
+    known = []
     if clf is not None:
         _check_rows(clf, classes, codes, options)
-        classes, known = clf.classes_, clf._targets.checked
+        classes, known = clf.classes_, clf._targets.checked.tolist()
     verified = read_verified(table, options, [*cells], texts, classes)
     if options.normalize_labels:
         verified["verified"] = verified["verified"].map(write)
     new = np.setdiff1d(encode_verified(verified, classes, len(texts))[0], classes)
-    n_verified = len({*known.tolist(), *verified["index"].tolist()})
+    n_verified = len({*known, *verified["index"]})
     if n_verified == len(texts) and not new_columns:
         raise ValueError(f"{path}: all labels are verified already.")
     if "config" in outputs:
@@ -260,7 +268,7 @@ def _fit(options, outputs, new_columns=()):
     else:
         if new_columns:
             new_columns += ("is_accepted",) * bool(n_verified)
-            new_columns += ("label_given",) * (len(cells) > 1)
+            new_columns += ("label_given",) * are_several
         check_writable(table, out, new_columns)
         names = pd.DataFrame({"name": [*map(str, (*cells, *classes, *new))]})
         names.attrs = table.attrs  # its encoding
@@ -286,11 +294,9 @@ def _fit(options, outputs, new_columns=()):
         said = f"{n_verified:,}{extra * bool(len(new))}"
         _show({"labels verified": said} if n_verified else {})
     kept = _keep_epochs(clf, options, out)
-    training = {"training": f"none, {options.refit} is taken"}
-    if not options.refit:
-        training = {"training": " ".join(repr(clf.dynamics).split())}
     if options.dry_run:
-        _show(training | _estimate(clf, texts, options) | outputs)
+        _show({"training": " ".join(repr(clf.dynamics).split())})
+        _show(_estimate(clf, texts, options) | outputs)
         _show({"dry run": "nothing was done"})
         raise typer.Exit
     if not options.quiet and len(texts) >= _WORTH_AN_ESTIMATE:
@@ -306,18 +312,6 @@ def _fit(options, outputs, new_columns=()):
             kept and kept.rmdir()
     clf._text_column = text  # which `predict` and `report` read
     return clf, table, texts
-
-
-def _encode(cells):
-    """Give labels, or votes of several columns; and classes, and codes of labels."""
-    if len(cells) == 1:
-        ((name, labels),) = cells.items()
-        name = f"column {name!r}"
-        return labels, None, *encode_labels(labels, missing_label=np.nan, name=name)
-    votes = pd.DataFrame(cells, dtype=object)
-    targets = make_targets(None, votes=votes, missing_label=np.nan)
-    votes = None if targets.votes is None else votes  # else one has all
-    return None, votes, targets.classes, targets.codes
 
 
 def _load_fit(options):
@@ -369,7 +363,7 @@ def _keep_epochs(clf, options, out):
 def _estimate(clf, texts, options):
     """Say how long the fit will take, if that can be known."""
     if options.refit:
-        return {}
+        return {"time needed": f"seconds, since {options.refit} has been trained"}
     seconds = _training().estimate_seconds(clf.dynamics, texts)
     if seconds is None:
         return {}
@@ -392,7 +386,7 @@ def _name_out(options, word, wanted=None):
         suffix = ".csv"  # people are to fill it in
     out = options.out or options.table.with_name(f"{stem}.{word}{wanted or suffix}")
     if wanted and out.suffix.lower() != wanted:
-        raise ValueError(f"--out {out}: that is {wanted[1:].upper()}; use {wanted}.")
+        raise ValueError(f"--out {out}: tasks are JSON; use a name in {wanted}.")
     return out
 
 
