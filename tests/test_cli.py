@@ -1371,6 +1371,9 @@ def test_what_can_be_written_is_not_lost(tickets, quick, tmp_path, capsys, monke
     said = fail(capsys, "clean", tickets, "--quiet", "--model-out", model)
     assert "tickets.cleaned.csv was not written: the disk is full" in said
     assert load(model).predict(["a cat"]).shape == (1,)
+    said = fail(capsys, "check", tickets, "--quiet", "--fit-out", tmp_path / "fit")
+    assert "tickets.check.csv was not written: the disk is full" in said
+    assert hasattr(load(tmp_path / "fit"), "trajectories_")
 
 
 def test_predict(model, tmp_path, capsys):
