@@ -81,20 +81,20 @@ def _join(records, read, path):
     for n, record in enumerate(records):
         try:
             row, text, probability, labels = read(record)
+            if any(is_null(cell) or cell == "" for cell in (row, probability)):
+                raise ValueError(
+                    "its row, or the probability with which that was drawn, is "
+                    "missing; import the file of `check` as it is, and export all that "
+                    "is in there"
+                )
+            known[row] = {"row": row, "text": text, "probability": probability}
+            counts[row].update(labels)
         except ValueError as error:
             raise ValueError(f"{path}, task {n}: {error}.") from error
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{path}, task {n}: not as exported ({error!r})."
+                f"{path}, task {n}: it is not as tools export it ({error!r})."
             ) from error
-        if any(is_null(cell) or cell == "" for cell in (row, probability)):
-            raise ValueError(
-                f"{path}, task {n}: its row, or the probability with which that was "
-                f"drawn, is missing; import the file of `check` as it is, and export "
-                f"all that is in there."
-            )
-        known[row] = {"row": row, "text": text, "probability": probability}
-        counts[row].update(labels)
     for row, of_row in counts.items():
         (label, n), *others = of_row.most_common() or [(None, 0)]
         if others and others[0][1] == n:
@@ -164,8 +164,10 @@ def _read_task(task):
 def _read_annotation(annotation):
     """Read an annotation of Label Studio's JSON-MIN or CSV."""
     label = annotation.get("verified")
-    if isinstance(label, list):  # of a dict, where there are several
-        label = _only(label[0]["choices"])
+    if isinstance(label, str) and label.startswith('{"choices":'):  # in CSV
+        label = json.loads(label)
+    if isinstance(label, dict):  # where there are several
+        label = _only(label["choices"])
     labels = [] if is_null(label) or label == "" else [label]
     return *map(annotation.get, ("row", "text", "probability")), labels
 
