@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import ANY, Mock
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -147,6 +148,11 @@ def test_tables_come_back_as_they_were(table, suffix, tmp_path):
         ("a,a,a.1,a\n1,2,3,4\n", [["a", "a.2", "a.1", "a.3"], [*"1234"]], None),
         ("a,b\nc\n\nd,e\n", [["a", "b"], ["c", ""], ["d", "e"]], "a,b\nc,\nd,e\n"),
         ("a\nb\n\n  \n", [["a"], ["b"], [""], ["  "]], 'a\nb\n""\n  \n'),
+        # All in quotes, or only what needs them.
+        ('"a","b;c"\r\n"","d ""\ne"""\r\n', [["a", "b;c"], ["", 'd "\ne"']], None),
+        ('"a";"b"\n"c";"d, e"\n', [["a", "b"], ["c", "d, e"]], None),
+        ('"a"\n"b"\n', [["a"], ["b"]], None),
+        ('"a","b"\n1,"d"\n', [["a", "b"], ["1", "d"]], "a,b\n1,d\n"),
     ],
 )  # fmt: skip
 def test_csv_cells_are_left_alone(content, rows, written, tmp_path):
@@ -245,7 +251,7 @@ def test_decimal_signs(numbers, separator, decimal, table, quick, tmp_path):
         assert all(re.fullmatch(rf"[01][{decimal}]\d{{1,3}}", x) for x in found[column])
 
 
-def test_sort_and_only_issues(tickets, quick, tmp_path):
+def test_sort_and_only_issues(tickets, quick, tmp_path, capsys):
     frame = read(tickets)
     frame.loc[::3, "TAG"] = "other"  # of three classes some issues are likelier right
     frame.loc[7, "TAG"] = ""
@@ -267,10 +273,17 @@ def test_sort_and_only_issues(tickets, quick, tmp_path):
     assert {*ordered["id"]} == {*plain["id"]}
     assert not ordered["label_quality"].is_monotonic_increasing
     assert ordered["id"].iloc[-1] == "00007"  # it has no label
+    pd.testing.assert_frame_equal(both, ordered[:n_issues])
+    # Rows are found in the original, where a spreadsheet shows the header as row 1.
+    for found in (ordered, issues):
+        assert_array_equal(found.pop("spreadsheet_row"), found["id"].astype(int) + 2)
     pd.testing.assert_frame_equal(
         issues, plain[plain["is_issue"]].reset_index(drop=True)
     )
-    pd.testing.assert_frame_equal(both, ordered[:n_issues])
+    write(frame.assign(spreadsheet_row=1), tickets)
+    assert run(*command) == 0
+    said = fail(capsys, *command, "--sort")
+    assert "already has a column 'spreadsheet_row'" in said
 
 
 @pytest.mark.parametrize(
@@ -436,6 +449,7 @@ def test_clean(tickets, quick, tmp_path, capsys):
     clf = make_quick(SimpleNamespace(seed=0, quiet=True))
     clf.fit(frame["Body"], frame["TAG"].where(labelled, None).tolist())
     assert found.columns.tolist() == [*frame.columns, *NEW]
+    assert re.match(r'"id".*"label_corrected"\n"00000".*"\n', out.read_text())  # quoted
     suggested = clf.classes_[clf.label_distributions_.argmax(axis=1)]
     assert_array_equal(found["label_suggested"], suggested)
     assert_array_equal(found["label_corrected"], clf.transduction_)
@@ -531,6 +545,258 @@ def test_check_and_clean(tickets, word_texts, quick, tmp_path, capsys):
     assert "two labels for row" in fail(capsys, *command, "--verified", path)
 
 
+def export_from_label_studio(path, kind, answers):
+    """Export tasks as Label Studio does, with lists of answers; None is skipped."""
+    tasks = json.loads(path.read_text())
+    for n, (task, given) in enumerate(zip(tasks, answers, strict=True)):
+        task["id"], task["annotations"] = 1000 + n, []
+        for label in given:
+            choice = {"from_name": "verified", "to_name": "text", "type": "choices"}
+            result = [choice | {"value": {"choices": [label]}}] if label else []
+            annotation = {"result": result, "was_cancelled": label is None}
+            task["annotations"].append(annotation | {"ground_truth": False})
+    if kind == "json":
+        path.write_text(json.dumps(tasks))
+        return path
+    rows = []
+    for task, given in zip(tasks, answers, strict=True):
+        common = task["data"] | {"id": task["id"], "annotator": 1, "annotation_id": 2}
+        rows += [common | {"verified": label} for label in given if label]
+        rows += [common] * (not given)
+    if kind == "json-min":
+        path.write_text(json.dumps(rows))
+        return path
+    frame = pd.DataFrame(rows, columns=sorted({*rows[0], "verified"}))
+    frame.to_csv(path.with_suffix(".csv"), index=False, quoting=csv.QUOTE_NONNUMERIC)
+    return path.with_suffix(".csv")
+
+
+def export_from_argilla(path, kind, answers):
+    """Export records as Argilla makes a table of them, with lists of answers."""
+    rows = []
+    for record, given in zip(json.loads(path.read_text()), answers, strict=True):
+        row = {"id": record["id"], **record["fields"], **record["metadata"]}
+        labels = [label or "animal" for label in given]
+        statuses = ["submitted" if label else "discarded" for label in given]
+        rows.append(row | {"verified.responses": labels or None})
+        rows[-1]["verified.responses.status"] = statuses or None
+    end = "," if kind == "json" else "\n"
+    text = end.join(map(json.dumps, rows))
+    path = path.with_suffix(".jsonl" if kind == "jsonl" else ".json")
+    path.write_text(f"[{text}]" if kind == "json" else text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("tool", "kind", "export"),
+    [
+        ("label-studio", "json", export_from_label_studio),
+        ("label-studio", "json-min", export_from_label_studio),
+        ("label-studio", "csv", export_from_label_studio),
+        ("argilla", "json", export_from_argilla),
+        ("argilla", "lines", export_from_argilla),
+        ("argilla", "jsonl", export_from_argilla),
+    ],
+)
+def test_annotation_tools(
+    tool, kind, export, tickets, word_texts, quick, tmp_path, capsys
+):
+    """What comes back says the same as the table that somebody fills in."""
+    command = ["check", tickets, "--n", "30", "--quiet"]
+    assert run(*command) == 0
+    assert run(*command, "--format", tool) == 0
+    path, table = tmp_path / "tickets.check.json", tmp_path / "tickets.check.csv"
+    assert "exists; pass --force" in fail(capsys, *command, "--format", tool)
+    checked, right = read(table), word_texts[1]
+    labels = right[checked["row"].astype(int)].astype(object)
+    labels[:4] = ["", "", "pet", "fruit"]  # skipped, not done, and a new class
+    answers = [[None], [], ["pet"], ["fruit", "animal", "fruit"]]
+    answers += [[label] for label in labels[4:]]
+    exported = export(path, kind, answers)
+    tables = []
+    for source in (exported, write(checked.assign(verified=labels), table)):
+        assert run("clean", tickets, "--verified", source, "--force") == 0
+        tables.append(read(tmp_path / CLEANED))
+        said = parse_summary(capsys.readouterr().out)
+        said.pop("time")
+        tables.append(said)
+    pd.testing.assert_frame_equal(tables[0], tables[2])
+    assert tables[1] == tables[3]
+    assert tables[1]["labels verified"] == "28 (classes not among those: pet)"
+
+
+def test_what_annotation_tools_are_given(table, quick, tmp_path, capsys):
+    texts = ['say "hi" & <b>', *table["Body"][1:-1], "two\nlines"]
+    labels = table["TAG"].replace("animal", 'R & D\'s "x"')
+    labels[7] = ""
+    path = write(pd.DataFrame({"text": texts, "label": labels}), tmp_path / "a.csv")
+    command, out = ["check", path, "--n", "120", "--format"], tmp_path / "b.json"
+    classes = ['R & D\'s "x"', "fruit"]
+    assert run(*command, "label-studio") == 0
+    said = capsys.readouterr().out
+    assert f"import {tmp_path / 'a.check.json'} into a project whose" in said
+    config = ElementTree.parse(tmp_path / "a.check.xml")
+    assert [each.get("value") for each in config.iter("Choice")] == classes
+    (choices,), (text,) = config.iter("Choices"), config.iter("Text")
+    assert choices.get("name") == "verified"
+    assert choices.get("toName") == text.get("name")
+    tasks = json.loads((tmp_path / "a.check.json").read_text())
+    assert run(*command, "argilla", "--out", out, "--quiet") == 0
+    settings = json.loads((tmp_path / "b.settings.json").read_text())
+    options = settings["questions"][0]["settings"]["options"]
+    assert [option["value"] for option in options] == classes
+    records = json.loads(out.read_text())
+    for task, record in zip(tasks, records, strict=True):
+        data, (prediction,) = task["data"], task["predictions"]
+        assert data["text"] == texts[data["row"]] == record["fields"]["text"]
+        assert data["given"] == labels[data["row"]] == record["fields"].get("given", "")
+        assert record["id"] == str(data["row"])
+        assert record["metadata"] == {"probability": data["probability"]}
+        suggestion = record["suggestions"]["verified"]
+        assert prediction["score"] == suggestion["score"] == data["confidence"]
+        value = {"choices": [suggestion["value"]]}
+        (result,) = prediction["result"]
+        assert (result["type"], result["value"]) == ("choices", value)
+        assert suggestion["value"] == data["suggested"]
+    # What cannot be written is found before the training.
+    said = fail(capsys, *command, "argilla", "--out", tmp_path / "c.csv")
+    assert "c.csv: tasks are JSON; use a name in .json" in said
+    (tmp_path / "c.xml").touch()
+    said = fail(capsys, *command, "label-studio", "--out", tmp_path / "c.json")
+    assert "c.xml: it exists" in said
+    path.write_text(path.read_text().replace("fruit", "x\x07"))
+    said = fail(capsys, *command, "label-studio", "--force")
+    assert "XML cannot hold the class" in said
+
+
+TASK = {"data": {"row": 3, "text": "", "probability": 0.5}}
+
+
+def annotate(*choices, **params):
+    """Annotations of Label Studio, one of each list of choices."""
+    result = {"type": "choices", "from_name": "verified"}
+    return {
+        "annotations": [
+            {"result": [result | {"value": {"choices": each}}]} | params
+            for each in choices
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([TASK | annotate(["a"], ["b"])],
+         "row 3 has the labels 'a' and 'b' equally often; leave one of them"),
+        ([TASK | annotate(["a", "b"])],
+         "x.json, task 0: it has several classes, ['a', 'b']; leave one."),
+        ([TASK | annotate(["a"], was_cancelled=True)], "nothing is verified there"),
+        ([TASK | annotate()], "nothing is verified there"),
+        ([TASK | annotate(["a"]), {"data": {"row": 3}} | annotate(["a"])],
+         "x.json, task 1: its row, or the probability with which that was drawn"),
+        ([{"data": {"text": "a", "probability": 1}} | annotate(["a"])], "task 0: its"),
+        ([TASK | annotate(["a"]), {"data": {}}], "task 1: it is not as tools"),
+        ([{"data": {"row": 900, "probability": 1}} | annotate(["a"])], "900 is no row"),
+        ([{"row": 3, "probability": 1, "annotation_id": 1, "verified": "a"},
+          {"row": 3, "probability": 1, "annotation_id": 2, "verified": "b"}],
+         "row 3 has the labels 'a' and 'b' equally often"),
+        ([{"row": 3, "probability": 1, "annotation_id": 1,
+           "verified": {"choices": ["a", "b"]}}], "it has several classes"),
+        ([{"row": 3, "probability": 1, "annotation_id": 1,
+           "verified": json.dumps({"choices": ["a", "b"]})}], "it has several classes"),
+        ([{"row": 3, "probability": 1, "annotation_id": 1, "verified": ["a", "b"]}],
+         "task 0: it is not as tools export it"),
+        ([{"id": "3", "responses": {"verified": [{"value": "a"}]}}],
+         "does not say which responses were submitted; export by"),
+        ([{"id": "3", "verified.responses": ["a"],
+           "verified.responses.status": ["submitted"]}], "task 0: its row, or the"),
+        ({"data": 1}, "'row' is no column of"),
+        ([1], "is no list of objects"),
+        ("[", "x.json cannot be read: Expecting value"),
+    ],
+)  # fmt: skip
+def test_errors_of_exports(tickets, content, message, capsys, monkeypatch):
+    monkeypatch.setattr(DyGenClassifier, "fit", None)
+    path = tickets.with_name("x.json")
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    assert message in fail(capsys, "clean", tickets, "--verified", path)
+
+
+def test_who_decides_between_annotators(tickets, quick, tmp_path):
+    """What is marked as ground truth, without regard to others."""
+    tasks = [TASK | annotate(["fruit"], ["fruit"])]
+    tasks[0]["annotations"] += annotate(["pet"], ground_truth=True)["annotations"]
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(tasks))
+    assert run("clean", tickets, "--verified", path, "--quiet") == 0
+    assert read(tmp_path / CLEANED)["label_corrected"][3] == "pet"
+
+
+def test_refit(tickets, word_texts, quick, tmp_path, capsys, monkeypatch):
+    """Verified labels are added to a fit from before as if they had been there."""
+    fit, path = tmp_path / "fit.skops", tmp_path / "tickets.check.csv"
+    slim, new = tmp_path / "model.skops", tmp_path / "new.skops"
+    assert run("check", tickets, "--n", "60", "--quiet", "--fit-out", fit) == 0
+    checked = read(path)
+    rows, texts = checked["row"].astype(int), read(tickets)["Body"]
+    write(checked.assign(verified=word_texts[1][rows]), path)
+    command = ["clean", tickets, "--verified", path]
+    assert run(*command) == 0
+    expected, said = read(tmp_path / CLEANED), parse_summary(capsys.readouterr().out)
+    monkeypatch.setattr(DyGenClassifier, "fit", None)
+    before = fit.read_bytes()
+    command += ["--refit", fit, "--force", "--model-out", slim, "--fit-out", new]
+    assert run(*command) == 0
+    pd.testing.assert_frame_equal(read(tmp_path / CLEANED), expected)
+    found = parse_summary(capsys.readouterr().out)
+    assert found.items() >= {k: v for k, v in said.items() if k != "time"}.items()
+    assert fit.read_bytes() == before
+    # A model for predictions holds nothing of the texts, one for a refit does.
+    assert not hasattr(load(slim), "trajectories_")
+    assert_array_equal(load(slim).predict(texts), load(new).predict(texts))
+    # A second round asks for others; what is known from the first stays so.
+    command = ["check", tickets, "--refit", new, "--force", "--quiet"]
+    assert run(*command, "--n", "500") == 0
+    others = read(path)
+    assert {*others["row"].astype(int)} == {*range(120)} - {*rows}
+    assert_array_equal(others["text"], texts[others["row"].astype(int)])
+    write(others.assign(verified=word_texts[1][others["row"].astype(int)]), path)
+    assert "all labels are verified" in fail(
+        capsys, *command, "--verified", path, "--out", tmp_path / "a.csv"
+    )
+    command = ["clean", tickets, "--refit", new, "--force"]
+    assert run(*command, "--dry-run") == 0
+    said = parse_summary(capsys.readouterr().out)
+    assert said["time needed"] == f"seconds, since {new} has been trained"
+    assert said["labels verified"] == "60"
+    assert run(*command, "--quiet", "--threshold", "0") == 0
+    cleaned = read(tmp_path / CLEANED)
+    assert_array_equal(cleaned["label_corrected"][rows], word_texts[1][rows])
+    unread = cleaned.drop(index=rows)
+    assert_array_equal(unread["label_corrected"], unread["label_suggested"])
+
+
+def test_errors_of_a_refit(tickets, model, tmp_path, capsys, monkeypatch):
+    fit, out = tmp_path / "fit.skops", tmp_path / "out.csv"
+    command = ["clean", tickets, "--out", out, "--quiet"]
+    assert run(*command, "--fit-out", fit) == 0
+    monkeypatch.setattr(DyGenClassifier, "fit", None)
+    command += ["--force", "--refit"]
+    assert "--fast is for the training" in fail(capsys, *command, fit, "--fast")
+    assert "pass what --fit-out has written" in fail(capsys, *command, model)
+    for option in ("--fit-out", "--out"):
+        said = fail(capsys, *command, fit, option, fit)
+        assert "it is read or written already" in said
+    frame = read(tickets)
+    write(frame[1:], tickets)
+    assert "has 119 rows, but" in fail(capsys, *command, fit)
+    frame.loc[3, "TAG"] = {"animal": "fruit", "fruit": ""}[frame.loc[3, "TAG"]]
+    write(frame, tickets)
+    said = fail(capsys, *command, fit)
+    assert "in row 3, but" in said
+    assert "pass the same table, --label" in said
+
+
 def test_what_is_verified_in_another_kind_of_file(word_texts, quick, tmp_path, capsys):
     path, out = tmp_path / "a.parquet", tmp_path / "a.check.csv"
     frame = pd.DataFrame({"text": word_texts[0], "y": [0, 1] * 60})
@@ -611,6 +877,7 @@ def test_several_label_columns(table, word_texts, quick, tmp_path, capsys):
     write(frame.assign(**{"vote a": "", "vote c": ""}), path)
     said = fail(capsys, "clean", *command[1:], "--force", "--annotators", rated)
     assert "--annotators needs labels in several columns" in said
+    assert run("clean", *command[1:], "--force") == 0
 
 
 def test_new_labels_are_tried_before_the_training(tickets, capsys, monkeypatch):
@@ -997,7 +1264,11 @@ def test_all_is_checked_before_the_training(
         ("a.csv", b"text,kind\na,b\n", "is named label, labels, class"),
         ("a.csv", b"id,label\n1,b\n", "seems to hold texts; name one with --text"),
         ("a.csv", b"text,y,y\na,b,c\n", "may hold labels, ['y', 'y.1']; name one"),
-        ("a.csv", b"text,y,is_issue\na,b,c\n", "already has a column 'is_issue'"),
+        (
+            "a.csv",
+            b"text,y,is_issue\na,b,c\na,d,c\n",
+            "already has a column 'is_issue'",
+        ),
         ("a.jsonl", b'{"text": 2, "y": 0}\n{"text": "a"}', "'text' must hold strings"),
         ("a.jsonl", b'{"text": "", "y": 1}\n{"text": "", "y": "0"}', "mixes types"),
         (
@@ -1104,6 +1375,9 @@ def test_what_can_be_written_is_not_lost(tickets, quick, tmp_path, capsys, monke
     said = fail(capsys, "clean", tickets, "--quiet", "--model-out", model)
     assert "tickets.cleaned.csv was not written: the disk is full" in said
     assert load(model).predict(["a cat"]).shape == (1,)
+    said = fail(capsys, "check", tickets, "--quiet", "--fit-out", tmp_path / "fit")
+    assert "tickets.check.csv was not written: the disk is full" in said
+    assert hasattr(load(tmp_path / "fit"), "trajectories_")
 
 
 def test_predict(model, tmp_path, capsys):

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,32 @@ def ask(url, **question):
         return json.load(response)
 
 
+@contextmanager
+def serve(model, classes):
+    """Serve a saved model of these classes; give the address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    root = str(FOLDER.parents[1])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "serve:app", "--port", str(port)],
+        cwd=FOLDER, env=os.environ | {"MODEL": str(model), "PYTHONPATH": root},
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                assert ask(f"{address}/health") == {"classes": classes}
+                break
+            except urllib.error.URLError:
+                assert process.poll() is None
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
 @pytest.fixture
 def service(tiny_model, tmp_path):
     """Serve a classifier; give it and the address."""
@@ -38,26 +65,8 @@ def service(tiny_model, tmp_path):
     dynamics = LanguageModelDynamics(tiny_model, trainable_layers=0, n_epochs=3)
     clf = DyGenClassifier(dynamics, random_state=0).fit(texts, labels)
     clf.save(tmp_path / "model.skops", bundle=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    root = str(FOLDER.parents[1])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "serve:app", "--port", str(port)],
-        cwd=FOLDER, env=os.environ | {"MODEL": str(tmp_path / "model.skops"),
-                                      "PYTHONPATH": root},
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        try:
-            assert ask(f"{address}/health") == {"classes": ["animal", "fruit"]}
-            break
-        except urllib.error.URLError:
-            assert process.poll() is None
-            time.sleep(0.1)
-    yield clf, address
-    process.terminate()
-    process.wait(timeout=30)
+    with serve(tmp_path / "model.skops", ["animal", "fruit"]) as address:
+        yield clf, address
 
 
 @pytest.mark.long

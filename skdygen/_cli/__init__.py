@@ -129,8 +129,24 @@ NormalizeLabels = _flag(
 Verified = _option(
     list[str] | None, "COLUMN|FILE",
     "Column of labels that somebody has verified, empty where nobody has looked, or a "
-    "table of `check`, filled in, or the decisions that were downloaded from a report; "
-    "can be given several times.",
+    "table of `check`, filled in, or what the tool of `check --format` has exported, "
+    "or the decisions that were downloaded from a report; can be given several times.",
+)  # fmt: skip
+Format = Enum("Format", [(x, x) for x in ("table", "label-studio", "argilla")])
+CheckFormat = _option(
+    Format, "NAME",
+    "table, to fill in; label-studio or argilla: a JSON file of tasks for that, and, "
+    "beside it, what sets up a project for them. Its export is for --verified.",
+)  # fmt: skip
+FitOut = _option(
+    Path | None, "FILE",
+    "Save the model with what was recorded of each text, too, some 4 kB each, for "
+    "--refit.",
+)  # fmt: skip
+Refit = _option(
+    Path | None, "FILE",
+    "Train nothing: take what --fit-out has written for this table and its labels, and "
+    "add what --verified says, in seconds.",
 )  # fmt: skip
 NToCheck = _option(int, "N", "How many labels to check.", min=1)
 _STRATEGIES = ("auto", "random", "suspicious", "uncertain")
@@ -209,11 +225,12 @@ def _skdygen(version: Version = False):
         skdygen demo
         skdygen inspect tickets.csv
         skdygen clean tickets.csv --dry-run
-        skdygen clean tickets.csv --report report.html --cache cache
-        skdygen clean tickets.csv --verified decisions.csv --cache cache --force
+        skdygen clean tickets.csv --report report.html --fit-out fit.skops
+        skdygen clean tickets.csv --refit fit.skops --verified decisions.csv --force
         skdygen clean tickets.csv --model-out model.skops
-        skdygen check tickets.csv --n 50
-        skdygen clean tickets.csv --verified tickets.check.csv
+        skdygen check tickets.csv --n 50 --fit-out fit.skops
+        skdygen clean tickets.csv --refit fit.skops --verified tickets.check.csv
+        skdygen check tickets.csv --format label-studio
         skdygen clean tickets.csv --label 'rule_*' --annotators rules.csv
         skdygen predict model.skops new.csv
         skdygen report model.skops tickets.csv --out report.html
@@ -250,7 +267,8 @@ def clean(
     report: Report = None, annotators: AnnotatorsOut = None,
     id: Id = None, show: Show = None,
     model_out: ModelOut = None, sort: Sort = False, only_issues: OnlyIssues = False,
-    threshold: Threshold = None, cache: Cache = None, resume: Resume = False,
+    threshold: Threshold = None, fit_out: FitOut = None, refit: Refit = None,
+    cache: Cache = None, resume: Resume = False,
     model: LanguageModel = None,
     fast: Fast = False, epochs: Epochs = None, seed: Seed = 0, device: Device = "auto",
     excel_safe: ExcelSafe = False, dry_run: DryRun = False, force: Force = False,
@@ -268,6 +286,8 @@ def clean(
       unread: at most 5 % of all labels are taken so and wrong, at 95 % confidence
     - `label_given`, with several label columns only: the label that most of them give,
       which is the given one for all others
+    - `spreadsheet_row`, with `--sort` or `--only-issues` only: the row of TABLE, as a
+      spreadsheet counts, the header being row 1
 
     Every other column stays as it is. All files are checked before the training.
     """
@@ -280,7 +300,9 @@ def check(
     missing_label: MissingLabel = None, encoding: Encoding = None,
     normalize_labels: NormalizeLabels = False,
     verified: Verified = None,
-    n: NToCheck = 50, strategy: StrategyToCheck = Strategy.auto, out: Out = None,
+    n: NToCheck = 50, strategy: StrategyToCheck = Strategy.auto,
+    format: CheckFormat = Format.table, out: Out = None,
+    fit_out: FitOut = None, refit: Refit = None,
     cache: Cache = None, resume: Resume = False,
     model: LanguageModel = None, fast: Fast = False,
     epochs: Epochs = None, seed: Seed = 0, device: Device = "auto",
@@ -297,7 +319,9 @@ def check(
     - `probability`: with which the row was drawn; leave it, too
     - `verified`: to be filled in with the right label, or left empty
 
-    TABLE must keep its rows. What `--verified` holds already is not chosen again.
+    TABLE must keep its rows. What `--verified` holds already is not chosen again. With
+    `--format`, the same goes to an annotation tool, and comes back from there; a text
+    that several people have labelled gets the class that most of them chose.
     """
     _run("check", locals())
 

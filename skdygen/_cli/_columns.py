@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from .._encoding import check_texts
-from ._tables import form_of, neutralize, read_table, split_suffix
+from ._annotation_tools import read_checked
+from ._tables import form_of, is_null, neutralize, spell, split_suffix
 
 _TEXT_NAMES = ("text", "body", "message", "content", "title", "sentence", "document")
 _LABEL_NAMES = ("label", "labels", "class", "category", "target", "tag", "y")
@@ -78,7 +79,7 @@ def read_verified(table, options, labels, texts, classes):
         if Path(source).is_file():
             # Written by us, as TABLE, or since then by a spreadsheet or a browser.
             usual = {"fallback": options.encoding} if options.encoding else {}
-            found = read_table(Path(source), **usual)
+            found = read_checked(Path(source), **usual)
         elif source in labels:
             raise ValueError(f"--verified and --label are both {source!r}; name two.")
         else:
@@ -137,17 +138,6 @@ def _check(table, path, option, name):
     if name not in columns:
         raise ValueError(f"{option} {name!r} is no column of {path}; it has {columns}.")
     return name
-
-
-def spell(cell):
-    """Write a cell as people do: a whole number, such as one beside gaps, is one."""
-    is_whole = isinstance(cell, float) and cell.is_integer()
-    return str(int(cell) if is_whole else cell)
-
-
-def is_null(cell):
-    """Whether a cell holds nothing."""
-    return cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
 
 
 def _mean_length(column):

@@ -4,6 +4,7 @@ All that can be wrong is checked before the training, when there is nothing to l
 and torch is imported after the table has been read.
 """
 
+import copy
 import os
 import sys
 import time
@@ -27,6 +28,7 @@ from .._storage import is_saved_model, read_card
 from .._targets import make_targets
 from ..inspection import write_report
 from ._advice import why_none_corrected
+from ._annotation_tools import TOOLS, write_tasks, write_text
 from ._columns import (
     choose_labels,
     choose_shown,
@@ -42,23 +44,14 @@ from ._terminal import progress, say
 
 _WORTH_AN_ESTIMATE = 1000  # texts: it takes as long as some two hundred in an epoch
 _NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected")
+_ROW = "spreadsheet_row"  # where rows are not in the order of the table
 
 
 def inspect(options):
     """Say what is odd about a table."""
-    path = options.table
-    table = read_table(path, options.encoding)
-    columns = choose_labels(table, path, options.label)
-    text = choose_text(table, path, options.text, columns)
-    missing = options.missing_label or ()
-    cells = {name: read_labels(table, name, missing) for name in columns}
+    table, text, cells = _open(options)
     texts = ["" if pd.isna(cell) else str(cell) for cell in table[text].astype(object)]
-    rows = zip(*cells.values(), strict=True)
-    given = [[x for x in row if x is not None] for row in rows]
-    counts = Counter(str(x) for row in given for x in row)
-    _show(describe(path, text, columns, texts, given.count([]), counts))
-    _show(name_encoding(form_of(table)))
-    found = inspect_table(table, text, texts, cells)
+    found = _describe(options.table, table, text, texts, cells)
     for finding in found:
         _show({finding.name: finding.count, "": finding.example})
         _show({"": finding.remedy})
@@ -71,46 +64,53 @@ def clean(options):
     start = time.perf_counter()
     if (options.id or options.show) and not options.report:
         raise ValueError("--id and --show are for the report; name it with --report.")
-    outputs = {"table": _name_out(options, "cleaned")}
-    outputs |= {"report": options.report, "annotators": options.annotators}
-    outputs |= {"model": options.model_out}
+    outputs = {"table": _name_out(options, "cleaned"), "report": options.report}
+    outputs |= {"annotators": options.annotators}
+    outputs |= {"fit": options.fit_out, "model": options.model_out}
     outputs = {name: path for name, path in outputs.items() if path is not None}
-    new_columns = _NEW_COLUMNS + ("is_accepted",) * bool(options.verified)
+    new_columns = _NEW_COLUMNS + (_ROW,) * (options.sort or options.only_issues)
     clf, table, texts = _fit(options, outputs, new_columns)
     write_safely = partial(write_table, excel_safe=options.excel_safe)
     write = {
         "table": lambda path: write_safely(_clean_table(table, clf, options), path),
         "report": lambda path: _report(clf, path, texts, table, options),
         "annotators": lambda path: write_safely(_rate_annotators(clf, table), path),
-        "model": lambda path: _save(clf, path, options.force),
+        "fit": lambda path: _save(clf, path, options.force),
+        "model": lambda path: _save(_without_dynamics(clf), path, options.force),
     }
-    errors = {}
-    for name, path in list(outputs.items()):
-        try:
-            write[name](path)
-        except Exception as error:  # the others are written nevertheless
-            errors[outputs.pop(name)] = error
+    errors = _write_each(outputs, write)
     if not options.quiet:
         took = timedelta(seconds=round(time.perf_counter() - start))
-        _show(_summarize(clf, options.table) | outputs | {"time": took})
-    if errors:
-        each = [f"{path} was not written: {error}" for path, error in errors.items()]
-        raise OSError("; ".join(each)) from next(iter(errors.values()))
+        written = {name: path for name, path in outputs.items() if name not in errors}
+        _show(_summarize(clf, options.table) | written | {"time": took})
+    _raise_all(outputs, errors)
 
 
 def check(options):
-    """Write a table in which somebody can fill in verified labels."""
-    out = _name_out(options, "check")
-    clf, table, _ = _fit(options, {"table": out})
+    """Write what somebody can fill in verified labels with: a table, or tasks."""
+    tool = TOOLS.get(options.format.value)
+    outputs = {"table": _name_out(options, "check", ".json" if tool else None)}
+    outputs |= {"config": tool.name_config(outputs["table"])} if tool else {}
+    outputs |= {"fit": options.fit_out} if options.fit_out else {}
+    clf, table, texts = _fit(options, outputs)
     n = min(options.n, int((clf._targets.verified < 0).sum()))
-    found = clf.labels_to_check(n, options.strategy.value, options.seed)
+    found = clf.labels_to_check(n, options.strategy.value, options.seed, X=texts)
     found = found.drop(columns="quality").rename(columns={"index": "row"})
     found.insert(1, "text", found.pop("text"))
     found = found.round({"confidence": 3})
     found.attrs = table.attrs  # semicolons where the table has them
-    write_table(found, out, excel_safe=options.excel_safe)
-    if not options.quiet:
-        say(f"{n:,} labels to check: fill in the column 'verified' of {out}")
+    write = {
+        "table": lambda path: write_table(found, path, excel_safe=options.excel_safe),
+        "fit": lambda path: _save(clf, path, options.force),
+    }
+    if tool:
+        write["table"] = lambda path: write_tasks(tool.make_tasks(found), path)
+        write["config"] = lambda path: write_text(tool.make_config(clf.classes_), path)
+    errors = _write_each(outputs, write)
+    if not options.quiet and "table" not in errors:
+        what_now = tool.what_now if tool else "fill in the column 'verified' of {table}"
+        say(f"{n:,} labels to check: {what_now.format(**outputs)}")
+    _raise_all(outputs, errors)
 
 
 def predict(options):
@@ -203,84 +203,151 @@ def demo(options, **params):
     _show({name: f"{share:.3f}" for name, share in checked.items()})
     typer.echo(
         "\nWith a table of yours:\n\n"
-        "  skdygen check tickets.csv --n 50\n"
-        "  skdygen clean tickets.csv --verified tickets.check.csv"
+        "  skdygen check tickets.csv --n 50 --fit-out tickets.skops\n"
+        "  skdygen clean tickets.csv --refit tickets.skops "
+        "--verified tickets.check.csv"
     )
+
+
+def _open(options, fitted=None):
+    """Read a table; give it, its column of texts, and the labels of each column."""
+    path = options.table
+    table = read_table(path, options.encoding)
+    columns = choose_labels(table, path, options.label)
+    text = choose_text(table, path, options.text, columns, fitted)
+    missing = options.missing_label or ()
+    return table, text, {name: read_labels(table, name, missing) for name in columns}
+
+
+def _describe(path, table, text, texts, cells):
+    """Say which columns were chosen, and what is in them; give what is odd."""
+    rows = zip(*cells.values(), strict=True)
+    given = [[label for label in row if label is not None] for row in rows]
+    counts = Counter(str(label) for row in given for label in row)
+    _show(describe(path, text, [*cells], texts, given.count([]), counts))
+    _show(name_encoding(form_of(table)))
+    return inspect_table(table, text, texts, cells)
 
 
 def _fit(options, outputs, new_columns=()):
     """Check everything, say what is there, and fit, or exit if that is all."""
     path, out = options.table, outputs["table"]
-    table = read_table(path, options.encoding)
+    clf = _load_fit(options) if options.refit else None
+    table, text, cells = _open(options, getattr(clf, "_text_column", None))
     _check_outputs(options, **outputs)
-    columns = choose_labels(table, path, options.label)
-    text = choose_text(table, path, options.text, columns)
-    are_several = len(columns) > 1
-    given = ("label_given",) * (are_several and bool(new_columns))
-    check_writable(table, out, new_columns + given)
     texts = read_texts(table, text)
-    missing = options.missing_label or ()
-    cells = {name: read_labels(table, name, missing) for name in columns}
     merged = {}
     if options.normalize_labels:
         write, changed = merge_spellings(cells)
         cells = {name: list(map(write, column)) for name, column in cells.items()}
         merged = {"labels merged": name_merged(changed)}
+    are_several = len(cells) > 1
     if are_several:
         labels, votes = None, pd.DataFrame(cells, dtype=object)
         targets = make_targets(None, votes=votes, missing_label=np.nan)
         classes, codes = targets.classes, targets.codes
-        are_several = targets.votes is not None  # else one has all
     else:
-        labels, votes = cells[columns[0]], None
-        name = f"column {columns[0]!r}"
+        ((name, labels),), votes = cells.items(), None
+        name = f"column {name!r}"
         classes, codes = encode_labels(labels, missing_label=np.nan, name=name)
-    if "annotators" in outputs and not are_several:
+    if "annotators" in outputs and not (are_several and targets.votes):
         raise ValueError("--annotators needs labels in several columns; see --label.")
-    verified = read_verified(table, options, columns, texts, classes)
+    known = []
+    if clf is not None:
+        _check_rows(clf, classes, codes, options)
+        classes, known = clf.classes_, clf._targets.checked.tolist()
+    verified = read_verified(table, options, [*cells], texts, classes)
     if options.normalize_labels:
         verified["verified"] = verified["verified"].map(write)
     new = np.setdiff1d(encode_verified(verified, classes, len(texts))[0], classes)
-    names = pd.DataFrame({"name": [*map(str, (*columns, *classes, *new))]})
-    names.attrs = table.attrs  # its encoding
-    for file in filter(None, (out, outputs.get("annotators"))):
-        check_writable(names, file, ())  # among them are new ones
-    if len(verified) == len(texts) and not new_columns:
+    n_verified = len({*known, *verified["index"]})
+    if n_verified == len(texts) and not new_columns:
         raise ValueError(f"{path}: all labels are verified already.")
-    clf = _make_classifier(options)
+    if "config" in outputs:
+        TOOLS[options.format.value].make_config([*classes, *new])  # raises errors
+    else:
+        if new_columns:
+            new_columns += ("is_accepted",) * bool(n_verified)
+            new_columns += ("label_given",) * are_several
+        check_writable(table, out, new_columns)
+        names = pd.DataFrame({"name": [*map(str, (*cells, *classes, *new))]})
+        names.attrs = table.attrs  # its encoding
+        for file in filter(None, (out, outputs.get("annotators"))):
+            check_writable(names, file, ())  # among them are new ones
+    if clf is None:
+        clf = _make_classifier(options)
     if "report" in outputs:
         choose_shown(table, path, options)  # raises errors
+    if {"report", "fit"} & outputs.keys():
         clf.store_trajectories = True  # so that no text is encoded again
     threshold = getattr(options, "threshold", None)  # `check` has none
     if threshold is not None:
         clf.set_params(correction_threshold=threshold)
     if not options.quiet or options.dry_run:
-        counts = Counter(classes[codes[codes >= 0]].tolist())
-        _show(describe(path, text, columns, texts, sum(codes < 0), counts))
-        _show(name_encoding(form_of(table)) | merged)
-        found = inspect_table(table, text, texts, cells)
+        found = _describe(path, table, text, texts, cells)
+        _show(merged)
         for finding in found:
             _show({finding.name: f"{finding.count}; {finding.remedy}"})
         examples = f"skdygen inspect {path}, with the same columns"
         _show({"examples of these": examples} if found else {})
-        new = f" (classes not among those: {', '.join(map(str, new))})" * bool(len(new))
-        _show({"labels verified": f"{len(verified):,}{new}"} if len(verified) else {})
+        extra = f" (classes not among those: {', '.join(map(str, new))})"
+        said = f"{n_verified:,}{extra * bool(len(new))}"
+        _show({"labels verified": said} if n_verified else {})
     kept = _keep_epochs(clf, options, out)
     if options.dry_run:
-        training = {"training": " ".join(repr(clf.dynamics).split())}
-        _show(training | _estimate(clf, texts) | outputs)
+        _show({"training": " ".join(repr(clf.dynamics).split())})
+        _show(_estimate(clf, texts, options) | outputs)
         _show({"dry run": "nothing was done"})
         raise typer.Exit
     if not options.quiet and len(texts) >= _WORTH_AN_ESTIMATE:
-        _show(_estimate(clf, texts))
+        _show(_estimate(clf, texts, options))
     try:
         with progress(is_quiet=options.quiet):
-            clf.fit(texts, labels, verified=verified, votes=votes)
+            if options.refit:
+                clf.refit(verified)
+            else:
+                clf.fit(texts, labels, verified=verified, votes=votes)
     finally:
         with suppress(OSError):  # it is not there, or has what can be resumed
             kept and kept.rmdir()
     clf._text_column = text  # which `predict` and `report` read
     return clf, table, texts
+
+
+def _load_fit(options):
+    """Load a fit that can take more verified labels, which trains nothing."""
+    for name in ("model", "fast", "epochs", "cache", "resume"):
+        if getattr(options, name):
+            raise ValueError(
+                f"--{name} is for the training, but --refit trains nothing; leave one "
+                f"of them out."
+            )
+    clf = _load(options.refit, check_model=False)
+    if not hasattr(clf, "trajectories_"):
+        raise ValueError(
+            f"--refit {options.refit}: what was recorded of each text is not in there; "
+            f"pass what --fit-out has written."
+        )
+    return clf
+
+
+def _check_rows(clf, classes, codes, options):
+    """Raise an error if a table has other rows or labels than a fit."""
+    path, source = options.table, options.refit
+    before = name_codes(clf._targets.codes, clf.classes_).tolist()
+    if len(codes) != len(before):
+        raise ValueError(
+            f"{path} has {len(codes):,} rows, but {source} was fitted on "
+            f"{len(before):,}; pass the same table."
+        )
+    here = name_codes(codes, classes).tolist()
+    for row, (label, its) in enumerate(zip(here, before, strict=True)):
+        if label != its:
+            raise ValueError(
+                f"{path} has the label {label!r} in row {row}, but {source} was fitted "
+                f"with {its!r}; pass the same table, --label, --missing-label and "
+                f"--normalize-labels."
+            )
 
 
 def _keep_epochs(clf, options, out):
@@ -293,8 +360,10 @@ def _keep_epochs(clf, options, out):
     return folder
 
 
-def _estimate(clf, texts):
+def _estimate(clf, texts, options):
     """Say how long the fit will take, if that can be known."""
+    if options.refit:
+        return {"time needed": f"seconds, since {options.refit} has been trained"}
     seconds = _training().estimate_seconds(clf.dynamics, texts)
     if seconds is None:
         return {}
@@ -310,24 +379,30 @@ def _training():
     return _training
 
 
-def _name_out(options, word):
+def _name_out(options, word, wanted=None):
     """Name a table after the one it comes from: tickets.csv, tickets.cleaned.csv."""
     stem, suffix = split_suffix(options.table)
     if word == "check" and suffix.lower() not in (".csv", ".tsv", ".xlsx"):
         suffix = ".csv"  # people are to fill it in
-    return options.out or options.table.with_name(f"{stem}.{word}{suffix}")
+    out = options.out or options.table.with_name(f"{stem}.{word}{wanted or suffix}")
+    if wanted and out.suffix.lower() != wanted:
+        raise ValueError(f"--out {out}: tasks are JSON; use a name in {wanted}.")
+    return out
 
 
-def _check_outputs(options, *, table=None, report=None, annotators=None, model=None):
+def _check_outputs(options, **outputs):
     """Raise an error about the first file that cannot be written or replaced."""
-    source = getattr(options, "table", None)
-    taken = [source and source.resolve()]
-    taken += [Path(p).resolve() for p in getattr(options, "verified", None) or ()]
-    for path in filter(None, (table, report, annotators, model)):
+    sources = (getattr(options, name, None) for name in ("table", "refit"))
+    sources = [*sources, *(getattr(options, "verified", None) or ())]
+    taken = [Path(path).resolve() for path in filter(None, sources)]
+    for name, path in outputs.items():
+        if path is None:
+            continue
         folder, is_taken = path.parent, path.resolve() in taken
         if path.is_symlink():  # what it leads to is replaced
             folder = path.resolve().parent
-        is_other = path == model and path.is_file() and not is_saved_model(path)
+        is_model = name in ("model", "fit")
+        is_other = is_model and path.is_file() and not is_saved_model(path)
         exists = path.exists() and not options.force
         for is_so, problem in (
             (not folder.is_dir(), f"there is no folder {folder}; make it first"),
@@ -344,10 +419,29 @@ def _check_outputs(options, *, table=None, report=None, annotators=None, model=N
             if is_so:
                 raise OSError(f"{path}: {problem}.")
         taken.append(path.resolve())
+    report, annotators = outputs.get("report"), outputs.get("annotators")
     if report is not None and report.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{report}: the report is HTML; use a name in .html.")
     if annotators is not None:
         split_suffix(annotators)  # raises errors
+
+
+def _write_each(outputs, write):
+    """Write all that can be; give the errors of the others."""
+    errors = {}
+    for name, path in outputs.items():
+        try:
+            write[name](path)
+        except Exception as error:  # the others are written nevertheless
+            errors[name] = error
+    return errors
+
+
+def _raise_all(outputs, errors):
+    """Raise one error about what was not written."""
+    if errors:
+        each = [f"{outputs[name]} was not written: {e}" for name, e in errors.items()]
+        raise OSError("; ".join(each)) from next(iter(errors.values()))
 
 
 def _check_device(device):
@@ -381,13 +475,27 @@ def _report(clf, path, texts, table, options):
 
 
 def _save(clf, path, force):
-    """Save a model that shows no progress, and holds no texts' trajectories."""
-    clf.store_trajectories = False
-    vars(clf).pop("trajectories_", None)
+    """Save a model that shows no progress."""
     for stage in (clf, *clf.pipeline_.named_steps.values()):
         if hasattr(stage, "verbose"):
             stage.verbose = 0
     clf.save(path, overwrite=force)
+
+
+def _without_dynamics(clf):
+    """Give a model that holds nothing of the texts that predictions do not need."""
+    clf = copy.copy(clf)
+    clf.store_trajectories = False
+    vars(clf).pop("trajectories_", None)
+    return clf
+
+
+def _load(path, **params):
+    """Load a classifier that is fitted."""
+    clf = skdygen.load(path, **params)
+    if not (isinstance(clf, skdygen.DyGenClassifier) and hasattr(clf, "classes_")):
+        raise ValueError(f"{path} holds no DyGenClassifier that is fitted.")
+    return clf
 
 
 def _read(options, **outputs):
@@ -397,9 +505,7 @@ def _read(options, **outputs):
     _check_outputs(options, **outputs)
     device = getattr(options, "device", "auto")
     _check_device(device)
-    clf = skdygen.load(model, check_model="report" not in outputs)
-    if not (isinstance(clf, skdygen.DyGenClassifier) and hasattr(clf, "classes_")):
-        raise ValueError(f"{model} holds no DyGenClassifier that is fitted.")
+    clf = _load(model, check_model="report" not in outputs)
     if isinstance(getattr(clf, "dynamics_", None), dynamics.LanguageModelDynamics):
         clf.dynamics_.set_params(device=device, verbose=int(not options.quiet))
     fitted = getattr(clf, "_text_column", None)
@@ -421,6 +527,8 @@ def _clean_table(table, clf, options):
     if hasattr(clf, "correction_guarantee_"):
         table = table.assign(is_accepted=clf.accept_labels())
     rows = np.arange(len(table))
+    if options.sort or options.only_issues:
+        table = table.assign(**{_ROW: rows + 2})  # the header is row 1
     if options.sort:  # rows without a label, whose quality is NaN, come last
         rows = np.lexsort((clf.label_quality_, ~is_issue))
     return table.iloc[rows[is_issue[rows]] if options.only_issues else rows]

@@ -9,8 +9,7 @@ from textwrap import shorten
 
 import pandas as pd
 
-from ._columns import is_null, spell
-from ._tables import form_of
+from ._tables import form_of, is_null, spell
 
 _LIKE_MISSING = {
     "", "n/a", "n.a.", "na", "#n/a", "<na>", "nan", "nil", "null", "none", "missing",

@@ -101,6 +101,17 @@ def neutralize(cell):
     return f"'{cell}" if is_formula else cell
 
 
+def spell(cell):
+    """Write a cell as people do: a whole number, such as one beside gaps, is one."""
+    is_whole = isinstance(cell, float) and cell.is_integer()
+    return str(int(cell) if is_whole else cell)
+
+
+def is_null(cell):
+    """Whether a cell holds nothing."""
+    return cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
+
+
 def _read(path, suffix, encoding, fallback):
     """Read a DataFrame."""
     if suffix == ".parquet":
@@ -170,6 +181,10 @@ def _read_csv(text, separator):
     table = _name_columns(table)
     if found != separator:
         form_of(table)["separator"] = found
+    # With a quote for each cell that is quoted, all rows are alike if all cells are.
+    rows = re.sub(r'(?:"[^"]*")+', '"', text).splitlines()
+    if {*rows} == {found.join('"' * n_columns)}:
+        form_of(table)["quoting"] = csv.QUOTE_ALL
     if _has_decimal_comma(table, found):
         form_of(table)["decimal"] = ","
     return table
@@ -212,10 +227,13 @@ def _to_csv(table, separator):
     table = _with_own_names(table)
     params = {"sep": separator, "index": False, "lineterminator": end}
     params["decimal"] = form.get("decimal", ".")
+    params["quoting"] = form.get("quoting", csv.QUOTE_MINIMAL)
     text = table.to_csv(**params)
     # Python before 3.13 does not quote a cell because of a lone carriage return.
     has_lone_return = end == "\n" and re.search("\r(?!\n)", text)
-    return table.to_csv(**params, quoting=csv.QUOTE_ALL) if has_lone_return else text
+    if has_lone_return:
+        text = table.to_csv(**params | {"quoting": csv.QUOTE_ALL})
+    return text
 
 
 def _read_json_lines(text):
