@@ -95,17 +95,18 @@ class BaseCleanSetPrior(BasePrior):
         """Positions of the texts with the lowest scores, or of some of them, sorted.
 
         Those with verified labels are among them, whatever the scores of the given.
-        `limits` are shares of each class, (n_classes,), above which none is left out;
-        with them, a few of each class are kept in any case.
+        `limits` are shares of each class, (n_classes,), above which none is left out, 1
+        for none; with them, a few of each class are kept in any case.
         """
         codes, scores = targets.codes, self.noise_scores_
-        groups = [(targets.labelled, self.contamination_)]
-        if self.selection == "class":
-            most = np.ones(len(targets.classes)) if limits is None else limits
-            groups = [
-                (targets.given_as(code), min(self.contamination_, most[code]))
-                for code in np.unique(codes[targets.labelled])
-            ]
+        most = np.ones(len(targets.classes)) if limits is None else limits
+        by_class = [
+            (targets.given_as(code), min(self.contamination_, most[code]))
+            for code in np.unique(codes[targets.labelled])
+            if self.selection == "class" or most[code] < 1
+        ]
+        every = [(targets.labelled, self.contamination_)]
+        groups = by_class + (every if self.selection == "global" else [])
         kept = [
             rows[lowest(scores[rows], targets.weights[rows], 1 - share)]
             for rows, share in groups

@@ -17,6 +17,9 @@ from ._scores import noise_scores
 # Of the labels of a class, at most so many times as many are left out as are not
 # foretold: where nearly all are, those of the texts between classes would be missing.
 _UNFORETOLD = 2
+# The cut statistic would thin out a class of so much of all labels for being large: no
+# more of it are left out than so many times those not foretold, found in some rounds.
+_LARGE, _UNFORETOLD_OF_LARGE, _ROUNDS = 2 / 3, 1.5, 3
 
 
 class ConsensusPrior(BaseComposition, BasePrior):
@@ -155,11 +158,15 @@ class ConsensusPrior(BaseComposition, BasePrior):
                 if criterion not in scores:  # made once for all priors with the same
                     scores[criterion] = noise_scores(trajectories, targets, criterion)
                 shared["scores"] = scores[criterion]
-            if self.priors is None and fitted.contamination != 0:
-                if limits is None:  # by those before, which learn from all labels
-                    limits = _UNFORETOLD * not_foretold(_stack(opinions), targets)
-                shared["limits"] = limits
-            opinions.append(fitted._fit_prior(trajectories, targets, **shared))
+            is_clean = self.priors is None and fitted.contamination != 0
+            if is_clean and fitted.selection == "global":
+                opinions.append(_fit_by_cut(fitted, trajectories, targets))
+            else:
+                if is_clean:
+                    if limits is None:  # by those before, which learn from all labels
+                        limits = _UNFORETOLD * not_foretold(_stack(opinions), targets)
+                    shared["limits"] = limits
+                opinions.append(fitted._fit_prior(trajectories, targets, **shared))
             self.priors_.append(fitted)
         opinions = _stack(opinions)
         self.label_distributions_ = geometric_mean(opinions)
@@ -190,6 +197,19 @@ class ConsensusPrior(BaseComposition, BasePrior):
         return named
 
 
+def _fit_by_cut(prior, trajectories, targets):
+    """Fit on half of the labels by the cut statistic, and on more of a large class."""
+    sizes = _class_sizes(targets, targets.labelled)
+    is_large = sizes > _LARGE * sizes.sum()
+    limits = np.ones(len(sizes))
+    found = prior._fit_prior(trajectories, targets, limits=limits)
+    for _ in range(_ROUNDS if is_large.any() else 0):
+        missed = not_foretold(found[:, None], targets)
+        limits = np.where(is_large, _UNFORETOLD_OF_LARGE * missed, 1)
+        found = prior._fit_prior(trajectories, targets, limits=limits)
+    return found
+
+
 def _is_untouched(prior):
     """Tell whether no label had a say in what a prior reads, nor in its texts."""
     is_view = isinstance(getattr(prior, "view", None), str)
@@ -199,11 +219,16 @@ def _is_untouched(prior):
 def not_foretold(opinions, targets):
     """Share of each class's labels that the opinions do not foretell, (n_classes,)."""
     labelled = targets.labelled
-    codes, weights = targets.codes[labelled], targets.weights[labelled]
-    is_missed = geometric_mean(opinions[labelled]).argmax(axis=1) != codes
-    sizes = np.bincount(codes, weights, minlength=opinions.shape[2])
-    missed = np.bincount(codes[is_missed], weights[is_missed], minlength=len(sizes))
+    found = geometric_mean(opinions[labelled]).argmax(axis=1)
+    sizes = _class_sizes(targets, labelled)
+    missed = _class_sizes(targets, labelled[found != targets.codes[labelled]])
     return missed / np.where(sizes > 0, sizes, 1)
+
+
+def _class_sizes(targets, rows):
+    """Weight of the labels of some texts by class, (n_classes,)."""
+    n_classes = len(targets.classes)
+    return np.bincount(targets.codes[rows], targets.weights[rows], minlength=n_classes)
 
 
 def _stack(opinions):

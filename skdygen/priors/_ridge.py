@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from ._clean_set import BaseCleanSetPrior
@@ -20,9 +20,11 @@ class RidgePrior(BaseCleanSetPrior):
 
     A linear map from a view to the labels as 0 and 1, less the shares of the classes,
     is fitted by least squares with a penalty; the prior is the softmax of its output
-    times a sharpness, plus the logarithm of the shares. Penalty and sharpness are those
-    that predict each text's label best from the others, which takes one decomposition
-    [1]_; what a text that was learnt from gets as its prior comes from the others, too.
+    times a sharpness of each class, plus the logarithm of the shares. Least squares
+    keeps what it says of a rare class near 0, which is why classes differ in sharpness.
+    Penalty and sharpness are those that predict each text's label best from the others,
+    which takes one decomposition [1]_; what a text that was learnt from gets as its
+    prior comes from the others, too.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ class RidgePrior(BaseCleanSetPrior):
     clean_codes_ : ndarray of shape (n_clean,)
         Their classes, as positions in the classes.
     coef_ : ndarray of shape (n_features, n_classes)
-        The map, times the sharpness.
+        The map, times the sharpness of the classes.
     intercept_ : ndarray of shape (n_classes,)
         What is added to its output.
 
@@ -113,18 +115,39 @@ class RidgePrior(BaseCleanSetPrior):
             space.astype(np.float64), learnt - shares, weights
         )
 
-        def loss(log_sharpness):
-            log_p = log_softmax(np.exp(log_sharpness) * left_out + log_shares, axis=1)
-            return -np.average((log_p * learnt).sum(axis=1), weights=weights)
-
-        found = minimize_scalar(loss, bounds=_LOG_SHARPNESS, method="bounded")
-        sharpness = np.exp(found.x)
+        sharpness = fit_sharpness(left_out, log_shares, learnt, weights)
         self.coef_ = sharpness * coef
         self.intercept_ = sharpness * intercept + log_shares
         self._left_out = softmax(sharpness * left_out + log_shares, axis=1)
 
     def _judge(self, space, positions=None):
         return softmax(space @ self.coef_ + self.intercept_, axis=1)
+
+
+def fit_sharpness(outputs, log_shares, learnt, weights):
+    """Find the factors of outputs that foretell labels best, (n_classes,).
+
+    outputs and learnt, shares of classes, are (n_samples, n_classes). Classes of few
+    texts keep to the others: the distance of the logarithms from their mean is
+    penalised like one text.
+    """
+    weights = weights / weights.sum()
+    one_text = (weights**2).sum()
+
+    def loss(log_sharpness):
+        sharpness = np.exp(log_sharpness)
+        log_p = log_softmax(sharpness * outputs + log_shares, axis=1)
+        apart = log_sharpness - log_sharpness.mean()
+        value = one_text * (apart**2).sum() - weights @ (log_p * learnt).sum(axis=1)
+        slopes = weights @ ((np.exp(log_p) - learnt) * outputs)
+        return value, slopes * sharpness + 2 * one_text * apart
+
+    n_classes = outputs.shape[1]
+    start, bounds = np.full(n_classes, np.mean(_LOG_SHARPNESS)), [_LOG_SHARPNESS]
+    found = minimize(
+        loss, start, jac=True, method="L-BFGS-B", bounds=bounds * n_classes
+    )
+    return np.exp(found.x)
 
 
 def fit_ridge(X, targets, weights):

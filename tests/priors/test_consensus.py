@@ -8,6 +8,7 @@ from skdygen.denoisers import DirichletVAE
 from skdygen.priors import (
     ClassifierPrior,
     ConsensusPrior,
+    RidgePrior,
     TrajectoryKNNPrior,
     UniformPrior,
 )
@@ -44,6 +45,27 @@ def test_default_finds_what_training_has_hidden(memorised):
     bare = Trajectories(trajectories.embeddings, trajectories.probabilities)
     prior = ConsensusPrior().fit_transform(bare, given).prior
     assert (prior.argmax(axis=1) == true).mean() > (given == true).mean()
+
+
+def test_a_large_class_is_not_thinned_out():
+    rng = np.random.RandomState(0)
+    true = np.repeat([0, 1], [930, 70])
+    X = rng.randn(1000, 8) + 1.5 * np.array([[1], [-1]])[true] * np.eye(8)[0]
+    given = np.where(rng.rand(1000) < 0.05, 1 - true, true)
+    p = np.full((1000, 1, 1, 2), 0.5)
+    trajectories = Trajectories(X[:, None, None], p, views={"initial": X})
+    consensus = ConsensusPrior().fit(trajectories, given)
+    fitted = dict(zip(consensus.names_, consensus.priors_, strict=True))
+    alone = RidgePrior("cut", view="initial", contamination=0.5)
+    alone.fit(trajectories, given)
+    kept, thinned = (
+        np.isin(np.flatnonzero(given == 0), prior.clean_indices_).mean()
+        for prior in (fitted["initial-cut"], alone)
+    )
+    assert thinned < 0.5
+    assert kept > 0.8
+    found = trajectories.classes[consensus.label_distributions_.argmax(axis=1)]
+    assert (found == true).mean() > (given == true).mean()
 
 
 def test_parameters_of_the_default_reach_its_priors(memorised):

@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge
 from skdygen import Trajectories
 from skdygen._targets import make_targets
 from skdygen.priors import RidgePrior, TrajectoryKNNPrior
-from skdygen.priors._ridge import _PENALTIES, fit_ridge
+from skdygen.priors._ridge import _PENALTIES, fit_ridge, fit_sharpness
 from skdygen.priors._scores import cut_scores, find_neighbors
 
 
@@ -37,6 +37,20 @@ def test_each_row_is_predicted_by_the_others(is_weighted):
     assert_allclose(left_out, found[best], rtol=1e-6)
     model = Ridge(alpha=_PENALTIES[best] * 4 * scale**2).fit(X, targets, weights)
     assert_allclose(X @ coef + intercept, model.predict(X), rtol=1e-6)
+
+
+def test_classes_differ_in_sharpness():
+    rng = np.random.RandomState(0)
+    factors, log_shares = np.array([1.0, 2.0, 8.0]), np.log([0.7, 0.25, 0.05])
+    outputs = rng.randn(5000, 3)
+    p = softmax(factors * outputs + log_shares, axis=1)
+    learnt = np.eye(3)[[rng.choice(3, p=row) for row in p]]
+    found = fit_sharpness(outputs, log_shares, learnt, np.ones(5000))
+    assert_allclose(found, factors, rtol=0.15)
+    weights = np.repeat([1.0, 0.0], 2500)
+    half = fit_sharpness(outputs[:2500], log_shares, learnt[:2500], weights[:2500])
+    weighted = fit_sharpness(outputs, log_shares, learnt, weights)
+    assert_allclose(weighted, half, rtol=1e-3)
 
 
 def test_own_labels_have_no_part(memorised):
