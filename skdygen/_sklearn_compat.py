@@ -17,6 +17,14 @@ from sklearn.utils.metaestimators import _BaseComposition as BaseComposition
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import _num_samples as num_samples
 
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # scikit-learn < 1.9
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Gives estimators no method `set_callbacks`."""
+
+
 if TYPE_CHECKING:  # theirs hide the types of what they decorate
     from collections.abc import Callable
     from typing import TypeVar
@@ -35,6 +43,7 @@ else:
 
 __all__ = [
     "BaseComposition",
+    "CallbackSupportMixin",
     "HasMethods",
     "Interval",
     "StrOptions",

@@ -304,6 +304,9 @@ prior=False)
         elif not isinstance(self.model, SentenceTransformer):
             find_model(self.model, verify=False)
 
+    def _n_tasks(self):
+        return 1 + self.n_epochs  # the first is to encode the texts
+
     def _n_recorded_epochs(self):
         return len(_engine.recorded_epochs(self))
 
