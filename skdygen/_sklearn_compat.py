@@ -25,6 +25,21 @@ except ImportError:  # scikit-learn < 1.9
         """Gives estimators no method `set_callbacks`."""
 
 
+class ShowsSizesMixin:
+    """Shows attributes that are lists of bytes, such as weights, by their sizes.
+
+    scikit-learn >= 1.9 would write all bytes, in HTML, and keep a few of these letters.
+    """
+
+    def _get_fitted_attr_html(self, doc_link=""):
+        attributes = super()._get_fitted_attr_html(doc_link)
+        for shown in attributes.values():
+            value = shown["value"]
+            if isinstance(value, list) and value and isinstance(value[0], bytes):
+                shown["value"] = [f"{len(part) / 1e6:.1f} MB" for part in value]
+        return attributes
+
+
 if TYPE_CHECKING:  # theirs hide the types of what they decorate
     from collections.abc import Callable
     from typing import TypeVar
@@ -46,6 +61,7 @@ __all__ = [
     "CallbackSupportMixin",
     "HasMethods",
     "Interval",
+    "ShowsSizesMixin",
     "StrOptions",
     "check_sample_weight",
     "fit_context",

@@ -150,7 +150,9 @@ def test_callbacks_of_a_stage(tiny_model, word_texts, witness):
     found = dynamics.fit_transform(texts, noisy)
     assert witness.began == ["fit"] + 4 * ["epoch"]  # two of each branch
     found = UniformPrior().fit_transform(found, noisy)
-    denoiser = DirichletVAE(random_state=0).set_callbacks(witness)  # as many epochs as it wants
+    denoiser = DirichletVAE(random_state=0).set_callbacks(
+        witness
+    )  # as many epochs as it wants
     denoiser.fit(found, noisy)
     assert witness.began[5:] == ["fit"] + denoiser.n_epochs_ * ["epoch"]
     clf = DyGenClassifier(dynamics)

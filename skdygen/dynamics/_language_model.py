@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from .._sklearn_compat import Interval, StrOptions
+from .._sklearn_compat import Interval, ShowsSizesMixin, StrOptions
 from ..base import BaseDynamics
 from . import _engine
 from ._hub import find_model, hash_files
@@ -19,7 +19,7 @@ from ._views import ViewsMixin
 _FIRST_TEXT = ["A text that makes everything ready for the next."]
 
 
-class LanguageModelDynamics(ViewsMixin, BaseDynamics):
+class LanguageModelDynamics(ShowsSizesMixin, ViewsMixin, BaseDynamics):
     """Fine-tune a language model and record how every text's embedding moves.
 
     Several branches, which differ in their first heads and in dropout, are trained
