@@ -56,7 +56,7 @@ def test_run_stops_and_resumes_and_report(tmp_path, monkeypatch, capsys):
     points = 100 * (accuracy["cleanlab"] - accuracy["plain"])
     cells = rf"\| cleanlab \| \**{accuracy['cleanlab']:.3f}\** \| "
     assert re.search(cells + re.escape(f"{points:+.1f}"), landing.read_text())
-    assert "old" not in landing.read_text()
+    assert "\nold\n" not in landing.read_text()
 
 
 @needs_data
