@@ -1,7 +1,7 @@
 """Sphinx configuration.
 
 Nothing is fetched while building: there is no intersphinx, and the examples use texts
-that are made at run time and the offline copy of the default model.
+that are made at run time or lie beside them, and the offline copy of the default model.
 """
 
 import os
@@ -55,7 +55,9 @@ sphinx_gallery_conf = {
             "plot_noise_transitions.py",
             "plot_noise_rates.py",
             "plot_rules.py",
+            "plot_reviews_rules.py",
             "plot_annotators.py",
+            "plot_reviews_rater.py",
             "plot_language_models.py",
             "plot_search.py",
             "plot_fast_prediction.py",
