@@ -24,8 +24,8 @@ print(f"labels that most raters share: {(given == right).mean():.3f}")
 # %%
 # Whom to ask again
 # -----------------
-# The labels that look most wrong are read first. Among them are several times as many
-# wrong ones as among as many drawn at random.
+# The labels that look most wrong are read first. Among them are twice as many wrong
+# ones as among as many drawn at random.
 
 import matplotlib.pyplot as plt
 
