@@ -35,8 +35,13 @@ def main(arguments=None):
     parser.add_argument(
         "--results", type=Path, default=HERE / "results", help="folder of *.jsonl"
     )
-    parser.add_argument("--docs", type=Path, default=HERE.parent / "docs")
-    parser.add_argument("--readme", type=Path, help="file whose table is replaced")
+    parser.add_argument(
+        "--docs",
+        type=Path,
+        default=HERE.parent / "docs",
+        help="folder of benchmarks.md, which is written, and index.md, whose table is",
+    )
+    parser.add_argument("--readme", type=Path, help="file whose table is written, too")
     options = parser.parse_args(arguments)
     cells = load_cells(*sorted(options.results.glob("*.jsonl")))
     text = re.sub(
@@ -45,12 +50,11 @@ def main(arguments=None):
         (HERE / "report.md").read_text(),
     )
     (options.docs / "benchmarks.md").write_text(text)
-    if options.readme is not None:
-        old = options.readme.read_text()
+    for path in filter(None, (options.docs / "index.md", options.readme)):
         begin, end = "<!-- measured -->\n", "<!-- end of measured -->"
-        before, _, rest = old.partition(begin)
+        before, _, rest = path.read_text().partition(begin)
         after = rest.partition(end)[2]
-        options.readme.write_text(f"{before}{begin}{headline(cells)}\n{end}{after}")
+        path.write_text(f"{before}{begin}{headline(cells)}\n{end}{after}")
     images = options.docs / "images"
     images.mkdir(exist_ok=True)
     plt.rcParams["svg.hashsalt"] = "skdygen"  # equal results, equal files
@@ -188,7 +192,10 @@ def summary(cells, regime):
 
 
 def headline(cells):
-    """Short table for the README: mean test accuracy, the best of each column bold."""
+    """Short table of test accuracy: means, and the worst beside plain training.
+
+    The best of each column is bold.
+    """
     columns = {}
     for regime in REGIMES:
         means = by_setting(cells, regime, "test_accuracy")
@@ -196,18 +203,21 @@ def headline(cells):
             if len(means) and chosen.any():
                 title = f"{regime}, {part} mistakes ({chosen.sum()})"
                 columns[title] = means[chosen].mean()
+        if len(means):
+            points = 100 * means.sub(means["plain"], axis=0)
+            points["plain"] = np.nan  # nothing to say
+            columns[f"{regime}, worst minus plain"] = points.min()
     table = pd.DataFrame(columns)
     best = table.loc[[*RIVALS, "default"]].max()
     rows = []
     for name, values in table.iterrows():
         if name == CEILINGS[0]:
             continue
-        cells_of = {
-            title: f"**{value:.3f}**"
-            if name not in CEILINGS and value == best[title]
-            else f"{value:.3f}"
-            for title, value in values.items()
-        }
+        cells_of = {}
+        for title, value in values.items():
+            cell = number(value, "+.1f" if title.endswith("plain") else ".3f")
+            is_best = name not in CEILINGS and value == best[title]
+            cells_of[title] = f"**{cell}**" if is_best else cell
         rows.append({"method": f"**{name}**" if name == "default" else name} | cells_of)
     return markdown(rows)
 

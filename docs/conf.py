@@ -1,12 +1,15 @@
 """Sphinx configuration.
 
 Nothing is fetched while building: there is no intersphinx, and the examples use texts
-that are made at run time and the offline copy of the default model.
+that are made at run time or lie beside them, and the offline copy of the default model.
 """
 
 import os
+from collections import defaultdict
 from importlib.metadata import version as installed_version
 
+from docutils import nodes
+from sphinx.util.nodes import make_refnode
 from sphinx_gallery.sorting import ExplicitOrder
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # for the examples
@@ -31,7 +34,8 @@ autosummary_generate = True
 autodoc_typehints = "none"  # docstrings have them, in words
 numpydoc_show_class_members = False
 
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["dollarmath", "substitution"]
+myst_substitutions = {"version": version}
 myst_heading_anchors = 3
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
@@ -51,7 +55,9 @@ sphinx_gallery_conf = {
             "plot_noise_transitions.py",
             "plot_noise_rates.py",
             "plot_rules.py",
+            "plot_reviews_rules.py",
             "plot_annotators.py",
+            "plot_reviews_rater.py",
             "plot_language_models.py",
             "plot_search.py",
             "plot_fast_prediction.py",
@@ -69,11 +75,13 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "pydata_sphinx_theme"
-html_title = "skdygen"
+html_title = f"skdygen {version}"
+toc_object_entries_show_parents = "hide"  # the list beside a page is narrow
 html_copy_source = False
 html_show_sourcelink = False
 html_sidebars = {"index": [], "start": [], "search": []}
 html_theme_options = {
+    "logo": {"text": project},  # on a phone there is no room for the version
     "header_links_before_dropdown": 7,
     "navigation_with_keys": False,
     "show_prev_next": True,
@@ -90,6 +98,27 @@ def _link_from_here(app, path, docname, source):
         source[0] = source[0].replace(f"]({there}", f"]({here}")
 
 
+def _link_names(app, doctree, docname):
+    """Make links of names in code or docstrings, where they mean one object."""
+    found = defaultdict(set)
+    for name, entry in app.env.domains["py"].objects.items():
+        if not entry.aliased and entry.objtype not in ("module", "attribute"):
+            for known in (name, name.removeprefix("skdygen."), name.split(".")[-1]):
+                found[known].add((name, entry.docname, entry.node_id))
+    kinds = (nodes.literal, nodes.title_reference)
+    for node in [node for kind in kinds for node in doctree.findall(kind)]:
+        objects = found.get(node.astext().removesuffix("()"), ())
+        if len(objects) != 1 or isinstance(node.parent, (nodes.reference, nodes.title)):
+            continue
+        ((name, page, anchor),) = objects
+        if page != docname:
+            link = make_refnode(
+                app.builder, docname, page, anchor, node.deepcopy(), name
+            )
+            node.replace_self(link)
+
+
 def setup(app):
     """Connect the functions above."""
     app.connect("include-read", _link_from_here)
+    app.connect("doctree-resolved", _link_names)

@@ -32,7 +32,9 @@ from ._decisions import (
 from ._encoding import by_position, find_index, name_codes
 from ._label_review import LabelReviewMixin
 from ._pool import spread
+from ._progress import fit_task, task
 from ._sklearn_compat import (
+    CallbackSupportMixin,
     HasMethods,
     Interval,
     StrOptions,
@@ -46,6 +48,7 @@ from .base import (
     BaseDenoiser,
     BaseDynamics,
     BasePrior,
+    BaseStage,
     ScoresMixin,
     TextInputMixin,
     fitting,
@@ -97,6 +100,11 @@ def _check_views(stages):
         for prior in (stages["prior"], *stages["prior"].get_params().values()):
             if isinstance(prior, BaseCleanSetPrior):
                 prior._check_view(n_epochs, stage._view_names())
+
+
+def _stage_task(name, stage):
+    """Tell callbacks of a stage, with the parts of its fit if it is one of ours."""
+    return task(name, stage._n_tasks() if isinstance(stage, BaseStage) else 0)
 
 
 # `identity` is an argument for caches; see `_identify`.
@@ -166,7 +174,12 @@ def _weigh_classes(class_weight, classes):
 
 
 class DyGenClassifier(
-    LabelReviewMixin, TextInputMixin, ScoresMixin, StorageMixin, BaseEstimator
+    LabelReviewMixin,
+    TextInputMixin,
+    ScoresMixin,
+    CallbackSupportMixin,
+    StorageMixin,
+    BaseEstimator,
 ):
     """Classify texts after learning from labels of which an unknown share is wrong.
 
@@ -366,6 +379,11 @@ class DyGenClassifier(
             stage = getattr(self, name)
             if isinstance(stage, BaseEstimator):
                 stage._validate_params()
+            if getattr(stage, "_skl_callbacks", None):
+                raise TypeError(
+                    f"{name} has callbacks of its own, which would not be called; set "
+                    f"them on the classifier, which tells them of each stage."
+                )
 
     # Nested validation comes first: everything is checked before anything is trained.
     @fit_context(prefer_skip_nested_validation=False)
@@ -441,13 +459,15 @@ class DyGenClassifier(
         if y is None:  # for stages that are not ours
             y = name_codes(targets.codes, targets.classes, self.missing_label)
         _weigh_classes(self.class_weight, targets.classes)  # raises errors
-        with fitting(self):
+        n_tasks = len(stages) + (self.final_estimator is not None)
+        with fitting(self), fit_task(self, n_tasks, X, y, sample_weight):
             trajectories = X
             if "dynamics" in stages:
                 given = targets.as_given()
-                stages["dynamics"], trajectories = self._fit_stage(
-                    stages["dynamics"], X, given, (y, sample_weight)
-                )
+                with _stage_task("dynamics", stages["dynamics"]):
+                    stages["dynamics"], trajectories = self._fit_stage(
+                        stages["dynamics"], X, given, (y, sample_weight)
+                    )
             self._conclude(stages, X, trajectories, targets, (y, sample_weight))
         is_checked = isinstance(stages.get("dynamics"), BaseDynamics)
         self._index, self._texts = index, X if is_checked else None
@@ -519,10 +539,12 @@ class DyGenClassifier(
                 f"texts.",
                 stacklevel=3,
             )
-        stages["prior"], trajectories, targets = self._fit_prior(
-            stages["prior"], trajectories, targets, labels, is_blind
-        )
-        stages["denoiser"]._fit_targets(trajectories, targets)
+        with _stage_task("prior", stages["prior"]):
+            stages["prior"], trajectories, targets = self._fit_prior(
+                stages["prior"], trajectories, targets, labels, is_blind
+            )
+        with _stage_task("denoiser", stages["denoiser"]):
+            stages["denoiser"]._fit_targets(trajectories, targets)
         for name, stage in stages.items():
             setattr(self, f"{name}_", stage)
         self.pipeline_ = Pipeline(list(stages.items()))
@@ -540,7 +562,8 @@ class DyGenClassifier(
         if is_blind:
             self.noise_rate_ = np.nan
         if self.final_estimator is not None:
-            self._fit_final_estimator(X, targets, corrected)
+            with task("final_estimator"):
+                self._fit_final_estimator(X, targets, corrected)
 
     def _fit_prior(self, prior, trajectories, targets, labels, is_blind):
         """Fit the second stage; give it, what it says, and what votes say by that."""

@@ -17,6 +17,29 @@ from sklearn.utils.metaestimators import _BaseComposition as BaseComposition
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import _num_samples as num_samples
 
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # scikit-learn < 1.9
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Gives estimators no method `set_callbacks`."""
+
+
+class ShowsSizesMixin:
+    """Shows attributes that are lists of bytes, such as weights, by their sizes.
+
+    scikit-learn >= 1.9 would write all bytes, in HTML, and keep a few of these letters.
+    """
+
+    def _get_fitted_attr_html(self, doc_link=""):
+        attributes = super()._get_fitted_attr_html(doc_link)
+        for shown in attributes.values():
+            value = shown["value"]
+            if isinstance(value, list) and value and isinstance(value[0], bytes):
+                shown["value"] = [f"{len(part) / 1e6:.1f} MB" for part in value]
+        return attributes
+
+
 if TYPE_CHECKING:  # theirs hide the types of what they decorate
     from collections.abc import Callable
     from typing import TypeVar
@@ -35,8 +58,10 @@ else:
 
 __all__ = [
     "BaseComposition",
+    "CallbackSupportMixin",
     "HasMethods",
     "Interval",
+    "ShowsSizesMixin",
     "StrOptions",
     "check_sample_weight",
     "fit_context",

@@ -73,8 +73,8 @@ class StorageMixin:
         """Write this estimator, fitted or not, to one file, for `skdygen.load`.
 
         There is no pickle in it and no code. Paths become strings, the folders of
-        caches are left out, and pretrained models are found by their name, unless they
-        go along.
+        caches and callbacks are left out, and pretrained models are found by their
+        name, unless they go along.
 
         Parameters
         ----------
@@ -339,6 +339,8 @@ def _copied(value, where, convert):
     if is_dict or (is_plain and type(state) is dict and not is_of_torch):
         made = copy.copy(value)
         parts, at = (made, "[{!r}]") if is_dict else (vars(made), ".{}")
+        if not is_dict:
+            parts.pop("_skl_callbacks", None)  # of scikit-learn; they watch fits
         for name, part in parts.items():
             is_kept = is_dict or name not in _LEFT_OUT
             parts[name] = convert(part, at.format(name)) if is_kept else None

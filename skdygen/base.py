@@ -19,7 +19,9 @@ from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from ._encoding import check_texts, find_labels
+from ._progress import fit_task
 from ._sklearn_compat import (
+    CallbackSupportMixin,
     fit_context,
     get_output_config,
     num_samples,
@@ -89,7 +91,7 @@ class TextInputMixin:
         return tags
 
 
-class BaseStage(StorageMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseStage(CallbackSupportMixin, StorageMixin, BaseEstimator, metaclass=ABCMeta):
     """What the bases of the three stages have in common."""
 
     _parameter_constraints = {}
@@ -112,8 +114,14 @@ class BaseStage(StorageMixin, BaseEstimator, metaclass=ABCMeta):
         self : object
             The fitted stage.
         """
-        self._fit_targets(*self._check_fit(X, y, sample_weight))
+        self._fit_passed(X, y, sample_weight)
         return self
+
+    def _fit_passed(self, X, y, sample_weight, verified=None, *, record=False):
+        """Check and encode what a user has passed, and fit to it."""
+        checked = self._check_fit(X, y, sample_weight, verified)
+        with fit_task(self, self._n_tasks(), X, y, sample_weight):
+            return self._fit_targets(*checked, record=record)
 
     @abstractmethod
     def _fit_targets(self, X, targets, *, record=False):
@@ -126,6 +134,10 @@ class BaseStage(StorageMixin, BaseEstimator, metaclass=ABCMeta):
     @abstractmethod
     def _check_seen(self, X):
         """Validate what is asked about after a fit."""
+
+    def _n_tasks(self):
+        """Say how many parts of a fit callbacks are told of, at most."""
+        return 0
 
     def _check_fit(self, X, y, sample_weight, verified=None):
         """Check and encode what a user has passed to a fit."""
@@ -155,8 +167,7 @@ class TransformsMixin(TransformerMixin):
             Of every text, with a label or without: from a dynamics stage those that
             were recorded while it was trained, from a prior those given, with `prior`.
         """
-        checked = self._check_fit(X, y, sample_weight)
-        return self._give(self._fit_targets(*checked, record=True))
+        return self._give(self._fit_passed(X, y, sample_weight, record=True))
 
     def transform(self, X):
         """Give the trajectories of texts that may be new.
@@ -399,7 +410,7 @@ class ReadsTrajectoriesMixin:
         self : object
             The fitted stage.
         """
-        self._fit_targets(*self._check_fit(X, y, sample_weight, verified))
+        self._fit_passed(X, y, sample_weight, verified)
         return self
 
     def _check_X(self, X):
@@ -471,8 +482,7 @@ class BasePrior(ReadsTrajectoriesMixin, TransformsMixin, BaseStage, metaclass=AB
         trajectories : Trajectories of n_samples texts
             Those given, with a prior for every text, with a label or without.
         """
-        checked = self._check_fit(X, y, sample_weight, verified)
-        return self._give(self._fit_targets(*checked, record=True))
+        return self._give(self._fit_passed(X, y, sample_weight, verified, record=True))
 
     @abstractmethod
     def _fit_prior(self, trajectories, targets):

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn import model_selection as selection
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
@@ -206,3 +206,20 @@ def test_the_diagram_shows_the_stages(clf):
     html = clf._repr_html_()
     for name in ("DyGenClassifier", "LanguageModelDynamics", "DirichletVAE"):
         assert name in html
+
+
+class Weights(bytes):
+    """Weights that must not be written into a page."""
+
+    def __repr__(self):
+        raise AssertionError("the weights are written out")
+
+
+def test_fitted_weights_are_shown_by_their_size(clf, word_texts):
+    texts, _, noisy = word_texts
+    clf = clone(clf).fit(texts, noisy)
+    clf.dynamics_.snapshots_ = [Weights(2_100_000)]
+    for shown in (clf.dynamics_, clf.pipeline_):
+        html = shown._repr_html_()
+        if hasattr(BaseEstimator, "_get_fitted_attr_html"):  # scikit-learn >= 1.9
+            assert "2.1 MB" in html

@@ -5,10 +5,16 @@ import re
 from unittest.mock import Mock
 
 import pytest
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.pipeline import make_pipeline
 
+import skdygen
 from skdygen import DyGenClassifier
 from skdygen.denoisers import DirichletVAE
-from skdygen.dynamics import LanguageModelDynamics
+from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
+from skdygen.priors import UniformPrior
 from tests.conftest import make_word_texts
 
 
@@ -92,3 +98,97 @@ def test_caches_that_are_not_of_joblib(tiny_model, word_texts):
     assert clf.predict(texts).shape == (120,)
     cached = [call.args[0].__name__ for call in memory.cache.call_args_list]
     assert cached == ["_fit_stage", "_fit_stage", "_replay"]
+
+
+class Witness:
+    """A callback of scikit-learn that notes what it is told."""
+
+    max_propagation_depth = None
+
+    def __init__(self):
+        self.began, self.ended = [], []
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        self.began.append(context.task_name)
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        self.ended.append(context.task_name)
+        if fitted_estimator is not None:
+            self.n_classes = len(fitted_estimator.classes_)
+
+
+@pytest.fixture
+def witness():
+    pytest.importorskip("sklearn.callback", reason="scikit-learn < 1.9")
+    return Witness()
+
+
+@pytest.mark.parametrize("trainable_layers", [0, 1])
+def test_callbacks_of_scikit_learn(trainable_layers, tiny_model, word_texts, witness):
+    texts, _, noisy = word_texts
+    clf = make_tiny(tiny_model, trainable_layers=trainable_layers)
+    clf.set_params(final_estimator=make_pipeline(CountVectorizer(), MultinomialNB()))
+    clf.set_callbacks(witness).fit(texts, noisy)
+    assert witness.began == [
+        "fit", "dynamics", "encoding", "epoch", "epoch", "prior",
+        "denoiser", "epoch", "epoch", "epoch", "final_estimator",
+    ]  # fmt: skip
+    assert sorted(witness.ended) == sorted(witness.began)
+    assert witness.ended[-1] == "fit"
+    assert witness.n_classes == 2
+
+
+def test_callbacks_of_a_stage(tiny_model, word_texts, witness):
+    texts, _, noisy = word_texts
+    dynamics = IncrementalDynamics(n_epochs=2, random_state=0).set_callbacks(witness)
+    found = dynamics.fit_transform(texts, noisy)
+    assert witness.began == ["fit"] + 4 * ["epoch"]  # two of each branch
+    found = UniformPrior().fit_transform(found, noisy)
+    denoiser = DirichletVAE(random_state=0).set_callbacks(
+        witness
+    )  # as many epochs as it wants
+    denoiser.fit(found, noisy)
+    assert witness.began[5:] == ["fit"] + denoiser.n_epochs_ * ["epoch"]
+    clf = DyGenClassifier(dynamics)
+    with pytest.raises(TypeError, match="dynamics has callbacks of its own"):
+        clf.fit(texts, noisy)
+
+
+def test_callbacks_go_through_a_search(word_texts, witness):
+    texts, _, noisy = word_texts
+    clf = DyGenClassifier(IncrementalDynamics(n_epochs=1), random_state=0)
+    search = GridSearchCV(clf, {"correction_threshold": [0, 1]}, cv=2)
+    search.set_callbacks(witness).fit(texts, noisy)
+    assert witness.began.count("dynamics") == 5
+    assert witness.began.count("epoch") == 10
+
+
+def test_callbacks_are_no_part_of_what_is_cached_or_saved(
+    word_texts, witness, tmp_path
+):
+    texts, _, noisy = word_texts
+    clf = DyGenClassifier(
+        IncrementalDynamics(), memory=tmp_path / "cache", random_state=0
+    ).fit(texts, noisy)
+    clf.set_callbacks(witness).fit(texts, noisy)
+    assert witness.began == ["fit", "dynamics", "prior", "denoiser"]
+    clf.save(tmp_path / "model.skops")
+    loaded = skdygen.load(tmp_path / "model.skops")
+    assert not hasattr(loaded, "_skl_callbacks")
+    loaded.fit(texts, noisy)
+
+
+def test_fits_inside_a_task_are_not_told_of(word_texts, witness):
+    texts, _, noisy = word_texts
+    inner = DyGenClassifier(IncrementalDynamics(), random_state=0)
+    clf = DyGenClassifier(
+        IncrementalDynamics(n_epochs=1), final_estimator=inner, random_state=0
+    )
+    clf.set_callbacks(witness).fit(texts, noisy)
+    assert witness.began[-2:] == ["denoiser", "final_estimator"]

@@ -1,6 +1,7 @@
 """Methods, scores, tables, and a whole run on a real data set cut short."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +47,16 @@ def test_run_stops_and_resumes_and_report(tmp_path, monkeypatch, capsys):
     some = ["ablation: first epoch only", "ablation: approximate Dirichlet sample"]
     run.main([*command, "--methods", *some, "every epoch"])
 
+    landing = tmp_path / "index.md"
+    landing.write_text("A\n<!-- measured -->\nold\n<!-- end of measured -->\nB\n")
     report.main(["--results", str(output.parent), "--docs", str(tmp_path)])
     page = (tmp_path / "benchmarks.md").read_text()
     accuracy = {row["method"]: row["scores"]["test_accuracy"] for row in rows}
     assert f"| **default** | {accuracy['default']:.3f} |" in page
+    points = 100 * (accuracy["cleanlab"] - accuracy["plain"])
+    cells = rf"\| cleanlab \| \**{accuracy['cleanlab']:.3f}\** \| "
+    assert re.search(cells + re.escape(f"{points:+.1f}"), landing.read_text())
+    assert "\nold\n" not in landing.read_text()
 
 
 @needs_data

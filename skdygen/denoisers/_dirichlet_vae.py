@@ -143,6 +143,9 @@ class DirichletVAE(BaseDenoiser):
         self.random_state = random_state
         self.verbose = verbose
 
+    def _n_tasks(self):
+        return None if self.n_epochs == "auto" else self.n_epochs
+
     def _fit(self, trajectories, targets):
         check_prior(trajectories)
         self.n_epochs_ = self.n_epochs

@@ -11,7 +11,7 @@ from torch import nn
 from torch.distributions import Dirichlet, kl_divergence
 from torch.nn import functional
 
-from .._progress import bar
+from .._progress import bar, tasks
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,8 @@ def train_vae(
     one_hot = torch.eye(vae.n_classes)
     optimizer = torch.optim.Adam(vae.parameters(), lr=learning_rate)
 
-    for epoch in bar(range(n_epochs), desc="denoising", verbose=verbose):
+    epochs = bar(range(n_epochs), desc="denoising", verbose=verbose)
+    for epoch in tasks("epoch", epochs):
         strength = 0.0 if epoch < n_warmup_epochs else coregularization
         order = rng.permutation(labelled)
         for part in gen_batches(len(order), batch_size):

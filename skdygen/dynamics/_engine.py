@@ -16,7 +16,7 @@ from transformers import get_linear_schedule_with_warmup
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from .. import _torch
-from .._progress import bar
+from .._progress import bar, task, tasks
 from .._trajectories import Trajectories, allocate
 from ._checkpoint import Checkpoint, hash_fit
 from ._frozen import Backbone
@@ -89,7 +89,8 @@ def _train(
         _torch.seed_torch(seed + index, device)
 
     # The part of the model that is not trained is computed here, once per text.
-    inputs = backbone.encode(texts)
+    with task("encoding"):
+        inputs = backbone.encode(texts)
     trajectories = recorder = None
     if record:
         trajectories = _allocate(stage, backbone, len(texts))
@@ -126,7 +127,7 @@ def _train(
         initial=sum(map(len, order_of[:first_epoch])),
     )  # fmt: skip
     with progress:
-        for epoch in range(first_epoch, stage.n_epochs):
+        for epoch in tasks("epoch", range(first_epoch, stage.n_epochs)):
             pull = stage.coregularization if epoch >= n_without_pull else 0.0
             order = order_of[epoch]
             losses = torch.zeros(len(order), device=device)

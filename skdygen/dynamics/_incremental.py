@@ -15,6 +15,7 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import has_fit_parameter, validate_data
 
+from .._progress import tasks
 from .._sklearn_compat import HasMethods, Interval, StrOptions
 from .._trajectories import Trajectories, allocate
 from ..base import BaseDynamics
@@ -145,6 +146,9 @@ prior=False)
         self.trajectory_shape_ = (self.n_branches, self.n_epochs, len(self.classes_))
         return self._trajectories(features) if record else None
 
+    def _n_tasks(self):
+        return self.n_branches * self.n_epochs
+
     def _n_recorded_epochs(self):
         return self.n_epochs
 
@@ -182,7 +186,7 @@ prior=False)
                 f"use another estimator, or no weights."
             )
         snapshots = []
-        for _ in range(self.n_epochs):
+        for _ in tasks("epoch", range(self.n_epochs)):
             rows = rng.permutation(labelled)
             params = {"sample_weight": weights[rows]} if is_weighted else {}
             estimator.partial_fit(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from .._sklearn_compat import Interval, StrOptions
+from .._sklearn_compat import Interval, ShowsSizesMixin, StrOptions
 from ..base import BaseDynamics
 from . import _engine
 from ._hub import find_model, hash_files
@@ -19,7 +19,7 @@ from ._views import ViewsMixin
 _FIRST_TEXT = ["A text that makes everything ready for the next."]
 
 
-class LanguageModelDynamics(ViewsMixin, BaseDynamics):
+class LanguageModelDynamics(ShowsSizesMixin, ViewsMixin, BaseDynamics):
     """Fine-tune a language model and record how every text's embedding moves.
 
     Several branches, which differ in their first heads and in dropout, are trained
@@ -285,6 +285,16 @@ prior=False)
         self.random_state = random_state
         self.verbose = verbose
 
+    def _validate_params(self):
+        super()._validate_params()
+        if isinstance(self.model, SentenceTransformer):
+            backend = self.model.get_backend()
+            if backend != "torch":  # it can be neither trained nor copied
+                raise ValueError(
+                    f"model computes with backend={backend!r}; load it with "
+                    f"backend='torch', or pass its name or folder."
+                )
+
     def _fit(self, X, targets, *, record):
         self._idle_networks = []  # those of the fit before
         return _engine.fit(self, X, targets, record=record)
@@ -303,6 +313,9 @@ prior=False)
             self._predict_proba(_FIRST_TEXT)
         elif not isinstance(self.model, SentenceTransformer):
             find_model(self.model, verify=False)
+
+    def _n_tasks(self):
+        return 1 + self.n_epochs  # the first is to encode the texts
 
     def _n_recorded_epochs(self):
         return len(_engine.recorded_epochs(self))
