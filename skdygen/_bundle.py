@@ -72,7 +72,7 @@ def parts_of(part, seen=None):
         yield part
 
 
-def _all_models(estimator):
+def language_models(estimator):
     """List every language model stage in an estimator."""
     return [part for part in parts_of(estimator) if hasattr(part, "_check_model")]
 
@@ -88,7 +88,7 @@ def model_to_bundle(estimator):
     model = stages[0].model
     if isinstance(model, (str, os.PathLike)):
         return model, {}
-    stages = _all_models(estimator)
+    stages = language_models(estimator)
     return model, {id(s.model): (s.model, _STANDS_FOR_IT) for s in stages}
 
 
@@ -124,7 +124,7 @@ def read_model(archive, path, estimator):
                 f"{path} has a language model inside that cannot be loaded: {error}"
             ) from error
     fitted = predicting_models(estimator)
-    for stage in _all_models(estimator):
+    for stage in language_models(estimator):
         if stage in fitted or stage.model == _STANDS_FOR_IT:
             stage.model = model
 

@@ -184,10 +184,6 @@ def load(
     """
     with open_regular(path) as file:
         header = _read_header(file, path)
-        if header["format"] > _FORMAT:
-            newer = header["versions"]["skdygen"]
-            hint = f"of a newer skdygen, {newer}: update to read it"
-            raise ValueError(f"{path} is {hint}.")
         made = _load(file, path, header, trusted)
         _bundle.read_model(open_archive(file), path, made)
     if check_model or warm:
@@ -200,6 +196,9 @@ def load(
 
 def _load(file, path, header, trusted):
     """Read an estimator without its language model."""
+    if header["format"] > _FORMAT:
+        newer = header["versions"]["skdygen"]
+        raise ValueError(f"{path} is of a newer skdygen, {newer}: update to read it.")
     if header["checksum"] not in (None, _checksum(open_archive(file), header)):
         raise ValueError(f"{path} is damaged: it is not what was written.")
     from skops import io as skops  # takes seconds

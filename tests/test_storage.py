@@ -24,7 +24,7 @@ from sentence_transformers import SentenceTransformer
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.feature_selection import SelectKBest, chi2
@@ -38,7 +38,7 @@ from sklearn.svm import LinearSVC
 import skdygen
 from skdygen import DyGenClassifier, Trajectories, _bundle, _storage
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
-from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
+from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics, _engine
 from skdygen.priors import TrajectoryKNNPrior, UniformPrior
 from tests.conftest import make_word_texts, save_tiny_model
 
@@ -517,6 +517,25 @@ def test_damaged_weights_are_refused_when_they_are_loaded(fitted, path):
     for ask in (loaded.predict, lambda _: skdygen.load(path, warm=True)):
         with pytest.raises(ValueError, match=rf"{path} does not predict .*Safetensor"):
             ask(["a cat"])
+
+
+def test_no_language_model_is_loaded_unasked(fitted, path, monkeypatch):
+    """A stranger may have put one wherever there is a transformer."""
+    clf = copy.deepcopy(fitted)
+    clf.dynamics_.views_["another"] = copy.deepcopy(fitted.dynamics_)
+    final = make_pipeline(FunctionTransformer(), VotingClassifier([], voting="soft"))
+    final[-1].estimators_, final[-1].classes_ = [fitted.dynamics_], fitted.classes_
+    clf.save(path)
+    assert "view lexical 0" in answers(path)
+    assert "view another 0" not in answers(path)
+    clf.final_estimator_ = final
+    clf.save(path.with_name("final"))
+    assert answers(path.with_name("final")) is None
+    monkeypatch.setattr(_engine, "Networks", Mock(side_effect=KeyError("loaded")))
+    for file in (path, path.with_name("final")):
+        loaded = skdygen.load(file)
+        with pytest.raises((ValueError, KeyError), match="loaded"):
+            loaded.predict_proba(["a cat"])
 
 
 def answers(path):
