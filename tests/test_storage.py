@@ -549,12 +549,12 @@ def answers(path):
 
 def test_whatever_predicts_is_asked(word_texts, path):
     texts, _, labels = word_texts
-    stage = IncrementalDynamics(n_epochs=2, random_state=0)
+    stage = IncrementalDynamics(n_epochs=1, views=[], random_state=0)
     trajectories = stage.fit_transform(texts, labels)
     prior, denoiser = TrajectoryKNNPrior(), TransitionMatrixDenoiser()
     with_prior = prior.fit_transform(trajectories, labels)
     features = stage.vectorizer_.transform(texts)
-    passthrough = IncrementalDynamics(vectorizer="passthrough", random_state=0)
+    passthrough = IncrementalDynamics(None, "passthrough", n_epochs=1)
     steps = make_pipeline(FunctionTransformer(), stage)
     last = {
         "final_estimator": make_pipeline(HashingVectorizer(), LinearSVC(random_state=0))
