@@ -60,16 +60,21 @@ def predicting_models(estimator):
     return [] if last is None else predicting_models(last)
 
 
-def _all_models(part, seen):
-    """Yield every language model stage in an estimator or container."""
-    if isinstance(part, (list, tuple)):
-        for value in part:
-            yield from _all_models(value, seen)
+def parts_of(part, seen=None):
+    """Yield every estimator in an estimator or container, itself the last."""
+    seen = set() if seen is None else seen
+    if isinstance(part, (list, tuple, dict)):
+        for value in part.values() if isinstance(part, dict) else part:
+            yield from parts_of(value, seen)
     elif isinstance(part, BaseEstimator) and id(part) not in seen:
         seen.add(id(part))
-        yield from _all_models(list(vars(part).values()), seen)
-        if hasattr(part, "_check_model"):
-            yield part
+        yield from parts_of(vars(part), seen)
+        yield part
+
+
+def language_models(estimator):
+    """List every language model stage in an estimator."""
+    return [part for part in parts_of(estimator) if hasattr(part, "_check_model")]
 
 
 def model_to_bundle(estimator):
@@ -83,7 +88,7 @@ def model_to_bundle(estimator):
     model = stages[0].model
     if isinstance(model, (str, os.PathLike)):
         return model, {}
-    stages = _all_models(estimator, set())
+    stages = language_models(estimator)
     return model, {id(s.model): (s.model, _STANDS_FOR_IT) for s in stages}
 
 
@@ -119,7 +124,7 @@ def read_model(archive, path, estimator):
                 f"{path} has a language model inside that cannot be loaded: {error}"
             ) from error
     fitted = predicting_models(estimator)
-    for stage in _all_models(estimator, set()):
+    for stage in language_models(estimator):
         if stage in fitted or stage.model == _STANDS_FOR_IT:
             stage.model = model
 
@@ -144,6 +149,8 @@ def prepare(estimator, path, *, is_warm):
         try:
             stage._check_model(is_warm)
         except ValueError as error:
+            if str(path) in str(error):  # it says what to do
+                raise
             raise type(error)(
                 f"{path} cannot predict: {error} Save it with bundle=True to have the "
                 f"language model inside, or pass check_model=False to look at what it "

@@ -731,7 +731,11 @@ class DyGenClassifier(
         """Posterior of texts, weighted by class, (n_samples, n_classes)."""
         if hasattr(self, "dynamics_"):
             X = self._cached(_replay, self.dynamics_, X)
-        found = self.denoiser_.predict_proba(self.prior_.transform(X))
+        return self._judge(X)
+
+    def _judge(self, trajectories):
+        """Posterior of trajectories, the same."""
+        found = self.denoiser_.predict_proba(self.prior_.transform(trajectories))
         if (self.class_weight_ == 1).all():
             return found
         return with_rows_of_1(found * self.class_weight_)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import copyreg
+import hashlib
 import importlib
 import json
+import logging
 import os
 import platform
 import secrets
@@ -21,14 +23,18 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
-from . import __version__, _bundle
+from . import __version__, _bundle, _self_test
 from ._vetting import check_value, names_to_trust, open_archive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from typing_extensions import Self
+
+logger = logging.getLogger(__name__)
 
 _FORMAT = 1  # raised when an older skdygen could not read the file
 _HEADER = "skdygen.json"  # a member of the file besides those of skops
@@ -52,7 +58,7 @@ _TRUSTED = [
 ]
 # Folders, which no stranger's file is to name: a cache holds pickles. And a loss that
 # every fit makes anew, whose module has moved between versions of scikit-learn.
-_LEFT_OUT = {"memory", "temp_folder", "checkpoint_dir", "_loss_function_"}
+_LEFT_OUT = {"memory", "temp_folder", "checkpoint_dir", "_loss_function_", "_self_test"}
 _ATOMS = (
     type(None), bool, int, float, str, type, slice, np.generic, np.dtype, np.ufunc,
     np.random.RandomState, np.random.Generator, sparse.sparray, sparse.spmatrix,
@@ -74,7 +80,8 @@ class StorageMixin:
 
         There is no pickle in it and no code. Paths become strings, the folders of
         caches and callbacks are left out, and pretrained models are found by their
-        name, unless they go along.
+        name, unless they go along. What it answers to a few made questions goes along;
+        `load` asks again.
 
         Parameters
         ----------
@@ -106,12 +113,15 @@ class StorageMixin:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             skops.dump(portable, temporary, compression=ZIP_DEFLATED, compresslevel=1)
-            with ZipFile(temporary, "a") as file:
-                header = {"format": _FORMAT, "versions": versions()}
-                header["card"] = _bundle.describe(self, portable)
-                file.writestr(_HEADER, json.dumps(header))
-                if bundle:
+            if bundle:
+                with ZipFile(temporary, "a") as file:
                     _bundle.write_model(model, file)
+            header = {"format": _FORMAT, "versions": versions()}
+            header["card"] = _bundle.describe(self, portable)
+            header["self_test"] = _record_self_test(self, temporary)
+            with ZipFile(temporary, "a") as file:
+                header["checksum"] = _checksum(file, header)
+                file.writestr(_HEADER, json.dumps(header))
 
     @classmethod
     def load(
@@ -150,10 +160,11 @@ def load(
     warm : bool, default=False
         Whether the language model is loaded and asked once, so that the first
         prediction is as fast as the next; it is then also compared with the one that
-        was fine-tuned.
+        was fine-tuned. False leaves that to the first prediction.
     check_model : bool, default=True
         Whether it is an error if predictions need a language model that is neither in
-        the file nor on this machine, nor known to the hub.
+        the file nor on this machine, nor known to the hub; or if the estimator does not
+        answer a few made questions as it did where it was saved.
 
     Returns
     -------
@@ -165,27 +176,32 @@ def load(
     OSError, ValueError
         If the file cannot be read; if it is damaged, was written by something else or
         by a newer skdygen, or names what is not trusted, before anything is made of it;
-        if the language model is not to be had. Its numbers are not signed: they may be
-        anybody's.
+        if the language model is not to be had, or its answers are others. The numbers
+        are not signed: a whole file may be anybody's.
 
     Examples
     --------
     >>> clf = skdygen.load("model.skops")  # doctest: +SKIP
     """
     with open_regular(path) as file:
-        made = _load(file, path, trusted)
+        header = _read_header(file, path)
+        made = _load(file, path, header, trusted)
         _bundle.read_model(open_archive(file), path, made)
     if check_model or warm:
-        _bundle.prepare(made, path, is_warm=warm)
+        test = _self_test.SelfTest(path, header)
+        test.ask(made)
+        with test.refusing():
+            _bundle.prepare(made, path, is_warm=warm)
     return made
 
 
-def _load(file, path, trusted):
+def _load(file, path, header, trusted):
     """Read an estimator without its language model."""
-    header = _read_header(file, path)
     if header["format"] > _FORMAT:
         newer = header["versions"]["skdygen"]
         raise ValueError(f"{path} is of a newer skdygen, {newer}: update to read it.")
+    if header["checksum"] not in (None, _checksum(open_archive(file), header)):
+        raise ValueError(f"{path} is damaged: it is not what was written.")
     from skops import io as skops  # takes seconds
 
     known = {*_own_types(), *_TRUSTED, *trusted}
@@ -193,14 +209,50 @@ def _load(file, path, trusted):
         unknown = names_to_trust(file, trusted)
         unknown |= {*skops.get_untrusted_types(file=file)} - known
         if not unknown:
-            made = skops.load(file, trusted=sorted(known))
-            return _portable(made, "it", is_read=True)
+            return _make(file, known)
     except Exception as error:  # of many kinds, by what the damage has hit
         others = f"other versions of packages ({error!r}), {header['versions']}"
         raise ValueError(f"{path} is damaged, or needs {others}.") from error
     names = sorted(unknown)
     hint = f"if you know what that does and who wrote it, pass trusted={names}"
     raise ValueError(f"{path} names what is not trusted by default: {hint}.")
+
+
+def _make(file, trusted):
+    """Make what is in a file."""
+    from skops import io as skops  # as above
+
+    return _portable(skops.load(file, trusted=sorted(trusted)), "it", is_read=True)
+
+
+def _record_self_test(estimator, path):
+    """Ask what has been written of an estimator; None if it has no answers."""
+    from skops import io as skops  # as above
+
+    try:
+        check_is_fitted(estimator)
+        with open(path, "rb") as file:
+            made = _make(file, skops.get_untrusted_types(file=file))
+            _bundle.read_model(open_archive(file), path, made)
+        return _self_test.record(made)
+    except NotFittedError:
+        return None
+    except Exception as error:  # whatever an estimator of somebody's may raise
+        logger.info("the file has no self-test: %r", error)
+        return None
+
+
+def _checksum(archive, header):
+    """Make a checksum of the checksums in an archive, and of its header's other parts.
+
+    Whoever changes numbers with right checksums has to make this one anew, too.
+    """
+    members = [(info.filename, info.file_size, info.CRC) for info in archive.infolist()]
+    members = sorted(member for member in members if member[0] != _HEADER)
+    said = {name: part for name, part in header.items() if name != "checksum"}
+    return hashlib.sha256(
+        json.dumps([said, members], sort_keys=True).encode()
+    ).hexdigest()
 
 
 @contextmanager
@@ -260,11 +312,12 @@ def is_saved_model(path):
 
 
 def _read_header(file, path):
-    """Return what a file says of itself: format, versions, and its card, if any."""
+    """Return what a file says of itself."""
     try:
         header = json.loads(open_archive(file).read(_HEADER))
         known = {name: header[name] for name in ("format", "versions")}
-        return known | {"card": header.get("card", {})}
+        # Older files have no more.
+        return known | {"card": {}, "self_test": None, "checksum": None} | header
     except Exception as error:  # as above
         raise ValueError(f"{path} is damaged or no saved model.") from error
 

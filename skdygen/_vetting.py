@@ -8,6 +8,7 @@ these: compiled code of numpy, scipy and scikit-learn follows them unchecked.
 import io
 import json
 import re
+from numbers import Integral
 from zipfile import ZipFile
 
 import numpy as np
@@ -139,8 +140,9 @@ def _find_problem(value):
     if isinstance(value, (np.random.RandomState, np.random.Generator)):
         return _find_problem_of_random(value)
     if isinstance(value, CountVectorizer) and hasattr(value, "vocabulary_"):
-        columns = sorted(value.vocabulary_.values())
-        if columns != list(range(len(columns))):
+        columns = list(value.vocabulary_.values())
+        are_numbers = all(isinstance(column, Integral) for column in columns)
+        if not are_numbers or sorted(columns) != list(range(len(columns))):
             return "a vocabulary whose columns are not numbered from 0"
     if isinstance(value, HashingVectorizer) and not value.n_features > 0:
         return f"a HashingVectorizer of {value.n_features} features"

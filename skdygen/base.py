@@ -419,6 +419,9 @@ class ReadsTrajectoriesMixin:
     def _remember(self, trajectories, classes):
         """Keep what `_check_seen` compares with; give trajectories of these classes."""
         self._learnt_classes, self.classes_ = trajectories.classes, classes
+        self._like = trajectories._changed(  # for made ones, of the same kind
+            lambda array: np.empty((0, *array.shape[1:]), array.dtype)
+        )
         self.trajectory_shape_ = trajectories.embeddings.shape[1:]
         return trajectories.with_classes(classes)
 

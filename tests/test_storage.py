@@ -8,7 +8,7 @@ import shutil
 import threading
 from pathlib import Path
 from unittest.mock import Mock
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import cloudpickle
 import joblib
@@ -19,23 +19,26 @@ import sklearn
 import skops.io
 from joblib import Parallel, delayed
 from numpy.testing import assert_array_equal
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.feature_selection import SelectKBest, chi2
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.svm import LinearSVC
 
 import skdygen
 from skdygen import DyGenClassifier, Trajectories, _bundle, _storage
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
-from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
+from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics, _engine
 from skdygen.priors import TrajectoryKNNPrior, UniformPrior
 from tests.conftest import make_word_texts, save_tiny_model
 
@@ -165,6 +168,22 @@ def write_as_a_stranger(estimator, path, **header):
     header = {"format": 1, "versions": {"skdygen": "9.9"}} | header
     with ZipFile(path, "a") as file:
         file.writestr("skdygen.json", json.dumps(header))
+
+
+def write_members(path, members):
+    """Write an archive whose checksums are all right, as somebody who knows them."""
+    header = json.loads(members["skdygen.json"])
+    with ZipFile(path, "w", ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            if name != "skdygen.json":
+                file.writestr(name, content)
+        header["checksum"] = _storage._checksum(file, header)
+        file.writestr("skdygen.json", json.dumps(header))
+
+
+def read_members(path):
+    with ZipFile(path) as file:
+        return {name: file.read(name) for name in file.namelist()}
 
 
 @pytest.mark.parametrize("write", [LanguageModelDynamics.save, write_as_a_stranger])
@@ -417,15 +436,158 @@ def test_modules_of_others_are_not_imported(word_texts, tmp_path, path):
     dynamics = LanguageModelDynamics(folder, n_epochs=1, random_state=0)
     dynamics.fit(texts, noisy).save(path, bundle=True)
     assert skdygen.load(path).model is not dynamics.model
-    with ZipFile(path) as file:
-        members = {name: file.read(name) for name in file.namelist()}
+    members = read_members(path)
     (tmp_path / "somebodys.py").write_text("raise SystemExit")
     modules = json.loads(members["language_model/modules.json"])
     for wrong in ("somebodys.Module", "os.path", "sentence_transformersx.Module"):
         modules[-1]["type"] = wrong
         members["language_model/modules.json"] = json.dumps(modules)
-        with ZipFile(path, "w") as file:
-            for name, content in members.items():
-                file.writestr(name, content)
+        write_members(path, members)
         with pytest.raises(ValueError, match=rf"inside .* names the module '{wrong}'"):
             skdygen.load(path)
+
+
+def change_array(members, name, change):
+    """Change an array that lies in a file."""
+    array = np.load(io.BytesIO(members[name]))
+    np.save(file := io.BytesIO(), change(array))
+    members[name] = file.getvalue()
+
+
+def test_what_has_been_changed_is_refused(word_texts, path):
+    """By its checksum or, if that has been made anew, by what it answers."""
+    texts, _, noisy = word_texts
+    clf = make_fast(**with_final(LogisticRegression())).fit(texts, noisy)
+    clf.save(path)
+    members = read_members(path)
+    coef = clf.final_estimator_[-1].coef_.tobytes()
+    name = next(name for name, content in members.items() if content.endswith(coef))
+    for change, problem in [
+        (lambda coef: coef + 10, "probabilities: other numbers"),
+        (lambda coef: coef[:, 1:], "ValueError: matmul"),
+        (lambda coef: coef.astype("S1"), "Error: "),
+    ]:
+        changed = dict(members)
+        change_array(changed, name, change)
+        with ZipFile(path, "w") as file:
+            for member, content in changed.items():
+                file.writestr(member, content)
+        with pytest.raises(ValueError, match="is damaged: it is not what was written"):
+            skdygen.load(path, check_model=False)
+        write_members(path, changed)
+        with pytest.raises(ValueError, match=rf"{path} does not predict .*{problem}"):
+            skdygen.load(path)
+        assert len(skdygen.load(path, check_model=False).classes_) == 2
+
+
+def test_a_language_model_of_which_a_part_is_another(word_texts, tmp_path):
+    """Words that its fingerprint does not know mean something else."""
+    texts, _, noisy = word_texts
+    folder, path = save_tiny_model(tmp_path), tmp_path / "model.skops"
+    dynamics = LanguageModelDynamics(folder, n_epochs=1, trainable_layers=0)
+    make_fast(dynamics=dynamics).fit(texts, noisy).save(path)
+    weights = tmp_path / "model" / "model.safetensors"
+    tensors = load_file(weights)
+    words = next(tensors[n] for n in tensors if n.endswith("word_embeddings.weight"))
+    words[-12:-6] *= -10  # fruit
+    save_file(tensors, weights, metadata={"format": "pt"})
+    loaded = skdygen.load(path)  # which does not load it
+    for ask in (loaded.predict, lambda _: skdygen.load(path, warm=True)):
+        with pytest.raises(ValueError, match=rf"{path} does not predict .*other numb"):
+            ask(texts)
+    skdygen.load(path, check_model=False).predict(texts)
+    loaded.dynamics_.fit(texts, noisy).predict(texts)
+
+
+def test_another_precision_is_no_other_model(fitted, path):
+    fitted.save(path)
+    loaded = skdygen.load(path)
+    is_half = loaded.dynamics_.precision_ == "bf16"
+    loaded.dynamics_.precision_ = "fp32" if is_half else "bf16"
+    assert b"SelfTest" not in pickle.dumps(loaded)  # which has the path
+    loaded.save(path, overwrite=True)  # before it has been asked
+    loaded = skdygen.load(path)
+    loaded.dynamics_.precision_ = fitted.dynamics_.precision_
+    assert_array_equal(loaded.predict(["a cat"]), fitted.predict(["a cat"]))
+
+
+def test_damaged_weights_are_refused_when_they_are_loaded(fitted, path):
+    fitted.save(path)
+    members = read_members(path)
+    name = next(name for name, content in members.items() if b"head.weight" in content)
+    change_array(members, name, lambda content: content[:-200])
+    write_members(path, members)
+    loaded = skdygen.load(path)
+    for ask in (loaded.predict, lambda _: skdygen.load(path, warm=True)):
+        with pytest.raises(ValueError, match=rf"{path} does not predict .*Safetensor"):
+            ask(["a cat"])
+
+
+def test_no_language_model_is_loaded_unasked(fitted, path, monkeypatch):
+    """A stranger may have put one wherever there is a transformer."""
+    clf = copy.deepcopy(fitted)
+    clf.dynamics_.views_["another"] = copy.deepcopy(fitted.dynamics_)
+    final = make_pipeline(FunctionTransformer(), VotingClassifier([], voting="soft"))
+    final[-1].estimators_, final[-1].classes_ = [fitted.dynamics_], fitted.classes_
+    clf.save(path)
+    assert "view lexical 0" in answers(path)
+    assert "view another 0" not in answers(path)
+    clf.final_estimator_ = final
+    clf.save(path.with_name("final"))
+    assert answers(path.with_name("final")) is None
+    monkeypatch.setattr(_engine, "Networks", Mock(side_effect=KeyError("loaded")))
+    for file in (path, path.with_name("final")):
+        loaded = skdygen.load(file)
+        with pytest.raises((ValueError, KeyError), match="loaded"):
+            loaded.predict_proba(["a cat"])
+
+
+def answers(path):
+    test = json.loads(read_members(path)["skdygen.json"])["self_test"]
+    return test and test["answers"]
+
+
+def test_whatever_predicts_is_asked(word_texts, path):
+    texts, _, labels = word_texts
+    stage = IncrementalDynamics(n_epochs=1, views=[], random_state=0)
+    trajectories = stage.fit_transform(texts, labels)
+    prior, denoiser = TrajectoryKNNPrior(), TransitionMatrixDenoiser()
+    with_prior = prior.fit_transform(trajectories, labels)
+    features = stage.vectorizer_.transform(texts)
+    passthrough = IncrementalDynamics(None, "passthrough", n_epochs=1)
+    steps = make_pipeline(FunctionTransformer(), stage)
+    last = {
+        "final_estimator": make_pipeline(HashingVectorizer(), LinearSVC(random_state=0))
+    }
+    for clf, X, asked in [
+        (stage, texts, "probabilities"),
+        (prior, trajectories, "recorded prior"),
+        (denoiser, with_prior, "probabilities"),
+        (make_fast(dynamics="precomputed"), trajectories, "probabilities"),
+        (make_fast(dynamics=passthrough), features, "probabilities"),
+        (make_fast(dynamics=steps), texts, "probabilities"),
+        (make_fast(**last), texts, "classes"),
+    ]:
+        clone(clf).save(path, overwrite=True)
+        assert answers(path) is None
+        clf.fit(X, labels).save(path, overwrite=True)
+        assert asked in answers(path)
+        skdygen.load(path).fit(X, labels)
+
+
+@pytest.mark.parametrize("source", [None, np.random.RandomState(0)])
+def test_nothing_but_answers_comes_of_questions(source, word_texts, tmp_path, caplog):
+    texts, _, noisy = word_texts
+    path, cache = tmp_path / "model.skops", tmp_path / "cache"
+    caplog.set_level("INFO", "skdygen")
+    drawn = DummyClassifier(strategy="stratified", random_state=source)
+    clf = make_fast(memory=cache, **with_final(drawn)).fit(texts, noisy)
+    before = pickle.dumps(clf), sorted(cache.rglob("*"))
+    clf.save(path)
+    assert (pickle.dumps(clf), sorted(cache.rglob("*"))) == before
+    assert answers(path) is None  # they would be others
+    assert "no self-test: ValueError('probabilities: no numbers, or" in caplog.text
+    assert_array_equal(skdygen.load(path).label_quality_, clf.label_quality_)
+    make_fast(random_state=0).fit(texts, noisy).save(path, overwrite=True)
+    text = read_members(path)["skdygen.json"].decode()
+    assert not any(text_of_a_user in text for text_of_a_user in texts)

@@ -296,7 +296,7 @@ prior=False)
                 )
 
     def _fit(self, X, targets, *, record):
-        self._idle_networks = []  # those of the fit before
+        self._idle_networks, self._self_test = [], None  # those of the fit before
         return _engine.fit(self, X, targets, record=record)
 
     def _identify_files(self):
@@ -345,10 +345,23 @@ prior=False)
         if networks is not None and not networks.are_for(self):
             networks = None  # before others take its memory
         if networks is None:
-            networks = _engine.Networks(self)
+            networks = self._make_networks()
         yield networks
         self._idle_networks.append(networks)
 
+    def _make_networks(self):
+        """Make networks, and ask the first ones of a file what they answer."""
+        asked = getattr(self, "_self_test", None)
+        if asked is None:
+            return _engine.Networks(self)
+        test, number = asked
+        with test.refusing():
+            networks = _engine.Networks(self)
+            test.ask_networks(self, networks, number)
+        self._self_test = None
+        return networks
+
     def __getstate__(self):
         state = super().__getstate__()
+        state.pop("_self_test", None)
         return state | {"_idle_networks": []} if "_idle_networks" in state else state

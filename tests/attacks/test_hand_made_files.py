@@ -268,6 +268,11 @@ def change_vocabulary(clf):
     clf.final_estimator_[0].vocabulary_ = {w: i + 10**9 for w, i in words.items()}
 
 
+def change_a_word(clf):
+    words = clf.final_estimator_[0].vocabulary_
+    words["cat"] = np.array([words["cat"]])
+
+
 def change_neighbours(clf):
     clf.final_estimator_[1]._fit_X = clf.final_estimator_[1]._fit_X[:, :3]
 
@@ -305,6 +310,7 @@ LINEAR = LogisticRegression()
     ("change", "final", "match"),
     [
         (change_vocabulary, (WORDS, LINEAR), "a vocabulary whose columns"),
+        (change_a_word, (WORDS, LINEAR), "a vocabulary whose columns"),
         (change_neighbours, (WORDS, KNeighborsClassifier()), "neighbours of the shape"),
         (change_labels, (WORDS, KNeighborsClassifier()), "neighbours of the shape"),
         (change_prior, (), "neighbours of the shape"),
