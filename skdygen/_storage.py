@@ -108,8 +108,7 @@ class StorageMixin:
             raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
         model, objects = _bundle.model_to_bundle(self) if bundle else (None, {})
         portable = _portable(self, type(self).__name__, objects)
-        from skops import io as skops  # takes seconds
-
+        skops = _import_skops()
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             skops.dump(portable, temporary, compression=ZIP_DEFLATED, compresslevel=1)
@@ -202,8 +201,7 @@ def _load(file, path, header, trusted):
         raise ValueError(f"{path} is of a newer skdygen, {newer}: update to read it.")
     if header["checksum"] not in (None, _checksum(open_archive(file), header)):
         raise ValueError(f"{path} is damaged: it is not what was written.")
-    from skops import io as skops  # takes seconds
-
+    skops = _import_skops()
     known = {*_own_types(), *_TRUSTED, *trusted}
     try:
         unknown = names_to_trust(file, trusted)
@@ -220,15 +218,20 @@ def _load(file, path, header, trusted):
 
 def _make(file, trusted):
     """Make what is in a file."""
-    from skops import io as skops  # as above
+    made = _import_skops().load(file, trusted=sorted(trusted))
+    return _portable(made, "it", is_read=True)
 
-    return _portable(skops.load(file, trusted=sorted(trusted)), "it", is_read=True)
+
+def _import_skops():
+    """Import skops where it is needed: it takes seconds."""
+    from skops import io
+
+    return io
 
 
 def _record_self_test(estimator, path):
     """Ask what has been written of an estimator; None if it has no answers."""
-    from skops import io as skops  # as above
-
+    skops = _import_skops()
     try:
         check_is_fitted(estimator)
         with open(path, "rb") as file:
