@@ -47,7 +47,7 @@ def fit_encoder(model, texts):
     """Fit a copy of a scikit-learn transformer; None for what is not fitted."""
     if is_language_model(model) or not is_transformer(model):
         return None
-    return clone(model).fit(texts)
+    return clone(model).fit(texts, None)  # which a FrozenEstimator has to be told
 
 
 def source_of(model):
@@ -75,9 +75,14 @@ def as_embeddings(embed_texts, texts, n_features=None):
     try:
         found = np.asarray(given, dtype=np.float32)
     except (RuntimeError, TypeError, ValueError) as error:
+        sizes = [np.size(row) for row in given] if isinstance(given, list) else []
+        odd = next((row for row, size in enumerate(sizes) if size != sizes[0]), None)
+        reason = str(error)
+        if odd is not None:
+            reason = f"row {odd} has {sizes[odd]} of them, row 0 has {sizes[0]}"
         raise ValueError(
             f"model gives a {type(given).__name__} that is no array of numbers, a row "
-            f"of equal length for each text: {error}"
+            f"of equal length for each text: {reason}"
         ) from error
     n_columns = found.shape[1] if found.ndim == 2 else 0
     is_other = n_features is not None and n_columns != n_features
@@ -88,17 +93,16 @@ def as_embeddings(embed_texts, texts, n_features=None):
             f"({len(texts)}, {wanted}) is needed: a row for each text, in their order, "
             f"of as many numbers each time."
         )
-    with np.errstate(over="ignore"):  # as which they are kept
-        is_wrong = ~np.isfinite(found.astype(np.float16)).all(axis=1)
+    most = np.finfo(np.float16).max  # as which they are kept
+    is_wrong = ~(np.abs(found) <= most)
     if is_wrong.any():
-        row = int(is_wrong.argmax())
+        row, column = np.argwhere(is_wrong)[0]
         text = texts[row]
         if len(text) > _MOST_SHOWN:
             text = text[:_MOST_SHOWN] + "..."
-        values = found[row][~np.isfinite(found[row].astype(np.float16))]
         raise ValueError(
-            f"model gives {values[0]} for the text {text!r}, but finite numbers are "
-            f"needed, below {np.finfo(np.float16).max:g}; leave this text out, or "
-            f"have the model give numbers, such as 0."
+            f"model gives {found[row, column]} for the text {text!r}, but finite "
+            f"numbers are needed, up to {most:g}; leave this text out, or have the "
+            f"model give numbers, such as 0."
         )
     return found
