@@ -16,19 +16,27 @@ from pathlib import Path
 
 import numpy as np
 
-from .data import REAL, SETTINGS
+from .data import REAL, SETTINGS, load_splits
 from .embeddings import FrozenStore, make_encoder
 from .encoder_files import load_encoder
-from .encoders_page import write_page
+from .encoders_page import RESULTS, write_page
 from .methods import METHODS
-from .run import read_rows, rows_so_far, run_cell
+from .run import describe_machine, rows_so_far, run_cell
 from .task import Task
 
 HERE = Path(__file__).parent
 REGIME = "encoders"
 # The best rival is that of the settings with real mistakes, see report.md.
 COMPARED = ("plain", "cleanlab", "default", "gold labels (ceiling)", "tf-idf")
-_N_TIMED = 50
+# How much of a long text is read at once, and how often.
+LONG = "20newsgroups_raw"
+READINGS = {
+    "128 tokens": {"max_windows": 1},
+    "8 windows of 128, the default": {},
+    "8 windows of 256, max_length=None": {"max_length": None},
+    "all, in windows of 128": {"max_windows": 1000},
+}
+_N_TIMED, _N_LONG = 50, 20
 
 
 def main(arguments=None):
@@ -36,10 +44,15 @@ def main(arguments=None):
     options = parse(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"
     if options.page is not None:
-        write_page(read_rows(options.output), options.page)
+        write_page(options.page)
+        return
+    options.output.mkdir(parents=True, exist_ok=True)
+    if options.lengths:
+        for words in options.lengths:
+            run_length(words, options)
         return
     encoders = {"MiniLM": None} | dict(options.encoder)
-    done = {cell_of(row) for row in rows_so_far(options.output)}
+    done = {cell_of(row) for row in rows_so_far(options.output / "encoders.jsonl")}
     for seed in options.seeds:
         for setting in options.settings:
             for encoder, folder in encoders.items():
@@ -64,9 +77,12 @@ def parse(arguments):
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=REAL)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=COMPARED)
+    parser.add_argument(
+        "--lengths", nargs="+", type=int, help="numbers of words to embed instead"
+    )
     parser.add_argument("--page", type=Path, help="file to write instead")
     parser.add_argument(
-        "--output", type=Path, default=HERE / "results" / "encoders" / "encoders.jsonl"
+        "--output", type=Path, default=RESULTS / "encoders", help="folder of rows"
     )
     parser.add_argument("--cache", type=Path, default=HERE / "cache")
     options = parser.parse_args(arguments)
@@ -103,16 +119,35 @@ def run_encoder(setting, seed, encoder, folder, methods, options):
     }
     for name in methods:
         row = run_cell(task, name, METHODS[name]) | facts
-        with options.output.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        write_row(row, options.output / "encoders.jsonl")
         accuracy = row["scores"]["test_accuracy"]
         print(f"{setting}, seed {seed}, {encoder}, {name}: {accuracy:.3f}", flush=True)
     shutil.rmtree(cache / "fits")
 
 
-def encoding_seconds(texts, model=None):
+def run_length(n_words, options):
+    """Time the beginnings of long texts, read in several ways, and write a row each."""
+    texts = [text.split() for text in load_splits(options.data, LONG)[0].texts]
+    longest = max(options.lengths)
+    texts = [" ".join(words[:n_words]) for words in texts if len(words) >= longest]
+    texts = list(dict.fromkeys(texts))[:_N_LONG]
+    for reading, params in READINGS.items():
+        seconds = 1000 * encoding_seconds(texts, **params) / len(texts)
+        row = {"reading": reading, "n_words": n_words, "n_texts": len(texts)}
+        row |= {"seconds_per_1000": seconds} | describe_machine()
+        write_row(row, options.output / "lengths.jsonl")
+        print(f"{reading}, {n_words} words: {seconds:.1f} s for 1,000", flush=True)
+
+
+def write_row(row, path):
+    """Add a row to a file of results."""
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def encoding_seconds(texts, model=None, **params):
     """Seconds of a core that the frozen stage takes to embed texts, once ready."""
-    params = {} if model is None else {"model": model}
+    params |= {} if model is None else {"model": model}
     stage = make_encoder(views=[], **params).fit(texts[:2], [0, 1])
     stage.transform(texts[:2])
     start = time.process_time()  # what else runs here does not count
