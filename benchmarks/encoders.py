@@ -127,10 +127,10 @@ def run_encoder(setting, seed, encoder, folder, methods, options):
 
 def run_length(n_words, options):
     """Time the beginnings of long texts, read in several ways, and write a row each."""
-    texts = [text.split() for text in load_splits(options.data, LONG)[0].texts]
-    longest = max(options.lengths)
-    texts = [" ".join(words[:n_words]) for words in texts if len(words) >= longest]
-    texts = list(dict.fromkeys(texts))[:_N_LONG]
+    # Few messages are so long: they are put behind each other.
+    words = " ".join(load_splits(options.data, LONG)[0].texts).split()
+    starts = max(options.lengths) * np.arange(_N_LONG)
+    texts = [" ".join(words[start : start + n_words]) for start in starts]
     for reading, params in READINGS.items():
         seconds = 1000 * encoding_seconds(texts, **params) / len(texts)
         row = {"reading": reading, "n_words": n_words, "n_texts": len(texts)}
