@@ -7,9 +7,11 @@ import numpy as np
 from scipy import sparse
 from sentence_transformers import SentenceTransformer
 from sklearn.base import clone
+from sklearn.utils import gen_batches
 from torch import nn
 
 _MOST_SHOWN = 60  # characters of a text
+_ROWS_AT_ONCE = 4096
 
 
 def is_language_model(model):
@@ -93,16 +95,21 @@ def as_embeddings(embed_texts, texts, n_features=None):
             f"({len(texts)}, {wanted}) is needed: a row for each text, in their order, "
             f"of as many numbers each time."
         )
-    most = np.finfo(np.float16).max  # as which they are kept
-    is_wrong = ~(np.abs(found) <= most)
-    if is_wrong.any():
-        row, column = np.argwhere(is_wrong)[0]
-        text = texts[row]
-        if len(text) > _MOST_SHOWN:
-            text = text[:_MOST_SHOWN] + "..."
-        raise ValueError(
-            f"model gives {found[row, column]} for the text {text!r}, but finite "
-            f"numbers are needed, up to {most:g}; leave this text out, or have the "
-            f"model give numbers, such as 0."
-        )
     return found
+
+
+def check_embeddings(embeddings, texts):
+    """Raise an error about the first text of which there are no numbers to be kept."""
+    most = np.finfo(np.float16).max  # as which they are kept
+    for part in gen_batches(len(texts), _ROWS_AT_ONCE):
+        is_wrong = ~(np.abs(embeddings[part]) <= most)
+        if is_wrong.any():
+            row, column = np.argwhere(is_wrong)[0] + [part.start, 0]
+            text = texts[row]
+            if len(text) > _MOST_SHOWN:
+                text = text[:_MOST_SHOWN] + "..."
+            raise ValueError(
+                f"model gives {embeddings[row, column]} for the text {text!r}, but "
+                f"finite numbers are needed, up to {most:g}; leave this text out, or "
+                f"have the model give numbers, such as 0."
+            )

@@ -18,7 +18,7 @@ from torch import nn
 from .._progress import bar
 from .._torch import autocast, fewer_rows
 from .._trajectories import allocate
-from ._encoders import as_embeddings
+from ._encoders import as_embeddings, check_embeddings
 from ._windows import add_rest
 
 logger = logging.getLogger(__name__)
@@ -134,8 +134,11 @@ class Encoder:
 
     def __init__(self, embed_texts, stage, device):
         self._set_up(stage, device)
-        self._embed_texts, self.n_features = embed_texts, None
-        self.n_features = len(self.fingerprint())
+        self._embed_texts = embed_texts
+        found = as_embeddings(embed_texts, [_FIXED_TEXT])
+        self.n_features = found.shape[1]
+        # Some have no numbers for words that none of the texts has.
+        self._fingerprint = normalize(np.nan_to_num(found, posinf=0, neginf=0))[0]
 
     def _set_up(self, stage, device):
         """Take over how a stage wants things to be computed."""
@@ -152,6 +155,7 @@ class Encoder:
     def encode(self, texts):
         """Compute the part that is not trained; give what the trained part reads."""
         embeddings = as_embeddings(self._embed_texts, texts, self.n_features)
+        check_embeddings(embeddings, texts)
         return _one_row_each(embeddings)
 
     def embed(self, texts, inputs, embeddings):
@@ -163,9 +167,8 @@ class Encoder:
         return inputs.fields["sentence_embedding"]
 
     def fingerprint(self):
-        """Embed a fixed text, scaled to length 1, to tell encoders from each other."""
-        found = as_embeddings(self._embed_texts, [_FIXED_TEXT], self.n_features)
-        return normalize(found)[0]
+        """Embedding of a fixed text, scaled to length 1, to tell encoders apart."""
+        return self._fingerprint
 
     @torch.no_grad()
     def infer(self, network, inputs, rows=None, *, desc=None):

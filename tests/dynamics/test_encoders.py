@@ -113,6 +113,25 @@ def test_any_form_of_an_array():
         assert_same(found.fit_transform(TEXTS, LABELS), expected)
 
 
+def test_texts_that_it_is_asked_about():
+    """All to fit, each once to predict, and another, of which it may know nothing."""
+    calls = []
+
+    def encode(texts):
+        calls.append([*texts])
+        found = count_words(texts)
+        return found / found.sum(axis=1, keepdims=True)
+
+    dynamics = make_frozen(encode, n_epochs=1)
+    with np.errstate(invalid="ignore"):
+        known = [text for text in TEXTS if "fox" in text]
+        dynamics.fit(known, LABELS[: len(known)])
+        dynamics.predict(["cat", "dog", "cat"])
+        dynamics.predict(["owl"])
+    (fixed, *_), *rest = calls
+    assert rest == [known, [fixed], ["cat", "dog"], ["owl"]]
+
+
 @pytest.mark.parametrize(
     ("give", "message"),
     [
