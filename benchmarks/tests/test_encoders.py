@@ -59,14 +59,17 @@ def test_page(tmp_path):
         for method, accuracy in (("default", 0.8), ("gold labels (ceiling)", 0.85))
     ]
     rows.append(make_row("half", "MiniLM", "default", 0.1))  # not all have run on it
+    rows.append(make_row("one", "e5", "default", 0.3))  # nor this one on the others
     write_rows(tmp_path / "encoders" / "encoders.jsonl", rows)
-    names = ["tf-idf", "plain", "default", "gold labels (ceiling)"]
+    names = ["plain", "cleanlab", "tf-idf", "default", "gold labels (ceiling)"]
     long = [
-        make_row("20newsgroups_raw:symmetric:0.2", "", name, 0.5 + 0.1 * i)
+        make_row("20newsgroups_raw:symmetric:0.2", "", name, 0.3 + 0.1 * i)
         for i, name in enumerate([*names, *run.CEILINGS])
     ]
-    write_rows(tmp_path / "frozen.jsonl", long[:4])
-    write_rows(tmp_path / "encoders" / "ceilings.jsonl", long[4:])
+    for row in long:
+        row["regime"] = "frozen"
+    write_rows(tmp_path / "frozen.jsonl", long[:5])
+    write_rows(tmp_path / "encoders" / "ceilings.jsonl", long[5:])
     lengths = [
         {"reading": "all", "n_words": n, "seconds_per_1000": n**2 / 100}
         for n in (10, 20, 40)
@@ -75,12 +78,15 @@ def test_page(tmp_path):
     encoders_page.write_page(tmp_path / "page.md", tmp_path)
     page = (tmp_path / "page.md").read_text()
     assert "<!--" not in page
-    assert "half" not in page
+    assert "2 settings one, two," in page
     assert "| MiniLM: English, small | 3 | 2 | 0.800 | 0.850 | 0.800 |  |" in page
     assert "| 3 | 0.5 | 0.900 | 0.950 | 0.900 | +10.0 to +10.0 |" in page
-    assert "| one | 0.800 | 0.900 |" in page
-    assert "| symmetric 0.2 | 0.500 | 0.600 | 0.700 | 0.800 |" in page
-    assert "| +20.0 | +20.0 |" in page
+    assert "| one | 0.800 | 0.300 | 0.900 |" in page
+    assert "| two | 0.800 |  | 0.900 |" in page
+    assert "| symmetric 0.2 | 0.300 | 0.400 | 0.500 | 0.600 | +10.0 | +10.0 |" in page
+    assert "| plain | 0.700 | 0.700 |" in page
+    assert "| default | 0.800 | 0.800 |" in page
+    assert "| tf-idf | 0.900 | 0.900 |" in page
     assert "| all | 1 | 4 | 16 | 2.00 |" in page
 
 
