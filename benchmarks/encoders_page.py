@@ -48,7 +48,8 @@ def write_page(path, results=RESULTS):
 
 def by_setting(table, method, score="test_accuracy"):
     """Score of a method, settings in the rows and encoders in the columns."""
-    means = _means(table, method, score)
+    settings = complete(table)["setting"]
+    means = _means(table[table["setting"].isin(settings)], method, score)
     rows = [
         {"setting": setting} | {name: number(value) for name, value in found.items()}
         for setting, found in means.iterrows()

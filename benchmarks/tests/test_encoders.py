@@ -79,6 +79,7 @@ def test_page(tmp_path):
     page = (tmp_path / "page.md").read_text()
     assert "<!--" not in page
     assert "2 settings one, two," in page
+    assert "half" not in page
     assert "| MiniLM: English, small | 3 | 2 | 0.800 | 0.850 | 0.800 |  |" in page
     assert "| 3 | 0.5 | 0.900 | 0.950 | 0.900 | +10.0 to +10.0 |" in page
     assert "| one | 0.800 | 0.300 | 0.900 |" in page
