@@ -21,7 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._testing import ignore_warnings
 
 from .data import SETTINGS, SHAPED
-from .methods import ABLATIONS, LAYERS, METHODS, RECORDINGS
+from .methods import ABLATIONS, CEILINGS, LAYERS, METHODS, RECORDINGS
 from .scores import score_outcome
 from .task import REGIMES, Task
 
@@ -44,7 +44,7 @@ def main(arguments=None):
     os.environ["HF_HUB_OFFLINE"] = "1"
     options.output.parent.mkdir(parents=True, exist_ok=True)
     ablations = {f"ablation: {name}": method for name, method in ABLATIONS.items()}
-    available = METHODS | ablations | LAYERS | RECORDINGS
+    available = METHODS | ablations | LAYERS | RECORDINGS | CEILINGS
     names = options.methods
     if names is None:
         names = {
@@ -52,6 +52,7 @@ def main(arguments=None):
             "ablations": ablations,
             "layers": LAYERS,
             "recordings": RECORDINGS,
+            "ceilings": CEILINGS,
         }[options.group]
     done, parameters = finished(options.output), REGIMES[options.regime]
     for seed in options.seeds:
@@ -89,6 +90,7 @@ def parse(arguments):
         ("ablations", "run all ablations instead"),
         ("layers", "run plain and default by the number of trained layers instead"),
         ("recordings", "run what is recorded of the training instead"),
+        ("ceilings", "run others than plain training on the right labels instead"),
     ):
         parser.add_argument(
             f"--{group}", dest="group", action="store_const", const=group, help=text

@@ -38,6 +38,13 @@ REGIMES = {
         "n_test": 2000,
         "dynamics": {"trainable_layers": 3, "n_epochs": 5, "max_length": 128},
     },
+    "encoders": {
+        "n_train": 1000,
+        "n_valid": 50,
+        "n_development": 500,
+        "n_test": 500,
+        "dynamics": {"trainable_layers": 0, "n_epochs": 10},
+    },
     "short": {
         "n_train": 1000,
         "n_valid": 250,
@@ -72,7 +79,7 @@ class Task:
     ----------
     setting : str
         Data set, or ``"data set:kind of noise:rate"``; see `data.SHAPES`.
-    regime : {"frozen", "finetuned", "short"}
+    regime : {"frozen", "finetuned", "encoders", "short"}
         Key of `REGIMES`.
     seed : int
         Random state of everything.
@@ -80,9 +87,11 @@ class Task:
         Of the data sets.
     cache : Path
         Folder for fits and embeddings.
+    store : FrozenStore, default=None
+        Embeddings by another encoder than the default, of the texts that are drawn.
     """
 
-    def __init__(self, setting, regime, seed, folder, cache):
+    def __init__(self, setting, regime, seed, folder, cache, store=None):
         self.setting, self.regime, self.seed = setting, regime, seed
         self.folder, self.cache = folder, cache
         self.settings = REGIMES[regime]
@@ -90,9 +99,10 @@ class Task:
         name, *wanted = name.split("/")
         names = MIXED if name == "mixed" else [name]
         data_sets = [load_splits(folder, name) for name in names]
-        self.store = StoredDynamics.store = FrozenStore(cache / "frozen")
-        for split in itertools.chain(*data_sets):
-            self.store.add(split.texts)
+        default = FrozenStore(cache / "frozen")
+        if store is None or "instance" in noise:  # mistakes are the same for all
+            for split in itertools.chain(*data_sets):
+                default.add(split.texts)
         splits = mix(data_sets)
         if wanted:
             splits = shape(splits, int(wanted[0]), float(wanted[1]))
@@ -104,8 +114,11 @@ class Task:
                 for part in ("train", "valid", "development", "test")
             },
             seed=seed,
-            embed=self.store,
+            embed=default,
         )
+        self.store = StoredDynamics.store = default if store is None else store
+        if store is not None:
+            store.add([text for split in self.splits.values() for text in split.texts])
         self.train = self.splits["train"]
         self.classes = np.unique(self.train.given)
 
@@ -161,6 +174,7 @@ class Task:
         defaults = repr(StoredDynamics().get_params())
         key = json.dumps(
             [self.setting, self.regime, self.seed, self.settings, defaults, what]
+            + [self.store.name] * (self.store.name is not None)
         )
         name = hashlib.sha256(key.encode()).hexdigest()[:24]
         path = self.cache / "fits" / f"{name}.joblib"

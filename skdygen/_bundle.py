@@ -24,7 +24,7 @@ def describe(estimator, portable):
     card = {
         "estimator": type(estimator).__name__,
         "saved": now.isoformat(timespec="seconds"),
-        "language model": [stage.model for stage in predicting_models(portable)],
+        "language model": [_name(stage.model) for stage in predicting_models(portable)],
     }
     with suppress(RuntimeError):  # a class of somebody's that takes *args
         card["settings"] = " ".join(repr(portable).split())
@@ -45,6 +45,14 @@ def describe(estimator, portable):
             "interval": [*map(float, getattr(estimator, "noise_rate_interval_", ()))],
         }
     return card
+
+
+def _name(model):
+    """Name a language model, or what encodes texts in its place."""
+    if isinstance(model, str):
+        return model
+    named = model if hasattr(model, "__qualname__") else type(model)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def predicting_models(estimator):
@@ -79,7 +87,7 @@ def language_models(estimator):
 
 def model_to_bundle(estimator):
     """Return the language model of an estimator, and names of model objects by id."""
-    stages = predicting_models(estimator)
+    stages = [s for s in predicting_models(estimator) if s._has_language_model()]
     if len(stages) != 1:
         raise ValueError(
             f"bundle=True needs a fitted estimator that predicts with one language "

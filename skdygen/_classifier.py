@@ -9,6 +9,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import replace
 from numbers import Real
+from pickle import PicklingError
 from typing import TYPE_CHECKING, Any, Literal
 
 import joblib
@@ -677,7 +678,14 @@ class DyGenClassifier(
         params = {}
         if isinstance(memory, joblib.Memory):  # it calls this with what it has found
             params["cache_validation_callback"] = _log_reuse
-        return memory.cache(function, **params)(stage, *args, _identify(stage))
+        try:
+            return memory.cache(function, **params)(stage, *args, _identify(stage))
+        except PicklingError as error:  # before anything is trained
+            raise TypeError(
+                f"memory={self.memory!r} cannot tell stages from each other that hold "
+                f"what has no name: {error.args[0]}; use a function of a module, or "
+                f"memory=None."
+            ) from error
 
     def _check_X(self, X, dynamics):
         """Validate what the first stage is to read."""

@@ -405,10 +405,10 @@ def _copied(value, where, convert):
     is_named = value is getattr(module, getattr(value, "__qualname__", ""), None)
     if (is_named and kind is FunctionType) or kind.__module__.startswith("sklearn."):
         return value  # skops stores names of functions, and knows what is compiled
-    hint = (
-        "pass its name or folder, or bundle=True"
-        if where.endswith(".model")
-        else "use joblib"
-    )
+    hint = "use joblib"
+    if is_of_torch and where.endswith(".model"):
+        hint = "pass its name or folder, or bundle=True"
+    elif callable(value):
+        hint = "pass a function of a module, which is stored by its name, or use joblib"
     name = f"{kind.__module__}.{kind.__qualname__}"
     raise TypeError(f"{where} holds a {name}, which only pickle can store; {hint}.")

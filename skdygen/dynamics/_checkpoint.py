@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import joblib
+import numpy as np
 import torch
 
 from .. import __version__, _torch
@@ -107,7 +108,10 @@ def _hash_rest(file):
 
 
 def hash_fit(stage, model, *facts):
-    """Hash everything that the outcome of a fit depends on."""
+    """Hash everything that the outcome of a fit depends on.
+
+    `model` is a SentenceTransformer, or the embeddings that anything else has given.
+    """
     params = {
         name: value
         for name, value in stage.get_params(deep=False).items()
@@ -119,6 +123,8 @@ def hash_fit(stage, model, *facts):
 
 def _hash_model(model):
     """Hash the weights of a SentenceTransformer, its modules and its tokeniser."""
+    if isinstance(model, np.ndarray):
+        return joblib.hash(model)
     found = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         found.update(name.encode())

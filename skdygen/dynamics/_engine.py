@@ -7,6 +7,7 @@ is being fitted, `stage` here.
 
 import logging
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,8 +20,9 @@ from .. import _torch
 from .._progress import bar, task, tasks
 from .._trajectories import Trajectories, allocate
 from ._checkpoint import Checkpoint, hash_fit
-from ._frozen import Backbone
-from ._hub import load_sentence_transformer
+from ._encoders import fit_encoder, is_language_model
+from ._frozen import Backbone, Encoder
+from ._hub import begins_with_transformer, load_sentence_transformer
 from ._networks import Branch, Branches, HiddenLayer, coregularized_loss, is_head
 
 logger = logging.getLogger(__name__)
@@ -44,14 +46,21 @@ def fit(stage, texts, targets, *, record):
     device = _torch.find_device(stage.device)
     stage.precision_ = _torch.choose_precision(stage.precision, device)
     stage.recorded_epochs_ = recorded_epochs(stage)
-    model = _load_model(stage)
+    with task("encoding"):
+        stage.encoder_ = fit_encoder(stage.model, texts)
+        backbone = make_backbone(stage, device)
+        # The part of the model that is not trained is computed here, once per text.
+        inputs = backbone.encode(texts)
 
     rng = check_random_state(stage.random_state)
     checkpoint = resumed = None
     if stage.checkpoint_dir is not None:
         is_seeded = stage.random_state is not None
         random_state = _torch.same_everywhere(rng.get_state() if is_seeded else None)
-        key = hash_fit(stage, model, texts, targets, record, str(device), random_state)
+        key = hash_fit(
+            stage, backbone.identity(inputs), texts, targets, record, str(device),
+            random_state,
+        )  # fmt: skip
         checkpoint = Checkpoint(stage.checkpoint_dir, key)
         resumed = _torch.same_everywhere(checkpoint.read())
     seed = _torch.same_everywhere(rng.randint(np.iinfo(np.int32).max))
@@ -59,15 +68,15 @@ def fit(stage, texts, targets, *, record):
         seed = resumed["seed"]
 
     with _torch.seeded(seed, device):
-        backbone = Backbone(model, stage, device)
         branches = _make_branches(stage, backbone, len(targets.classes))
         return _train(
-            stage, backbone, branches, texts, targets, record, seed, checkpoint, resumed
-        )
+            stage, backbone, branches, texts, inputs, targets, record, seed, checkpoint,
+            resumed,
+        )  # fmt: skip
 
 
 def _train(
-    stage, backbone, branches, texts, targets, record, seed, checkpoint, resumed
+    stage, backbone, branches, texts, inputs, targets, record, seed, checkpoint, resumed
 ):
     """Train the branches, and record and keep what is asked for after each epoch."""
     device = backbone.device
@@ -88,9 +97,6 @@ def _train(
     if index:  # each process draws a dropout of its own
         _torch.seed_torch(seed + index, device)
 
-    # The part of the model that is not trained is computed here, once per text.
-    with task("encoding"):
-        inputs = backbone.encode(texts)
     trajectories = recorder = None
     if record:
         trajectories = _allocate(stage, backbone, len(texts))
@@ -309,9 +315,9 @@ class Networks:
     def __init__(self, stage):
         self.settings = _replay_settings(stage)
         device = _torch.find_device(stage.device)
-        model = _load_model(stage, verify=False)  # its fingerprint is compared below
+        # Not verified: its fingerprint is compared below.
+        self.backbone = make_backbone(stage, device, verify=False)
         with _torch.seeded(0):  # first weights are drawn, then replaced
-            self.backbone = Backbone(model, stage, device)
             self.branches = _make_branches(stage, self.backbone, len(stage.classes_))
             found = self.backbone.fingerprint()
         is_same = found.shape == stage.fingerprint_.shape
@@ -390,12 +396,26 @@ def _replay_settings(stage):
     return {name: getattr(stage, name) for name in _OF_A_REPLAY}
 
 
-def _load_model(stage, *, verify=True):
-    """Load the language model; weights that it lacks are drawn alike each time."""
+def make_backbone(stage, device, *, verify=True):
+    """Have ready what embeds texts; weights that a model lacks are drawn alike."""
+    if not is_language_model(stage.model):
+        fitted = stage.encoder_
+        embed = stage.model if fitted is None else fitted.transform
+        return Encoder(embed, stage, device)
     with _torch.seeded(0):
-        return load_sentence_transformer(
+        model = load_sentence_transformer(
             stage.model, max_length=stage.max_length, verify=verify
         )
+        if begins_with_transformer(model):
+            return Backbone(model, stage, device)
+    if stage.trainable_layers != 0:
+        raise ValueError(
+            f"model={stage.model!r} does not begin with a transformer but with "
+            f"{type(model[0]).__name__}, of which no layer can be trained; use "
+            f"trainable_layers=0."
+        )
+    embed = partial(model.to(device).encode, show_progress_bar=False)
+    return Encoder(embed, stage, device)
 
 
 def _make_branches(stage, backbone, n_classes):

