@@ -27,7 +27,7 @@ def test_files_that_a_default_fit_passes(tiny_model):
     finally:
         sys.setprofile(before)
     assert {"_classifier.py", "dynamics/_engine.py", "_decisions.py"} <= passed
-    assert len(passed) <= 21, sorted(passed)
+    assert len(passed) <= 22, sorted(passed)
 
 
 def test_few_imports_stand_inside_functions():

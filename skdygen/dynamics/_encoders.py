@@ -26,6 +26,12 @@ def is_transformer(model):
 
 def check_model(model, trainable_layers):
     """Raise an error if a model is of no use, or cannot be trained."""
+    if isinstance(model, SentenceTransformer) and model.get_backend() != "torch":
+        raise ValueError(  # it can be neither trained nor copied
+            f"model computes with backend={model.get_backend()!r}; load it with "
+            f"backend='torch', or pass a function that calls its encode, with "
+            f"trainable_layers=0."
+        )
     if is_language_model(model):
         return
     if isinstance(model, type):

@@ -299,16 +299,6 @@ prior=False)
         self.random_state = random_state
         self.verbose = verbose
 
-    def _validate_params(self):
-        super()._validate_params()
-        if isinstance(self.model, SentenceTransformer):
-            backend = self.model.get_backend()
-            if backend != "torch":  # it can be neither trained nor copied
-                raise ValueError(
-                    f"model computes with backend={backend!r}; load it with "
-                    f"backend='torch', or pass its name or folder."
-                )
-
     def _fit(self, X, targets, *, record):
         self._idle_networks, self._self_test = [], None  # those of the fit before
         return _engine.fit(self, X, targets, record=record)
