@@ -75,12 +75,13 @@ def main(arguments=None):
         parser.error(f"--device {options.device} has the --parts {', '.join(parts)}")
     os.environ["HF_HUB_OFFLINE"] = "1"
     options.output.parent.mkdir(parents=True, exist_ok=True)
+    about = describe_machine()  # where it cannot be, no time is spent
     sizes = (options.n_texts, options.n_epochs, options.rounds)
     for part in options.parts:
         row = compare(part, *sizes) if on_cpu else measure_on("cuda", part, *sizes)
         row["threads"] = torch.get_num_threads()
         with options.output.open("a") as file:
-            file.write(json.dumps(row | describe_machine()) + "\n")
+            file.write(json.dumps(row | about) + "\n")
 
 
 def compare(part, n_texts, n_epochs, n_rounds):
