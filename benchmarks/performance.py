@@ -65,6 +65,25 @@ NEIGHBORS = {
 }
 
 
+_GPU = """\
+## On a GPU
+
+By `python -m benchmarks.speed --device cuda`, in bfloat16 where the package takes it:
+
+{table}
+
+Medians over the rounds, which are of whole calls, with all that the CPU does in them.
+In fits, a text counts once per epoch and branch; *Trainer* is one fine-tune, with the
+same precision and batches as the fit. `encode` computes in float32. Operations are
+those of matrix products and of attention, padding included, and stand beside a product
+of 8,192 x 8,192 in bfloat16 in the same run. Memory is the peak of what tensors take,
+weights included.
+
+{setup}
+
+"""
+
+
 def main(arguments=None):
     """Run the command line."""
     parser = argparse.ArgumentParser(
@@ -76,7 +95,8 @@ def main(arguments=None):
     parser.add_argument("--docs", type=Path, default=HERE.parent / "docs")
     options = parser.parse_args(arguments)
     folder = options.results / "performance"
-    speed = read_rows(folder / "speed.jsonl")
+    rows = read_rows(folder / "speed.jsonl")
+    speed = [row for row in rows if "device" not in row]
     scaling = read_rows(folder / "scaling.jsonl")
     speed = {row["part"]: row for row in speed}  # the last of each part counts
     cells = load_cells(*(folder / f"{n}.jsonl" for n in ("layers", "recordings")))
@@ -95,6 +115,7 @@ def main(arguments=None):
         "memory": memory(scaling),
         "neighbors": markdown(neighbors(scaling)),
         "compiling": compiling(scaling),
+        "gpu": gpu(rows),
         "setup": setup([*speed.values(), *scaling]),
     }
     text = re.sub(
@@ -149,6 +170,36 @@ def _row(left, right, rounds, ratio, target, at_most):
         "target": goal,
         " ": reached,
     }
+
+
+def gpu(rows):
+    """Section on fits and predictions on GPUs; nothing if there are no such rows."""
+    # The last of each part and machine counts.
+    last = {(r["machine"], r["part"]): r for r in rows if "device" in r}
+    if not last:
+        return ""
+    table = markdown([line for row in last.values() for line in gpu_rows(row)])
+    return _GPU.format(table=table, setup=setup([*last.values()]))
+
+
+def gpu_rows(row):
+    """Lines on one part of a run on a device, beside the last of its contenders."""
+    rounds = pd.DataFrame(row["rounds"])
+    *_, rival = row["texts"]
+    rates = {name: n_texts / rounds[name] for name, n_texts in row["texts"].items()}
+    for name, rate in rates.items():
+        reached = row["operations"][name] / rounds[name]
+        share = (reached / rounds["matrix product"]).median()
+        megabytes = row["megabytes"][name]
+        yield {
+            "": name,
+            "texts per second": f"{rate.median():,.0f}",
+            "against": rival,
+            "ratio": f"{(rate / rates[rival]).median():.2f}",
+            "peak GPU memory, MB": "" if megabytes is None else f"{megabytes:,.0f}",
+            "10^12 operations/s": f"{reached.median() / 1e12:.2f}",
+            "share of the matrix product's": f"{100 * share:.1f} %",
+        }
 
 
 def layer_curve(cells, speed):

@@ -2,10 +2,12 @@
 
 Every comparison runs its contenders in turn, several rounds of them; what counts is the
 median of the ratios of a round. Rows are added to a file; `benchmarks.performance`
-makes docs/performance.md of them.
+makes docs/performance.md of them. On a GPU (``--device cuda``), fits and predictions
+are timed, and how much of the chip they use.
 """
 
 import argparse
+import gc
 import json
 import os
 import tempfile
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -43,6 +46,8 @@ from .task import TRAINED_LAYERS
 
 HERE = Path(__file__).parent
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+_N_COUNTED = 512
+_N_FITTED = 256
 
 
 def main(arguments=None):
@@ -50,7 +55,8 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.speed", description=__doc__
     )
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--parts", nargs="+", choices=[*PARTS, *DEVICE_PARTS])
     parser.add_argument("--n-texts", type=int, default=500)
     parser.add_argument("--n-epochs", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
@@ -58,28 +64,37 @@ def main(arguments=None):
         "--output", type=Path, default=HERE / "results" / "performance" / "speed.jsonl"
     )
     options = parser.parse_args(arguments)
-    if torch.cuda.is_available():
+    on_cpu = options.device == "cpu"
+    if on_cpu and torch.cuda.is_available():
         parser.error("CPUs are compared; hide GPUs by CUDA_VISIBLE_DEVICES=''")
+    if not on_cpu and not torch.cuda.is_available():
+        parser.error("--device cuda needs a GPU, and torch finds none")
+    parts = PARTS if on_cpu else DEVICE_PARTS
+    options.parts = options.parts or list(parts)
+    if not parts.keys() >= set(options.parts):
+        parser.error(f"--device {options.device} has the --parts {', '.join(parts)}")
     os.environ["HF_HUB_OFFLINE"] = "1"
     options.output.parent.mkdir(parents=True, exist_ok=True)
+    about = describe_machine()  # where it cannot be, no time is spent
+    sizes = (options.n_texts, options.n_epochs, options.rounds)
     for part in options.parts:
-        contenders = PARTS[part](options.n_texts, options.n_epochs)
-        rounds = []
-        for i in range(options.rounds):
-            rounds.append({})
-            for name in list(contenders)[:: 1 if i % 2 == 0 else -1]:
-                found = measure(contenders[name])
-                rounds[-1] |= found if isinstance(found, dict) else {name: found}
-            print(part, {k: round(v, 2) for k, v in rounds[-1].items()}, flush=True)
-        row = {
-            "part": part,
-            "rounds": rounds,
-            "n_texts": options.n_texts,
-            "n_epochs": options.n_epochs,
-            "threads": torch.get_num_threads(),
-        }
+        row = compare(part, *sizes) if on_cpu else measure_on("cuda", part, *sizes)
+        row["threads"] = torch.get_num_threads()
         with options.output.open("a") as file:
-            file.write(json.dumps(row | describe_machine()) + "\n")
+            file.write(json.dumps(row | about) + "\n")
+
+
+def compare(part, n_texts, n_epochs, n_rounds):
+    """Measure the contenders of a part on the CPU in turn; give a row of results."""
+    contenders = PARTS[part](n_texts, n_epochs)
+    rounds = []
+    for i in range(n_rounds):
+        rounds.append({})
+        for name in list(contenders)[:: 1 if i % 2 == 0 else -1]:
+            found = measure(contenders[name])
+            rounds[-1] |= found if isinstance(found, dict) else {name: found}
+        print(part, {k: round(v, 2) for k, v in rounds[-1].items()}, flush=True)
+    return {"part": part, "rounds": rounds, "n_texts": n_texts, "n_epochs": n_epochs}
 
 
 def measure(contender):
@@ -331,8 +346,133 @@ def layers(n_texts, n_epochs):
     }
 
 
-def fit_trainer(texts, labels, dynamics, seed):
-    """Fine-tune once as users of transformers do, in float32."""
+def measure_on(device, part, n_texts, n_epochs, n_rounds):
+    """Measure fits or predictions on a device, and how much of it they use.
+
+    Operations are counted on some of the texts, in a first run that also makes
+    everything ready. They are those of matrix products and of attention, padding
+    included.
+
+    Returns
+    -------
+    row : dict
+        In rounds the seconds of each contender and the operations per second of a
+        matrix product in bfloat16; by contender, in texts how often a text goes through
+        a network that is trained, or how many texts are predicted, and in operations
+        those of all texts; in megabytes the peak of the memory of a GPU, else None.
+    """
+    device = torch.device(device)
+    texts, labels = make_data(n_texts)
+    rows = slice(0, min(n_texts, _N_COUNTED))
+    row = {"device": device.type, "texts": {}, "operations": {}, "megabytes": {}}
+    calls, own = {}, {}
+    _matrix_rate(device)  # what libraries take for themselves is no contender's
+    for name, make, n_passes in DEVICE_PARTS[part](device.type, n_epochs):
+        before = _allocated(device)
+        calls[name] = make(texts, labels)
+        with FlopCounterMode(display=False) as counter:
+            calls[name](texts[rows], labels[rows])
+        own[name] = _allocated(device) - before  # such as weights on the GPU
+        row["texts"][name] = n_texts * n_passes
+        scale = n_texts / rows.stop
+        row["operations"][name] = round(counter.get_total_flops() * scale)
+        row["megabytes"][name] = None
+    rounds = []
+    for i in range(n_rounds):
+        rounds.append({"matrix product": _matrix_rate(device)})
+        for name in list(calls)[:: 1 if i % 2 == 0 else -1]:
+            start = _allocated(device)
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            rounds[-1][name] = _seconds(partial(calls[name], texts, labels), device)
+            if device.type == "cuda":
+                peak = torch.cuda.max_memory_allocated() - start + own[name]
+                known = row["megabytes"][name] or 0.0
+                row["megabytes"][name] = max(known, peak / 1e6)
+        print(part, {k: round(v, 2) for k, v in rounds[-1].items()}, flush=True)
+    sizes = {"n_texts": n_texts, "n_epochs": n_epochs}
+    return {"part": part, "rounds": rounds} | row | sizes
+
+
+def _seconds(call, device):
+    """Time a call until the device, too, is ready with it."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else int
+    wait()
+    start = time.perf_counter()
+    call()
+    wait()
+    return time.perf_counter() - start
+
+
+def _allocated(device):
+    """Bytes of the tensors in use on a GPU."""
+    if device.type != "cuda":
+        return 0
+    gc.collect()  # a Trainer refers to itself
+    return torch.cuda.memory_allocated()
+
+
+def _matrix_rate(device):
+    """Operations per second of a large product in bfloat16, the fastest of 20."""
+    n = 8192 if device.type == "cuda" else 512
+    left, right = torch.randn(2, n, n, device=device, dtype=torch.bfloat16)
+    product = partial(torch.mm, left, right)
+    return 2 * n**3 / min(_seconds(product, device) for _ in range(20))
+
+
+# Each gives names, what makes a call on texts and labels, and how many passes through
+# networks a text is counted for.
+
+
+def fits_on(device, n_epochs):
+    """Fits of three and of all layers, and one fine-tune by transformers."""
+    default = LanguageModelDynamics(MODEL, n_epochs=n_epochs, device=device)
+    for name, n_layers in (("three", default.trainable_layers), ("all", "all")):
+        chosen = clone(default).set_params(trainable_layers=n_layers)
+        n_passes = default.n_branches * n_epochs
+        yield (
+            f"DyGenClassifier, {name} layers",
+            lambda *_, chosen=chosen: partial(_fit, chosen),
+            n_passes,
+        )
+    precision = choose_precision("auto", torch.device(device))
+    trainer = partial(
+        fit_trainer, dynamics=default, seed=0, device=device, precision=precision
+    )
+    yield "Trainer", lambda *_: trainer, n_epochs
+
+
+def predictions_on(device, n_epochs):
+    """Predictions of fits of three and of all layers, and one pass of the model.
+
+    What a fit has learned is of no matter here, so it is one on few texts; of fewer
+    than two epochs it would not keep as many networks as it does by default.
+    """
+
+    def predict(n_layers, texts, labels):
+        dynamics = LanguageModelDynamics(
+            MODEL, trainable_layers=n_layers, n_epochs=max(n_epochs, 2), device=device
+        )
+        clf = _fit(dynamics, texts[:_N_FITTED], labels[:_N_FITTED])
+        return lambda texts, _: clf.predict(texts)
+
+    def encode(call, *_):
+        max_length = LanguageModelDynamics().max_length
+        model = load_sentence_transformer(MODEL, max_length=max_length).to(device)
+        return lambda texts, _: call(model, texts)
+
+    yield "predict, three layers", partial(predict, 3), 1
+    yield "predict, all layers", partial(predict, "all"), 1
+    yield "encode in our precision", partial(encode, _encode), 1
+    yield (
+        "SentenceTransformer.encode",
+        partial(encode, lambda model, texts: model.encode(texts)),
+        1,
+    )
+
+
+def fit_trainer(texts, labels, dynamics, seed, device="cpu", precision="fp32"):
+    """Fine-tune once as users of transformers do."""
     _, codes = np.unique(labels, return_inverse=True)
     source, _ = find_model(MODEL)
     tokenizer = AutoTokenizer.from_pretrained(source)
@@ -354,7 +494,8 @@ def fit_trainer(texts, labels, dynamics, seed):
             logging_strategy="no",
             report_to="none",
             disable_tqdm=True,
-            use_cpu=True,
+            use_cpu=device == "cpu",
+            bf16=precision == "bf16",
             seed=seed,
         )
         Trainer(
@@ -387,6 +528,7 @@ PARTS = {
     "search": search,
     "layers": layers,
 }
+DEVICE_PARTS = {"device fit": fits_on, "device predict": predictions_on}
 
 
 if __name__ == "__main__":

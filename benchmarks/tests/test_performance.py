@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.neighbors import KNeighborsTransformer
 
 from benchmarks import embeddings, paired, performance, report, scaling, speed
@@ -94,6 +95,61 @@ def test_a_checkout_is_measured():
     assert 0 < paired.measure(task, ROOT)["predictions right"] <= 1
     found = paired.measure(task | {"grid": paired.GRID}, ROOT)
     assert found["search, CPU seconds"] > 0
+
+
+@pytest.mark.parametrize("part", speed.DEVICE_PARTS)
+def test_a_device_is_measured(part, tiny_model, word_texts, monkeypatch):
+    monkeypatch.setattr(speed, "MODEL", tiny_model)
+    monkeypatch.setattr(speed, "make_data", lambda n: (texts[:n], labels[:n]))
+    texts, labels, _ = word_texts
+    state = np.random.get_state()
+    with seeded(0):
+        row = speed.measure_on("cpu", part, n_texts=20, n_epochs=1, n_rounds=1)
+    np.random.set_state(state)  # Trainer seeds it
+    assert all(number > 0 for number in row["rounds"][0].values())
+    assert set(row["rounds"][0]) == {"matrix product", *row["texts"]}
+    assert set(row["megabytes"].values()) == {None}  # known of GPUs alone
+    counted = list(row["operations"].values())
+    if part == "device fit":  # two branches; one fine-tune, padded more
+        assert list(row["texts"].values()) == [40, 40, 20]
+        assert counted[1] > 1.5 * counted[2] > 0
+    else:  # two branches of two epochs; one pass
+        assert counted[1] > 3 * counted[2] > 0
+        assert counted[2] == counted[3]
+    shown = list(performance.gpu_rows(row))
+    assert [line["ratio"] for line in shown][-1] == "1.00"
+
+
+def test_a_run_on_a_gpu_has_a_section_of_its_own():
+    rounds = [
+        {"matrix product": 1e12, "predict": s, "encode": 4.0} for s in (1.0, 2.0, 9.0)
+    ]
+    row = {
+        "part": "device predict", "device": "cuda", "rounds": rounds,
+        "texts": {"predict": 3000, "encode": 3000}, "n_texts": 3000, "n_epochs": 1,
+        "operations": {"predict": 2e11, "encode": 2e11}, "threads": 1,
+        "megabytes": {"predict": 1234.5, "encode": None},
+        "machine": "a GPU", "commit": "c", "versions": {"torch": "2"},
+    }  # fmt: skip
+    older = row | {"operations": {"predict": 0, "encode": 0}}
+    section = performance.gpu([{"part": "layers"}, older, row])
+    assert section.startswith("## On a GPU\n\n")
+    assert section.endswith(".\n\n")  # a heading comes next
+    assert "| predict | 1,500 | encode | 2.00 | 1,234 | 0.10 | 10.0 % |" in section
+    assert "| encode | 750 | encode | 1.00 |  | 0.05 | 5.0 % |" in section
+    assert "a GPU; 1 threads" in section
+    assert section.count("| predict |") == 1
+    assert performance.gpu([{"part": "layers"}]) == ""
+
+
+def test_parts_are_those_of_the_device(capsys):
+    asked = ["--device", "cuda", "--parts", "layers"]
+    with pytest.raises(SystemExit):
+        speed.main(asked)
+    message = "needs a GPU"
+    if torch.cuda.is_available():
+        message = "has the --parts device fit"
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.long
