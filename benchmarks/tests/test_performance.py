@@ -39,6 +39,46 @@ def test_pages_are_what_the_commands_write(command, tmp_path):
     assert list((tmp_path / "images").glob("*.svg"))
 
 
+def test_what_is_said_of_very_many_texts_follows_from_what_was_measured():
+    folder = ROOT / "benchmarks" / "results" / "performance"
+    speed = {row["part"]: row for row in read_rows(folder / "speed.jsonl")}
+    scaling = read_rows(folder / "scaling.jsonl")
+    scaling = {(row["part"], row["n_texts"]): row for row in scaling}
+
+    def median(part, name):
+        return np.median([found[name] for found in speed[part]["rounds"]])
+
+    n, day = 1e8, 86_400
+    stage_1 = scaling["stage 1", 100_000]["seconds"]
+    fit = median("published", "DyGenClassifier")
+    few, many = (scaling["stages 2 and 3", size] for size in (300_000, 1_000_000))
+    seconds, memory = (
+        (many[name] - few[name]) / 700_000
+        for name in ("seconds", "peak_private_megabytes")
+    )
+    expected = [
+        f"{stage_1:.0f} seconds for 100,000 texts | {stage_1 / 1e5 * 1e3:.1f} ms | "
+        f"{stage_1 / 1e5 * n / day:.1f} days; for five epochs "
+        f"{5 * stage_1 / 1e5 * n / day:.0f}",
+        f"{fit:.1f} seconds for 300 texts | {fit / 300 * 1e3:.0f} ms | "
+        f"{fit / 300 * n / day:.0f} days",
+        f"{few['seconds']:.0f} seconds for 300,000 texts, {many['seconds']:.0f} for "
+        f"1,000,000 | {seconds * 1e3:.2f} ms | {seconds * n / 3600:.0f} hours",
+        f"{few['peak_private_megabytes']:.0f} MB for 300,000 texts, "
+        f"{many['peak_private_megabytes']:.0f} for 1,000,000 | {memory * 1e3:.2f} kB | "
+        f"{memory * n / 1e3:.0f} GB",
+    ]
+    for name in ("predict", "predict by a final_estimator"):
+        found = median("prediction", name)
+        days = found / 300 * n / day
+        expected.append(
+            f"{found:.1f} seconds for 300 texts | {found / 300 * 1e3:.1f} ms | "
+            f"{days:.{0 if days >= 10 else 1}f} days"
+        )
+    page = (ROOT / "docs" / "beyond_one_machine.md").read_text()
+    assert [row for row in expected if row not in page] == []
+
+
 def test_the_published_procedure_learns(tiny_model, word_texts):
     texts, labels, _ = word_texts
     with seeded(0):
