@@ -17,9 +17,9 @@ from ._scores import noise_scores
 # Of the labels of a class, at most so many times as many are left out as are not
 # foretold: where nearly all are, those of the texts between classes would be missing.
 _UNFORETOLD = 2
-# The cut statistic would thin out a class of so much of all labels for being large: no
-# more of it are left out than so many times those not foretold, found in some rounds.
-_LARGE, _UNFORETOLD_OF_LARGE, _ROUNDS = 2 / 3, 1.5, 3
+# A class with more of all labels would be thinned out for being large, and others would
+# win its texts.
+_LARGE = 2 / 3
 
 
 class ConsensusPrior(BaseComposition, BasePrior):
@@ -61,8 +61,8 @@ class ConsensusPrior(BaseComposition, BasePrior):
         from all. It may well be larger than that of the wrong labels: what is left need
         not be much, but clean. "auto" estimates the share of wrong labels. Of each
         class, though, no more are left out than twice those that the priors of all
-        labels do not foretell, where the cleaner ones of each class are sought, and the
-        30 cleanest ones are not left out.
+        labels do not foretell, where the cleaner ones of each class are sought; none of
+        a class with over two thirds of all labels; and never the 30 cleanest ones.
     max_samples : int or None, default=10_000
         Number of clean texts that each of the priors above learns from, at most.
     missing_label : object, default=None
@@ -158,15 +158,11 @@ class ConsensusPrior(BaseComposition, BasePrior):
                 if criterion not in scores:  # made once for all priors with the same
                     scores[criterion] = noise_scores(trajectories, targets, criterion)
                 shared["scores"] = scores[criterion]
-            is_clean = self.priors is None and fitted.contamination != 0
-            if is_clean and fitted.selection == "global":
-                opinions.append(_fit_by_cut(fitted, trajectories, targets))
-            else:
-                if is_clean:
-                    if limits is None:  # by those before, which learn from all labels
-                        limits = _UNFORETOLD * not_foretold(_stack(opinions), targets)
-                    shared["limits"] = limits
-                opinions.append(fitted._fit_prior(trajectories, targets, **shared))
+            if self.priors is None and fitted.contamination != 0:
+                if limits is None:  # by those before, which learn from all labels
+                    limits = _limits(_stack(opinions), targets)
+                shared["limits"] = limits[fitted.selection]
+            opinions.append(fitted._fit_prior(trajectories, targets, **shared))
             self.priors_.append(fitted)
         opinions = _stack(opinions)
         self.label_distributions_ = geometric_mean(opinions)
@@ -197,17 +193,12 @@ class ConsensusPrior(BaseComposition, BasePrior):
         return named
 
 
-def _fit_by_cut(prior, trajectories, targets):
-    """Fit on half of the labels by the cut statistic, and on more of a large class."""
+def _limits(opinions, targets):
+    """Share of each class that is left out at most, by the way of selection."""
     sizes = _class_sizes(targets, targets.labelled)
-    is_large = sizes > _LARGE * sizes.sum()
-    limits = np.ones(len(sizes))
-    found = prior._fit_prior(trajectories, targets, limits=limits)
-    for _ in range(_ROUNDS if is_large.any() else 0):
-        missed = not_foretold(found[:, None], targets)
-        limits = np.where(is_large, _UNFORETOLD_OF_LARGE * missed, 1)
-        found = prior._fit_prior(trajectories, targets, limits=limits)
-    return found
+    is_small = sizes <= _LARGE * sizes.sum()
+    by_class = _UNFORETOLD * not_foretold(opinions, targets)
+    return {"class": is_small * by_class, "global": is_small * 1.0}
 
 
 def _is_untouched(prior):
