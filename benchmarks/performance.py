@@ -26,6 +26,7 @@ from .report import (
     save_figure,
 )
 from .run import read_rows
+from .serving import table
 from .task import REGIMES
 
 HERE = Path(__file__).parent
@@ -98,6 +99,7 @@ def main(arguments=None):
     rows = read_rows(folder / "speed.jsonl")
     speed = [row for row in rows if "device" not in row]
     scaling = read_rows(folder / "scaling.jsonl")
+    serving = read_rows(folder / "serving.jsonl")
     speed = {row["part"]: row for row in speed}  # the last of each part counts
     cells = load_cells(*(folder / f"{n}.jsonl" for n in ("layers", "recordings")))
     curve = layer_curve(cells, speed)
@@ -113,10 +115,12 @@ def main(arguments=None):
         + draw_growth(scaling, images / "performance_growth.svg"),
         "votes": markdown(votes(scaling)),
         "memory": memory(scaling),
+        "frozen": frozen(scaling),
         "neighbors": markdown(neighbors(scaling)),
         "compiling": compiling(scaling),
+        "serving": table(serving),
         "gpu": gpu(rows),
-        "setup": setup([*speed.values(), *scaling]),
+        "setup": setup([*speed.values(), *scaling, *serving]),
     }
     text = re.sub(
         r"<!-- (\w+) -->",
@@ -348,6 +352,17 @@ def memory(scaling):
         f"texts {found[many]['seconds']:.0f} seconds and {peaks[many]:.0f} MB of "
         f"private memory at its peak, on {few} texts {peaks[few]:.0f} MB: "
         f"{peaks[many] - peaks[few]:.0f} MB more (target: at most 1,074)."
+    )
+
+
+def frozen(scaling):
+    """Sentences on whole fits with a frozen model."""
+    last = {row["n_texts"]: row for row in scaling if row["part"] == "frozen"}
+    return " ".join(
+        f"On {n_texts:,} texts of {row['words']:.0f} words ({row['data']}) "
+        f'`DyGenClassifier(dynamics="frozen")` took {row["seconds"]:.0f} seconds and '
+        f"{row['peak_private_megabytes']:,.0f} MB of private memory at its peak."
+        for n_texts, row in sorted(last.items())
     )
 
 

@@ -1,9 +1,9 @@
 """How time and memory grow with the number of texts.
 
 Stages 2 and 3 are run on made trajectories as wide as a default run gives, which lie in
-a mapped file; the first stage on short texts; neighbours are found among real texts,
-for which the data sets of the benchmark are needed. Every size has a process of its
-own.
+a mapped file; the first stage on short texts; whole fits with a frozen model, and
+neighbours, on real texts, for which the data sets of the benchmark are needed. Every
+size has a process of its own.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from pynndescent import PyNNDescentTransformer
 from scipy import sparse
@@ -49,7 +50,7 @@ def main(arguments=None):
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--sizes", nargs="+", type=int, help="numbers of texts")
     parser.add_argument("--temp-folder", default=tempfile.gettempdir())
-    parser.add_argument("--data", type=Path, help="folder of data sets, for neighbors")
+    parser.add_argument("--data", type=Path, help="folder of data sets")
     parser.add_argument("--cache", type=Path, default=HERE / "cache")
     parser.add_argument(
         "--output",
@@ -57,8 +58,8 @@ def main(arguments=None):
         default=HERE / "results" / "performance" / "scaling.jsonl",
     )
     options = parser.parse_args(arguments)
-    if "neighbors" in options.parts and options.data is None:
-        parser.error("neighbors needs --data; --parts says what else to run")
+    if options.data is None and {"neighbors", "frozen"} & {*options.parts}:
+        parser.error("neighbors and frozen need --data; --parts says what else to run")
     os.environ["HF_HUB_OFFLINE"] = "1"
     options.output.parent.mkdir(parents=True, exist_ok=True)
     for part in options.parts:
@@ -150,6 +151,21 @@ def votes(n_samples, options):
         found[f"peak_private_megabytes, {name}"] = peak.private_megabytes
         found[f"accuracy, {name}"] = float((clf.transduction_ == true).mean())
     return found
+
+
+def frozen(n_samples, options):
+    """Fit a whole classifier with a frozen model on short questions, or on news."""
+    name = "trec_wrench" if n_samples <= 2000 else "noisyagnews"
+    train = load_splits(options.data, name)[0]
+    train = train.take(np.flatnonzero(pd.notna(train.given))[:n_samples])
+    clf = DyGenClassifier(dynamics="frozen", random_state=0)
+    with PeakMemory() as peak:
+        start = time.perf_counter()
+        clf.fit(train.texts, train.given)
+        seconds = time.perf_counter() - start
+    n_words = sum(len(text.split()) for text in train.texts) / n_samples
+    found = {"data": name, "words": n_words, "seconds": seconds}
+    return found | {"peak_private_megabytes": peak.private_megabytes}
 
 
 def stage_1(n_samples, options):
@@ -246,6 +262,7 @@ PARTS = {
     "stages 2 and 3": (stages_2_and_3, (10_000, 30_000, 100_000, 300_000, 1_000_000)),
     "votes": (votes, (10_000, 100_000)),
     "stage 1": (stage_1, (64, 100_000)),
+    "frozen": (frozen, (1_200, 5_000)),
     "neighbors": (neighbors, (30_000, 100_000)),
 }
 

@@ -62,12 +62,12 @@ def test_search_and_predict_on_dask(folder):
 
         from skdygen.dynamics import _engine
 
-        patch.object(_engine, "_load_model", wraps=_engine._load_model).start()
+        patch.object(_engine, "make_backbone", wraps=_engine.make_backbone).start()
 
     def n_loads():
         from skdygen.dynamics import _engine
 
-        return _engine._load_model.call_count
+        return _engine.make_backbone.call_count
 
     with (
         distributed.LocalCluster(
