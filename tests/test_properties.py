@@ -207,7 +207,7 @@ def try_without_language_model(case):
 
 
 # Ten thousand in four parts, which can run side by side.
-PARTS = [pytest.param(2_500, i, marks=pytest.mark.long) for i in range(1, 5)]
+PARTS = [pytest.param(1_000, i, marks=pytest.mark.long) for i in range(1, 5)]
 
 
 @pytest.mark.parametrize(("n", "drawn_by"), [(60, 0), *PARTS])
