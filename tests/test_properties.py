@@ -206,7 +206,7 @@ def try_without_language_model(case):
             assert "empty vocabulary" in str(error)  # noqa: PT017
 
 
-# Ten thousand in four parts, which can run side by side.
+# Four thousand in four parts, which can run side by side.
 PARTS = [pytest.param(1_000, i, marks=pytest.mark.long) for i in range(1, 5)]
 
 

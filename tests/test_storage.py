@@ -464,7 +464,7 @@ def test_what_has_been_changed_is_refused(word_texts, path):
     name = next(name for name, content in members.items() if content.endswith(coef))
     for change, problem in [
         (lambda coef: coef + 10, "probabilities: other numbers"),
-        (lambda coef: coef[:, 1:], "ValueError: matmul"),
+        (lambda coef: coef[:, 1:], "ValueError: .*mismatch"),
         (lambda coef: coef.astype("S1"), "Error: "),
     ]:
         changed = dict(members)
