@@ -75,7 +75,7 @@ class SelfTest:
         """Make one kind of error of the many that can come of a file."""
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # of many kinds, by what the file makes of it
             if isinstance(error, ValueError) and str(self.path) in str(error):
                 raise
             raise ValueError(

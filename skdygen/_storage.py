@@ -231,11 +231,10 @@ def _import_skops():
 
 def _record_self_test(estimator, path):
     """Ask what has been written of an estimator; None if it has no answers."""
-    skops = _import_skops()
     try:
         check_is_fitted(estimator)
         with open(path, "rb") as file:
-            made = _make(file, skops.get_untrusted_types(file=file))
+            made = _make(file, _import_skops().get_untrusted_types(file=file))
             _bundle.read_model(open_archive(file), path, made)
         return _self_test.record(made)
     except NotFittedError:
