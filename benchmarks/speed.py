@@ -40,6 +40,7 @@ from skdygen.dynamics._hub import find_model, load_sentence_transformer
 from skdygen.priors import ConsensusPrior
 
 from .data import make_split
+from .embeddings import FrozenStore, encode
 from .published import fit_published
 from .run import describe_machine
 from .task import TRAINED_LAYERS
@@ -182,8 +183,7 @@ def shares(n_texts, n_epochs):
     trajectories = dynamics.fit_transform(texts, labels)
 
     def denoise():
-        prior = ConsensusPrior().fit_transform(trajectories, labels)
-        DirichletVAE(random_state=0).fit(prior, labels)
+        DyGenClassifier("precomputed", random_state=0).fit(trajectories, labels)
 
     def record(recording, way):
         chosen = clone(dynamics).set_params(recording=recording)
@@ -343,6 +343,21 @@ def layers(n_texts, n_epochs):
             labels,
         )
         for n_layers in TRAINED_LAYERS
+    }
+
+
+def frozen(n_texts, n_epochs):
+    """Time what a fit of eight times the texts by a frozen model does beside encoding.
+
+    It has as many epochs as by default.
+    """
+    texts, labels = make_data(8 * n_texts)
+    store = FrozenStore(None)
+    store.update(zip(texts, encode(texts, views=[]), strict=True))
+    dynamics = LanguageModelDynamics(store.__call__, trainable_layers=0)
+    return {
+        "frozen fit, beyond encoding": partial(_fit, dynamics, texts, labels),
+        "encoding": partial(encode, texts, views=[]),
     }
 
 
@@ -527,6 +542,7 @@ PARTS = {
     "prediction": prediction,
     "search": search,
     "layers": layers,
+    "frozen": frozen,
 }
 DEVICE_PARTS = {"device fit": fits_on, "device predict": predictions_on}
 

@@ -26,7 +26,7 @@ def test_ratios_are_medians_of_rounds():
     rounds = [dict(zip(names, of_round, strict=True)) for of_round in seconds]
     row, without_target = performance.ratios({"trainer": {"rounds": rounds}})
     assert list(row.values()) == [
-        ours, "3.0", theirs, "5.0", "0.60", "at most 0.5", "missed",
+        ours, "3.0", theirs, "5.0", "0.60", "at most 0.3", "missed",
     ]  # fmt: skip
     assert (without_target["ratio"], without_target["target"]) == ("0.80", "")
 
@@ -198,13 +198,13 @@ def test_parts_are_those_of_the_device(capsys):
 @pytest.mark.long
 def test_speed_and_growth_are_measured(tmp_path):
     command = ["--n-texts", "12", "--n-epochs", "1", "--rounds", "1"]
-    command += ["--parts", "shares", "dropout", "arithmetic", "prediction"]
+    command += ["--parts", "shares", "dropout", "arithmetic", "prediction", "frozen"]
     speed.main([*command, "--output", str(tmp_path / "speed")])
     found = {row["part"]: row for row in read_rows(tmp_path / "speed")}
     shares = [float(row["ratio"]) for row in performance.shares(found)]
     assert len(shares) == 3
     assert all(0 < share < 1 for share in shares)
-    assert len(list(performance.ratios(found))) == 6
+    assert len(list(performance.ratios(found))) == 7
     command = ["--sizes", "400", "--parts", "stages 2 and 3", "votes"]
     scaling.main([*command, "--output", str(tmp_path / "scaling")])
     row, voted = read_rows(tmp_path / "scaling")

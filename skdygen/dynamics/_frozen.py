@@ -180,7 +180,8 @@ class Encoder:
         """
         rows = np.arange(len(inputs)) if rows is None else rows
         rest = rows[np.argsort(-inputs.lengths[rows], kind="stable")]
-        n_rows = self.batch_size
+        # One row of numbers each: what is computed costs less than to ask for it.
+        n_rows = self.batch_size if inputs.has_tokens else _TEXTS_AT_ONCE
         shown = desc is not None and self.verbose
         with bar(total=len(rest), desc=desc, unit="text", verbose=shown) as progress:
             while len(rest):
