@@ -1,13 +1,81 @@
-"""joblib's cache with checksums: most entries with a flipped bit can still be read."""
+"""What a classifier takes from its `memory` instead of computing it again."""
 
 import copy
 import hashlib
+import logging
+import os
 from contextlib import suppress
 from pathlib import Path
+from pickle import PicklingError
 
+import joblib
 from joblib._store_backends import FileSystemStoreBackend
+from sklearn.utils.validation import check_memory
 
+from . import __version__
 from ._storage import replacing
+from .base import BaseDynamics
+
+logger = logging.getLogger(__name__)
+
+
+def from_cache(memory, function, stage, *args):
+    """Take what a function gave from a cache, and log that, or call it.
+
+    Its last argument gets all that the result depends on beside the others.
+    """
+    is_path = isinstance(memory, os.PathLike)
+    try:
+        cache = _with_checksums(check_memory(os.fspath(memory) if is_path else memory))
+    except OSError as error:
+        raise OSError(
+            f"memory={memory!r}: no cache can be made there ({error}); use another "
+            f"folder, or None."
+        ) from error
+    params = {}
+    if isinstance(cache, joblib.Memory):  # it calls this with what it has found
+        params["cache_validation_callback"] = _log_reuse
+    try:
+        return cache.cache(function, **params)(stage, *args, _identify(stage))
+    except PicklingError as error:  # before anything is trained
+        raise TypeError(
+            f"memory={memory!r} cannot tell stages from each other that hold what has "
+            f"no name: {error.args[0]}; use a function of a module, or memory=None."
+        ) from error
+
+
+def _identify(stage):
+    """List what decides over results besides parameters: the version, and files."""
+    parts = (stage, *stage.get_params().values())
+    dynamics = [part for part in parts if isinstance(part, BaseDynamics)]
+    return [__version__, *(part._identify_files() for part in dynamics)]
+
+
+def _log_reuse(metadata):
+    """Log that a result was taken from a cache, by what joblib has written of it."""
+    arguments = metadata.get("input_args", {})
+    logger.info(
+        "taken from the cache: %s of %s, which took %.1f s",
+        "fit" if arguments.keys() & {"targets", "y"} else "replay",
+        arguments.get("stage", "?").partition("(")[0],
+        metadata.get("duration", float("nan")),
+    )
+    return True
+
+
+def _with_checksums(memory):
+    """Return a joblib.Memory like another one that keeps a checksum of each entry.
+
+    Most of its entries with a flipped bit could be read otherwise.
+    """
+    store = getattr(memory, "store_backend", None)
+    if type(store) is not FileSystemStoreBackend:  # no cache, or one by somebody else
+        return memory
+    checked = _CheckedStore()
+    vars(checked).update(vars(store))
+    memory = copy.copy(memory)
+    memory.store_backend = checked
+    return memory
 
 
 class _CheckedStore(FileSystemStoreBackend):
@@ -36,18 +104,6 @@ class _CheckedStore(FileSystemStoreBackend):
         """Paths of an entry and of its checksum."""
         folder = Path(self.location, *call_id)
         return folder / "output.pkl", folder / "output.sha256"
-
-
-def with_checksums(memory):
-    """Return a joblib.Memory like another one that keeps a checksum of each entry."""
-    store = getattr(memory, "store_backend", None)
-    if type(store) is not FileSystemStoreBackend:  # no cache, or one by somebody else
-        return memory
-    checked = _CheckedStore()
-    vars(checked).update(vars(store))
-    memory = copy.copy(memory)
-    memory.store_backend = checked
-    return memory
 
 
 def _hash_file(path):

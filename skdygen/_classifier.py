@@ -9,21 +9,19 @@ import warnings
 from contextlib import suppress
 from dataclasses import replace
 from numbers import Real
-from pickle import PicklingError
 from typing import TYPE_CHECKING, Any, Literal
 
-import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, check_memory
+from sklearn.utils.validation import check_is_fitted
 
-from . import __version__, denoisers, dynamics, priors
+from . import denoisers, dynamics, priors
 from ._annotators import overlaps
-from ._cache import with_checksums
+from ._cache import from_cache
 from ._decisions import (
     are_alike,
     correct_labels,
@@ -108,27 +106,20 @@ def _stage_task(name, stage):
     return task(name, stage._n_tasks() if isinstance(stage, BaseStage) else 0)
 
 
-# `identity` is an argument for caches; see `_identify`.
-def _fit_stage(stage, X, targets, identity):
+# `identity` is an argument for caches; see `from_cache`.
+def _fit_stage(stage, X, targets, identity=None):
     """Fit a stage of ours; give it and what it makes of the training texts."""
     return stage, stage._fit_targets(X, targets, record=True)
 
 
-def _fit_other_stage(stage, X, y, sample_weight, identity):
+def _fit_other_stage(stage, X, y, sample_weight, identity=None):
     """Fit a stage that takes labels, such as a Pipeline that ends with one of ours."""
     return stage, fit_weighted(stage, X, y, sample_weight, method="fit_transform")
 
 
-def _replay(stage, X, identity):
+def _replay(stage, X, identity=None):
     """Replay texts that may be new."""
     return stage.transform(X)
-
-
-def _identify(stage):
-    """List what decides over results besides parameters: the version, and files."""
-    parts = (stage, *stage.get_params().values())
-    dynamics = [part for part in parts if isinstance(part, BaseDynamics)]
-    return [__version__, *(part._identify_files() for part in dynamics)]
 
 
 def _check_agreement(trajectories, targets):
@@ -142,18 +133,6 @@ def _check_agreement(trajectories, targets):
             f"{found}, but y has {len(targets.codes)} labels of the classes "
             f"{expected}; it must keep all texts, and have the same missing_label."
         )
-
-
-def _log_reuse(metadata):
-    """Log that a result was taken from a cache, by what joblib has written of it."""
-    arguments = metadata.get("input_args", {})
-    logger.info(
-        "taken from the cache: %s of %s, which took %.1f s",
-        "fit" if arguments.keys() & {"targets", "y"} else "replay",
-        arguments.get("stage", "?").partition("(")[0],
-        metadata.get("duration", float("nan")),
-    )
-    return True
 
 
 def _weigh_classes(class_weight, classes):
@@ -662,30 +641,11 @@ class DyGenClassifier(
                         part.set_output(transform="default")
         return stages
 
-    def _cached(self, function, stage, *args):
-        """Call a function, or take what it gave from `memory` and say so in the log."""
+    def _cached(self, function, *args):
+        """Call a function of a stage, or take what it gave from `memory`."""
         if self.memory is None:
-            return function(stage, *args, None)
-        is_path = isinstance(self.memory, os.PathLike)
-        try:
-            memory = check_memory(os.fspath(self.memory) if is_path else self.memory)
-        except OSError as error:
-            raise OSError(
-                f"memory={self.memory!r}: no cache can be made there ({error}); use "
-                f"another folder, or None."
-            ) from error
-        memory = with_checksums(memory)
-        params = {}
-        if isinstance(memory, joblib.Memory):  # it calls this with what it has found
-            params["cache_validation_callback"] = _log_reuse
-        try:
-            return memory.cache(function, **params)(stage, *args, _identify(stage))
-        except PicklingError as error:  # before anything is trained
-            raise TypeError(
-                f"memory={self.memory!r} cannot tell stages from each other that hold "
-                f"what has no name: {error.args[0]}; use a function of a module, or "
-                f"memory=None."
-            ) from error
+            return function(*args)
+        return from_cache(self.memory, function, *args)
 
     def _check_X(self, X, dynamics):
         """Validate what the first stage is to read."""

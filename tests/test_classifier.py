@@ -541,7 +541,7 @@ def test_memory_is_used_for_the_same_and_nothing_else(tmp_path, monkeypatch, cap
     clf.fit(TEXTS, NOISY, sample_weight=np.arange(120))
     clone(clf).set_params(random_state=1).fit(TEXTS, NOISY)
     assert trained.call_count == 5
-    monkeypatch.setattr("skdygen._classifier.__version__", "0.0.1")
+    monkeypatch.setattr("skdygen._cache.__version__", "0.0.1")
     clf.fit(TEXTS, NOISY)
     assert trained.call_count == 6
 
