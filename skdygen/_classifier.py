@@ -117,8 +117,10 @@ def _fit_other_stage(stage, X, y, sample_weight, identity=None):
     return stage, fit_weighted(stage, X, y, sample_weight, method="fit_transform")
 
 
-def _replay(stage, X, identity=None):
-    """Replay texts that may be new."""
+def _replay(stage, X, epochs, identity=None):
+    """Replay texts that may be new, at some epochs at least."""
+    if isinstance(stage, BaseDynamics):
+        return stage._transform_some(X, epochs)
     return stage.transform(X)
 
 
@@ -698,8 +700,24 @@ class DyGenClassifier(
     def _posterior(self, X):
         """Posterior of texts, weighted by class, (n_samples, n_classes)."""
         if hasattr(self, "dynamics_"):
-            X = self._cached(_replay, self.dynamics_, X)
+            X = self._cached(_replay, self.dynamics_, X, self._epochs_read())
         return self._judge(X)
+
+    def _epochs_read(self):
+        """Positions of the epochs that predictions depend on, sorted; None: maybe all.
+
+        By default it is the last one: the others tell which labels were learnt late.
+        A cache gets all, so that a search replays once whatever it compares.
+        """
+        if self.memory is not None:
+            return None
+        found = set()
+        for stage in (self.prior_, self.denoiser_):
+            epochs = stage._epochs_read() if isinstance(stage, BaseStage) else None
+            if epochs is None:
+                return None
+            found |= epochs
+        return sorted(found)
 
     def _judge(self, trajectories):
         """Posterior of trajectories, the same."""

@@ -369,6 +369,10 @@ class BaseDynamics(
         """Give the dynamics of texts that were not trained on."""
         return self._replay(X)
 
+    def _transform_some(self, X, epochs):
+        """Give the dynamics at some epochs at least, by their positions; None: all."""
+        return self.transform(X)
+
     def _check_X(self, X):
         return check_texts(X)
 
@@ -415,6 +419,10 @@ class ReadsTrajectoriesMixin:
 
     def _check_X(self, X):
         return check_trajectories(X)
+
+    def _epochs_read(self):
+        """Positions of the epochs that are read of new texts; None: maybe all."""
+        return None
 
     def _remember(self, trajectories, classes):
         """Keep what `_check_seen` compares with; give trajectories of these classes."""

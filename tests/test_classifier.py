@@ -37,9 +37,11 @@ from skdygen import (
 from skdygen.datasets import make_label_noise
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
+from skdygen.dynamics._networks import Branches
 from skdygen.priors import (
     ClassifierPrior,
     ConsensusPrior,
+    RidgePrior,
     TrajectoryKNNPrior,
     UniformPrior,
 )
@@ -492,6 +494,32 @@ def test_grid_search_trains_and_replays_once_per_fold(tmp_path, monkeypatch):
     assert (fit.call_count, replay.call_count) == (3, 3)
     assert len(search.cv_results_["params"]) == 8
     assert search.cv_results_["mean_test_score"].min() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("params", "n_read"),
+    [
+        ({}, 1),
+        ({"prior": RidgePrior(view=0)}, 1),
+        ({"prior": RidgePrior(view="lexical")}, 0),
+        (
+            {"prior": ConsensusPrior([("a", RidgePrior(view=0)), ("b", RidgePrior())])},
+            1,
+        ),
+        ({"denoiser": DirichletVAE(n_epochs=2)}, 3),
+        ({"denoiser": TransitionMatrixDenoiser()}, 3),
+        ({"prior": make_pipeline(ConsensusPrior())}, 3),
+    ],
+)
+def test_predictions_replay_the_epochs_that_they_depend_on(
+    params, n_read, tiny_model, monkeypatch
+):
+    clf = make_tiny(tiny_model, denoiser=None, dynamics__n_recorded_epochs=None)
+    clf.set_params(**params).fit(TEXTS, NOISY)
+    expected = clf._judge(clf.dynamics_.transform(TEXTS))
+    loaded = count_calls(monkeypatch, Branches, "load")
+    assert_array_equal(clf.predict_proba(TEXTS), expected)
+    assert loaded.call_count == n_read
 
 
 @pytest.fixture(params=["loky", "dask"])

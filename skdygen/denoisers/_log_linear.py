@@ -176,6 +176,9 @@ class LogLinearPool(BaseDenoiser):
             found[part] = self._judge(self._without, few, unknown, nothing)
         return found
 
+    def _epochs_read(self):
+        return set()  # opinions and views
+
     def _evidence(self, targets, rows):
         """What labels or votes of some texts say of the classes, log, (n_rows, K)."""
         evidence = self._of_labels(targets.codes[rows])

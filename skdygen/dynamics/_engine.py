@@ -333,20 +333,27 @@ class Networks:
         return self.settings == _replay_settings(stage)
 
     @_torch.usual_modes()
-    def replay(self, stage, texts):
-        """Trajectories of texts by the weights of every recorded epoch."""
+    def replay(self, stage, texts, epochs=None):
+        """Trajectories of texts by the weights of the recorded epochs.
+
+        Of those at other positions than `epochs`, unless it is None, all is NaN.
+        """
         texts, rows = _distinct(texts)
-        n_passes = len(texts) * len(stage.snapshots_)
-        with self._progress(n_passes, "replaying") as progress:
+        n_epochs = len(stage.snapshots_)
+        epochs = range(n_epochs) if epochs is None else epochs
+        wanted = {np.arange(n_epochs)[position] for position in epochs}  # -1: the last
+        with self._progress(len(texts) * len(wanted), "replaying") as progress:
             inputs = self.backbone.encode(texts)
             trajectories = _allocate(stage, self.backbone, len(texts))
             self.backbone.embed(texts, inputs, trajectories.views["initial"])
             recorder = Recorder(stage, trajectories)
             self.branches.eval()
-            for epoch, snapshot in zip(
-                stage.recorded_epochs_, stage.snapshots_, strict=True
-            ):
-                self.branches.load(snapshot)
+            for position, epoch in enumerate(stage.recorded_epochs_):
+                if position not in wanted:
+                    trajectories.embeddings[:, :, position] = np.nan
+                    trajectories.probabilities[:, :, position] = np.nan
+                    continue
+                self.branches.load(stage.snapshots_[position])
                 for batch, seen in self.backbone.infer(self.branches, inputs):
                     recorder.add(epoch, batch, *seen)
                     progress.update(len(batch))

@@ -330,9 +330,13 @@ prior=False)
     def _n_recorded_epochs(self):
         return len(_engine.recorded_epochs(self))
 
-    def _replay(self, X):
+    def _transform_some(self, X, epochs):
+        X = self._check_seen(X)
+        return self._add_views(X, self._replay(X, epochs))
+
+    def _replay(self, X, epochs=None):
         with self._networks() as networks:
-            return networks.replay(self, X)
+            return networks.replay(self, X, epochs)
 
     def _predict_proba(self, X):
         with self._networks() as networks:

@@ -212,8 +212,12 @@ class ViewsMixin(BaseComposition):
         return trajectories.with_views(views) if record else trajectories
 
     def _transform(self, X):
+        return self._add_views(X, super()._transform(X))
+
+    def _add_views(self, X, trajectories):
+        """Add what the fitted views make of texts to their trajectories."""
         views = {n: self._keep(n, v.transform(X)) for n, v in self.views_.items()}
-        return super()._transform(X).with_views(views)
+        return trajectories.with_views(views)
 
     def _keep(self, name, features):
         """Put what a transformer gives into an array of half precision."""

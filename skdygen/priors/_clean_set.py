@@ -145,14 +145,20 @@ class BaseCleanSetPrior(BasePrior):
                 f"last, or record more with n_recorded_epochs."
             )
 
+    def _epochs_read(self):
+        return set() if self.view in self._like.views else {self._epoch()}
+
     def _space(self, trajectories, rows):
         """Features of a view, or an epoch's branches, as (n_rows, n_features)."""
         self._check_view(trajectories.n_epochs, trajectories.views)
         if self.view in trajectories.views:
             return np.asarray(trajectories.views[self.view][rows], dtype=np.float32)
-        epoch = 0 if self.view == "initial" else self.view  # was it not recorded
-        embeddings = trajectories.embeddings[rows, :, epoch]
+        embeddings = trajectories.embeddings[rows, :, self._epoch()]
         return embeddings.reshape(len(embeddings), -1).astype(np.float32)
+
+    def _epoch(self):
+        """Position of the epoch that is read; the first if no "initial" was kept."""
+        return 0 if self.view == "initial" else self.view
 
 
 def lowest(scores, weights, share):

@@ -171,6 +171,10 @@ class ConsensusPrior(BaseComposition, BasePrior):
         self.untouched_distributions_ = opinions[:, untouched]
         return opinions
 
+    def _epochs_read(self):
+        found = [prior._epochs_read() for prior in self.priors_]
+        return None if None in found else set().union(*found)
+
     def _prior(self, trajectories):
         return _stack([prior._prior(trajectories) for prior in self.priors_])
 

@@ -43,6 +43,9 @@ class UniformPrior(BasePrior):
     def _fit_prior(self, trajectories, targets):
         return self._prior(trajectories)
 
+    def _epochs_read(self):
+        return set()
+
     def _prior(self, trajectories):
         shape = (len(trajectories), trajectories.n_classes)
         return np.full(shape, 1 / trajectories.n_classes)
