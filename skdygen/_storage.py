@@ -15,6 +15,7 @@ import sys
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from pickle import PicklingError
 from stat import S_IMODE
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -387,6 +388,8 @@ def _copied(value, where, convert):
         return made
     try:
         make, args, state, *rest = value.__reduce_ex__(2)
+    except PicklingError as error:  # says what to do
+        raise TypeError(f"{where}: {error}") from error
     except (TypeError, ValueError):  # cannot be pickled or has no state
         make, args, state, rest = None, (), None, []
     is_plain = make is copyreg.__newobj__ and args == (kind,) and not any(rest)
