@@ -118,9 +118,12 @@ def main(arguments=None):
         "frozen": frozen(scaling),
         "neighbors": markdown(neighbors(scaling)),
         "compiling": compiling(scaling),
-        "serving": table(serving),
+        "serving": table([row for row in serving if "backend" not in row]),
+        "backend": backends([row for row in serving if "backend" in row]),
         "gpu": gpu(rows),
-        "setup": setup([*speed.values(), *scaling, *serving]),
+        "setup": setup(
+            [*speed.values(), *scaling, *(r for r in serving if "backend" not in r)]
+        ),
     }
     text = re.sub(
         r"<!-- (\w+) -->",
@@ -380,6 +383,11 @@ def neighbors(scaling):
         for n_texts, row in sorted(last.items())
         for name, among in NEIGHBORS.items()
     ]
+
+
+def backends(rows):
+    """Table of the frozen classifier by several backends, and what that was with."""
+    return f"{table(rows)}\n{setup(rows)}" if rows else "Not run yet."
 
 
 def compiling(scaling):

@@ -225,8 +225,15 @@ def _make(file, trusted):
 
 def _import_skops():
     """Import skops where it is needed: it takes seconds."""
-    from skops import io
-
+    # It asks all modules for some names, and transformers 5.5 answers with a warning
+    # each, 44,000 of them.
+    of_transformers = logging.getLogger("transformers")
+    level = of_transformers.level
+    of_transformers.setLevel(logging.ERROR)
+    try:
+        from skops import io
+    finally:
+        of_transformers.setLevel(level)
     return io
 
 
