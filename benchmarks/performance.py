@@ -410,7 +410,7 @@ def setup(rows):
     )
     return (
         f"{'; '.join(machines)}; {', '.join(threads)} threads; {versions}; commits "
-        f"{', '.join(commits)}. {sizes}."
+        f"{', '.join(commits)}." + (f" {sizes}." if sizes else "")
     )
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import psutil
 import torch
-from sentence_transformers import SentenceTransformer
 from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -54,6 +53,9 @@ def make_classifiers():
 
 def make_for_backend(backend, folder):
     """The frozen classifier by torch and, exported to a folder, by another backend."""
+    # Here, since skops is slow to import where transformers 5.5 came before scipy.
+    from sentence_transformers import SentenceTransformer
+
     frozen = make_classifiers()["frozen"]
     source, _ = find_model(LanguageModelDynamics().model)
     SentenceTransformer(str(source), backend=backend).save(folder)

@@ -225,8 +225,8 @@ def _make(file, trusted):
 
 def _import_skops():
     """Import skops where it is needed: it takes seconds."""
-    # It asks all modules for some names, and transformers 5.5 answers with a warning
-    # each, 44,000 of them.
+    # It asks modules for the names of scipy.special, in the order of their import, and
+    # transformers 5.5 answers each with warnings, 44,000 of them.
     of_transformers = logging.getLogger("transformers")
     level = of_transformers.level
     of_transformers.setLevel(logging.ERROR)

@@ -1,12 +1,15 @@
 import copy
 import io
 import json
+import logging
 import os
 import pickle
 import re
 import shutil
+import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 from unittest.mock import Mock
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -591,3 +594,26 @@ def test_nothing_but_answers_comes_of_questions(source, word_texts, tmp_path, ca
     make_fast(random_state=0).fit(texts, noisy).save(path, overwrite=True)
     text = read_members(path)["skdygen.json"].decode()
     assert not any(text_of_a_user in text for text_of_a_user in texts)
+
+
+def test_skops_is_imported_quietly(monkeypatch):
+    logger, heard = logging.getLogger("transformers"), []
+    level = logger.level
+
+    def answer(name):  # as aliases of modules do in transformers 5.5
+        heard.append(logger.isEnabledFor(logging.WARNING))
+        raise AttributeError(name)
+
+    for name in [name for name in sys.modules if name.split(".")[0] == "skops"]:
+        monkeypatch.delitem(sys.modules, name)
+    alias = ModuleType("alias")
+    alias.__getattr__ = answer
+    monkeypatch.setitem(sys.modules, "alias", alias)
+    for name in [name for name in sys.modules if name.startswith("scipy.special")]:
+        module = sys.modules[name]  # as if that were imported after
+        monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, name, module)
+    _storage._import_skops()
+    assert heard
+    assert not any(heard)
+    assert logger.level == level

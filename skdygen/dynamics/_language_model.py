@@ -43,7 +43,8 @@ class LanguageModelDynamics(ShowsSizesMixin, ViewsMixin, BaseDynamics):
             default="sentence-transformers/all-MiniLM-L6-v2"
         Name on the Hugging Face hub, or folder, of any transformers or
         sentence-transformers model; or a `SentenceTransformer`, loaded, which
-        is copied and left as it is. The default needs no network if
+        is copied and left as it is (one with another backend than torch is shared, and
+        needs ``trainable_layers=0``). The default needs no network if
         ``pip install 'skdygen[offline]'`` has been run. If `trainable_layers` is 0, any
         other encoder will do: a callable that takes a list of texts and gives an array
         of shape (n_texts, n_features), or a scikit-learn transformer that does. A copy
