@@ -78,9 +78,9 @@ def _shared(model):
         runner = getattr(module, "model", None)
         if runner is None or getattr(module, "backend", "torch") == "torch":
             continue
-        memo[id(runner)] = runner = copy.copy(runner)
-        if hasattr(runner, "clear_requests"):  # of OpenVINO, for one thread at a time
-            runner.clear_requests()
+        memo[id(runner)] = own = copy.copy(runner)
+        if hasattr(own, "clear_requests"):  # of OpenVINO, for one thread at a time
+            own.clear_requests()
     return memo
 
 
