@@ -119,9 +119,12 @@ def main(arguments=None):
         "frozen": frozen(scaling),
         "neighbors": markdown(neighbors(scaling)),
         "compiling": compiling(scaling),
-        "serving": table(serving),
+        "serving": table([row for row in serving if "backend" not in row]),
+        "backend": backends([row for row in serving if "backend" in row]),
         "gpu": gpu(rows),
-        "setup": setup([*speed.values(), *scaling, *serving]),
+        "setup": setup(
+            [*speed.values(), *scaling, *(r for r in serving if "backend" not in r)]
+        ),
     }
     text = re.sub(
         r"<!-- (\w+) -->",
@@ -383,6 +386,11 @@ def neighbors(scaling):
     ]
 
 
+def backends(rows):
+    """Table of the frozen classifier by several backends, and what that was with."""
+    return f"{table(rows)}\n{setup(rows)}" if rows else "Not run yet."
+
+
 def compiling(scaling):
     """Seconds that compiling takes before the first index of approximate neighbours."""
     seconds = [r["seconds, compiling"] for r in scaling if r["part"] == "neighbors"]
@@ -403,7 +411,7 @@ def setup(rows):
     )
     return (
         f"{'; '.join(machines)}; {', '.join(threads)} threads; {versions}; commits "
-        f"{', '.join(commits)}. {sizes}."
+        f"{', '.join(commits)}." + (f" {sizes}." if sizes else "")
     )
 
 

@@ -3,7 +3,9 @@
 Each classifier is saved with its language model inside and loaded in a process of its
 own, with `warm=True` and without: what the first prediction takes, what 1, 32 and 1,000
 texts take (the fastest of several rounds, since others may compute here, too), and how
-much memory the process has come to.
+much memory the process has come to. On one thread it is the processor's time, which
+others do not lengthen. With `--backend` it is the frozen one only, by
+torch and by that backend of sentence-transformers, with the model exported before.
 """
 
 import argparse
@@ -13,10 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 import torch
+from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -24,11 +28,14 @@ from sklearn.pipeline import make_pipeline
 import skdygen
 from skdygen import DyGenClassifier
 from skdygen.datasets import make_label_noise, make_texts
+from skdygen.dynamics import LanguageModelDynamics
+from skdygen.dynamics._hub import find_model
 
-from .run import describe_machine
+from .run import describe_machine, rows_so_far
 
 RESULTS = Path(__file__).parent / "results" / "performance" / "serving.jsonl"
-NUMBERS = {1: 9, 32: 5, 1000: 1}  # texts, and rounds of them
+NUMBERS = {1: 9, 32: 5, 1000: 3}  # texts, and rounds of them
+BACKENDS = {"openvino": ("openvino", "optimum-intel")}  # and packages behind them
 
 
 def make_classifiers():
@@ -44,12 +51,25 @@ def make_classifiers():
     }
 
 
+def make_for_backend(backend, folder):
+    """The frozen classifier by torch and, exported to a folder, by another backend."""
+    # Here, since skops is slow to import where transformers 5.5 came before scipy.
+    from sentence_transformers import SentenceTransformer
+
+    frozen = make_classifiers()["frozen"]
+    source, _ = find_model(LanguageModelDynamics().model)
+    SentenceTransformer(str(source), backend=backend).save(folder)
+    other = clone(frozen).set_params(dynamics__model=folder)
+    return {"frozen": frozen, f'frozen, `backend="{backend}"`': other}
+
+
 def main(arguments=None):
     """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.serving", description=__doc__
     )
     parser.add_argument("--n-texts", type=int, default=300, help="that are fitted on")
+    parser.add_argument("--backend", choices=BACKENDS)
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -60,18 +80,31 @@ def main(arguments=None):
     given = make_label_noise(right, rate=0.3, random_state=0)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for i, (name, clf) in enumerate(make_classifiers().items()):
+        exported = Path(folder) / "exported"
+        classifiers = make_classifiers()
+        if options.backend is not None:
+            classifiers = make_for_backend(options.backend, str(exported))
+        for i, (name, clf) in enumerate(classifiers.items()):
             path = Path(folder) / f"{i}.skops"
             clf.fit(texts, given)
             needs_model = hasattr(clf.dynamics_, "snapshots_")
-            clf.save(path, bundle=needs_model and clf.final_estimator is None)
+            is_exported = needs_model and clf.dynamics_.model == str(exported)
+            is_bundled = needs_model and clf.final_estimator is None
+            clf.save(path, bundle=is_bundled and not is_exported)
+            files = [path, *(exported.rglob("*") if is_exported else ())]
+            n_bytes = sum(file.stat().st_size for file in files if file.is_file())
             found = {way: in_own_process(path, way) for way in ("cold", "warm")}
-            row = {"name": name, "megabytes_file": path.stat().st_size / 1e6, **found}
-            rows.append(row | {"threads": torch.get_num_threads()})
+            row = {"name": name, "megabytes_file": n_bytes / 1e6, **found}
+            row |= {"threads": torch.get_num_threads(), **describe_machine()}
+            if options.backend is not None:
+                row["backend"] = options.backend
+                packages = BACKENDS[options.backend]
+                row["versions"] |= {name: version(name) for name in packages}
+            rows.append(row)
             print(row, flush=True)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    kept = [r for r in rows_so_far(RESULTS) if r.get("backend") != options.backend]
     with RESULTS.open("w") as file:
-        file.writelines(json.dumps(row | describe_machine()) + "\n" for row in rows)
+        file.writelines(json.dumps(row) + "\n" for row in [*kept, *rows])
     print(table(rows))
 
 
@@ -85,9 +118,10 @@ def in_own_process(path, way):
 def measure(path, is_warm):
     """Time a saved classifier, and tell the memory of this process, in megabytes."""
     texts, _ = make_texts(max(NUMBERS), random_state=1)
-    start = time.perf_counter()
+    clock = choose_clock()
+    start = clock()
     clf = skdygen.load(path, warm=is_warm)
-    found = {"load": time.perf_counter() - start}
+    found = {"load": clock() - start}
     found["first"] = seconds(clf, texts[:1])
     for n, n_rounds in NUMBERS.items() if is_warm else ():
         found[str(n)] = min(seconds(clf, texts[:n]) for _ in range(n_rounds))
@@ -96,9 +130,16 @@ def measure(path, is_warm):
 
 def seconds(clf, texts):
     """Seconds that a prediction takes."""
-    start = time.perf_counter()
+    clock = choose_clock()
+    start = clock()
     clf.predict_proba(texts)
-    return time.perf_counter() - start
+    return clock() - start
+
+
+def choose_clock():
+    """Clock of the processor for one thread, which work of others does not move."""
+    is_alone = torch.get_num_threads() == 1
+    return time.process_time if is_alone else time.perf_counter
 
 
 def table(rows):

@@ -105,6 +105,12 @@ def write_model(model, archive):
     hub = _hub()
     with TemporaryDirectory() as folder, hub.quiet():
         found = hub.load_sentence_transformer(model)
+        if found.get_backend() != "torch":  # of which nothing is read from a file
+            raise ValueError(
+                f"bundle=True: the model computes with "
+                f"backend={found.get_backend()!r}; save without, and take its folder "
+                f"along."
+            )
         found.save(folder, create_model_card=False)
         for path in sorted(Path(folder).rglob("*")):
             member = f"{_FOLDER}/{path.relative_to(folder).as_posix()}"

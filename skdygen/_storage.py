@@ -15,6 +15,7 @@ import sys
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from pickle import PicklingError
 from stat import S_IMODE
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -224,8 +225,15 @@ def _make(file, trusted):
 
 def _import_skops():
     """Import skops where it is needed: it takes seconds."""
-    from skops import io
-
+    # It asks modules for the names of scipy.special, in the order of their import, and
+    # transformers 5.5 answers each with warnings, 44,000 of them.
+    of_transformers = logging.getLogger("transformers")
+    level = of_transformers.level
+    of_transformers.setLevel(logging.ERROR)
+    try:
+        from skops import io
+    finally:
+        of_transformers.setLevel(level)
     return io
 
 
@@ -387,6 +395,8 @@ def _copied(value, where, convert):
         return made
     try:
         make, args, state, *rest = value.__reduce_ex__(2)
+    except PicklingError as error:  # says what to do
+        raise TypeError(f"{where}: {error}") from error
     except (TypeError, ValueError):  # cannot be pickled or has no state
         make, args, state, rest = None, (), None, []
     is_plain = make is copyreg.__newobj__ and args == (kind,) and not any(rest)

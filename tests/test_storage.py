@@ -1,12 +1,15 @@
 import copy
 import io
 import json
+import logging
 import os
 import pickle
 import re
 import shutil
+import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 from unittest.mock import Mock
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -591,3 +594,20 @@ def test_nothing_but_answers_comes_of_questions(source, word_texts, tmp_path, ca
     make_fast(random_state=0).fit(texts, noisy).save(path, overwrite=True)
     text = read_members(path)["skdygen.json"].decode()
     assert not any(text_of_a_user in text for text_of_a_user in texts)
+
+
+def test_skops_is_imported_quietly(monkeypatch):
+    logger, heard = logging.getLogger("transformers"), []
+    level = logger.level
+
+    def answer(name):  # as aliases of modules in transformers 5.5 are asked meanwhile
+        heard.append(logger.isEnabledFor(logging.WARNING))
+        return skops.io
+
+    stand_in = ModuleType("skops")
+    stand_in.__getattr__ = answer
+    monkeypatch.setitem(sys.modules, "skops", stand_in)
+    assert _storage._import_skops() is skops.io
+    assert heard
+    assert not any(heard)
+    assert logger.level == level

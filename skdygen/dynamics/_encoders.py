@@ -10,6 +10,8 @@ from sklearn.base import clone
 from sklearn.utils import gen_batches
 from torch import nn
 
+from ._hub import backend_of
+
 _MOST_SHOWN = 60  # characters of a text
 _ROWS_AT_ONCE = 4096
 
@@ -26,13 +28,13 @@ def is_transformer(model):
 
 def check_model(model, trainable_layers):
     """Raise an error if a model is of no use, or cannot be trained."""
-    if isinstance(model, SentenceTransformer) and model.get_backend() != "torch":
-        raise ValueError(  # it can be neither trained nor copied
-            f"model computes with backend={model.get_backend()!r}; load it with "
-            f"backend='torch', or pass a function that calls its encode, with "
-            f"trainable_layers=0."
-        )
     if is_language_model(model):
+        backend = backend_of(model)
+        if backend != "torch" and trainable_layers != 0:
+            raise ValueError(
+                f"model computes with backend={backend!r}, and none of it can be "
+                f"trained; use trainable_layers=0, or load it with backend='torch'."
+            )
         return
     if isinstance(model, type):
         raise TypeError(

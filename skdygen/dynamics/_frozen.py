@@ -201,11 +201,14 @@ class Backbone(Encoder):
     """A sentence-transformers model of which the top layers can be trained.
 
     It is moved to the device, where the part that is not trained is computed once per
-    text. Of a model with fewer layers than `stage.trainable_layers` all are trained.
-    A ValueError says that its layers are not found.
+    text; one of another backend than torch stays where it is. Of a model with fewer
+    layers than `stage.trainable_layers` all are trained. A ValueError says that its
+    layers are not found.
     """
 
     def __init__(self, model, stage, device):
+        self.is_of_torch = model.get_backend() == "torch"
+        device = device if self.is_of_torch else model.device
         self._set_up(stage, device)
         self.model = model.to(device)
         self.trainable_layers = trainable_layers = stage.trainable_layers
@@ -250,8 +253,11 @@ class Backbone(Encoder):
             embeddings[rows] = output["sentence_embedding"].float().cpu().numpy()
 
     def identity(self, inputs):
-        """Return the language model, which is hashed as it was loaded."""
-        return self.model
+        """Return the language model, which is hashed as it was loaded.
+
+        One of another backend than torch shows no weights.
+        """
+        return self.model if self.is_of_torch else super().identity(inputs)
 
     @torch.no_grad()
     def fingerprint(self):

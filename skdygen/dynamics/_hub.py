@@ -51,7 +51,7 @@ def load_sentence_transformer(name, *, max_length=None, verify=True):
     seconds, also when the hub is out of reach, or files are missing or damaged.
     """
     if isinstance(name, SentenceTransformer):
-        model = copy.deepcopy(name).cpu()
+        model = copy.deepcopy(name, _shared(name)).cpu()
         name = type(model).__name__
     else:
         model = _load(name, verify)
@@ -71,6 +71,32 @@ def load_sentence_transformer(name, *, max_length=None, verify=True):
     return model
 
 
+def _shared(model):
+    """Give deepcopy's memo what cannot be copied, which other backends run."""
+    memo = {}
+    for module in model.modules():
+        runner = getattr(module, "model", None)
+        if runner is None or getattr(module, "backend", "torch") == "torch":
+            continue
+        memo[id(runner)] = own = copy.copy(runner)
+        if hasattr(own, "clear_requests"):  # of OpenVINO, for one thread at a time
+            own.clear_requests()
+    return memo
+
+
+def backend_of(model):
+    """What a loaded model computes with, or one by name or folder is to be loaded for.
+
+    That is torch, unless a folder has what was exported for OpenVINO and no weights.
+    """
+    if isinstance(model, SentenceTransformer):
+        return model.get_backend()
+    folder = Path(model).expanduser()
+    is_exported = any(folder.glob("openvino/*.xml"))
+    has_weights = any((folder / name).is_file() for name in _WEIGHTS)
+    return "openvino" if is_exported and not has_weights else "torch"
+
+
 def begins_with_transformer(model):
     """Whether the layers of a SentenceTransformer can be trained."""
     return hasattr(model[0], "model") and model.tokenizer is not None
@@ -84,6 +110,7 @@ def _load(name, verify):
             return SentenceTransformer(
                 str(source),
                 device="cpu",
+                backend=backend_of(source),
                 trust_remote_code=False,
                 local_files_only=local_only,
             )

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, suppress
 from numbers import Integral, Real
+from pickle import PicklingError
 from typing import Any, Literal
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
+from sklearn.base import clone
 
 from .._sklearn_compat import HasMethods, Interval, ShowsSizesMixin, StrOptions
 from ..base import BaseDynamics
 from . import _engine
 from ._encoders import check_model, is_language_model, source_of
-from ._hub import find_model, hash_files
+from ._hub import backend_of, find_model, hash_files
 from ._views import ViewsMixin
 
 _FIRST_TEXT = ["A text that makes everything ready for the next."]
@@ -41,7 +43,8 @@ class LanguageModelDynamics(ShowsSizesMixin, ViewsMixin, BaseDynamics):
             default="sentence-transformers/all-MiniLM-L6-v2"
         Name on the Hugging Face hub, or folder, of any transformers or
         sentence-transformers model; or a `SentenceTransformer`, loaded, which
-        is copied and left as it is. The default needs no network if
+        is copied and left as it is (one with another backend than torch is shared, and
+        needs ``trainable_layers=0``). The default needs no network if
         ``pip install 'skdygen[offline]'`` has been run. If `trainable_layers` is 0, any
         other encoder will do: a callable that takes a list of texts and gives an array
         of shape (n_texts, n_features), or a scikit-learn transformer that does. A copy
@@ -316,6 +319,11 @@ prior=False)
         """Whether predictions need a language model, and no other encoder."""
         return is_language_model(self.model)
 
+    def _is_of_torch(self):
+        """Whether there is no loaded model, or one that torch computes."""
+        is_loaded = isinstance(self.model, SentenceTransformer)
+        return not is_loaded or backend_of(self.model) == "torch"
+
     def _check_model(self, is_warm):
         """Raise an error if the language model is not to be had; or have it ready."""
         if is_warm:
@@ -375,7 +383,21 @@ prior=False)
         self._self_test = None
         return networks
 
+    def __sklearn_clone__(self):
+        """Share a model of another backend than torch, which cannot be copied."""
+        if self._is_of_torch():
+            return super().__sklearn_clone__()
+        rest = object.__new__(type(self))
+        vars(rest).update(vars(self), model=None)
+        return clone(rest).set_params(model=self.model)
+
     def __getstate__(self):
+        if not self._is_of_torch():
+            raise PicklingError(
+                f"model computes with backend={self.model.get_backend()!r}, and goes "
+                f"into no file and to no other process; save it to a folder, and pass "
+                f"that as model"
+            )
         state = super().__getstate__()
         state.pop("_self_test", None)
         return state | {"_idle_networks": []} if "_idle_networks" in state else state

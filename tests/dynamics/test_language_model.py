@@ -19,7 +19,6 @@ from sentence_transformers import SentenceTransformer
 from sklearn.base import clone
 from tqdm.auto import tqdm
 
-from skdygen import DyGenClassifier
 from skdygen._trajectories import folder_of_mapped
 from skdygen.dynamics._hub import load_sentence_transformer
 from tests.conftest import make_word_texts, save_tiny_model
@@ -359,13 +358,3 @@ def test_recorded_embeddings_can_be_projected(tiny_model, fitted):
 def test_bad_parameters(tiny_model, params, message):
     with pytest.raises(ValueError, match=message):
         make_dynamics(tiny_model).set_params(**params).fit(["a", "b"], [0, 1])
-
-
-@pytest.mark.parametrize("backend", ["onnx", "openvino"])
-def test_models_of_other_backends_are_refused(tiny_model, backend):
-    model = SentenceTransformer(tiny_model, device="cpu")
-    model.backend = backend  # as loading with it does
-    dynamics = make_dynamics(tiny_model).set_params(model=model)
-    for estimator in (dynamics, DyGenClassifier(dynamics)):
-        with pytest.raises(ValueError, match=f"backend='{backend}'; load it with"):
-            estimator.fit(TEXTS, LABELS)
