@@ -6,9 +6,7 @@ and torch is imported after the table has been read.
 
 import copy
 import os
-import sys
 import time
-from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -38,11 +36,18 @@ from ._columns import (
     read_verified,
 )
 from ._encodings import name_encoding
-from ._inspect import describe, inspect_table, merge_spellings, name_merged
+from ._inspect import (
+    describe,
+    inspect_table,
+    merge_spellings,
+    name_merged,
+    refuse_types,
+)
 from ._tables import check_writable, form_of, read_table, split_suffix, write_table
-from ._terminal import progress, say
+from ._terminal import COUNTING, progress, say
 
 _WORTH_AN_ESTIMATE = 1000  # texts: it takes as long as some two hundred in an epoch
+_LONG = 600  # seconds: --fast is worth a word
 _NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected")
 _ROW = "spreadsheet_row"  # where rows are not in the order of the table
 
@@ -55,7 +60,7 @@ def inspect(options):
     for finding in found:
         _show({finding.name: finding.count, "": finding.example})
         _show({"": finding.remedy})
-    note = {"rows are counted": "from 0, below the header"}
+    note = {"rows are counted": COUNTING}
     _show(note if found else {"findings": "nothing odd"})
 
 
@@ -78,11 +83,11 @@ def clean(options):
         "fit": lambda path: _save(clf, path, options.force),
         "model": lambda path: _save(_without_dynamics(clf), path, options.force),
     }
-    errors = _write_each(outputs, write)
     if not options.quiet:
-        took = timedelta(seconds=round(time.perf_counter() - start))
-        written = {name: path for name, path in outputs.items() if name not in errors}
-        _show(_summarize(clf, options.table) | written | {"time": took})
+        _show(_summarize(clf, options.table))
+    errors = _write_each(outputs, write, are_named=not options.quiet)
+    if not options.quiet:
+        _show({"time": timedelta(seconds=round(time.perf_counter() - start))})
     _raise_all(outputs, errors)
 
 
@@ -155,7 +160,7 @@ def info(options):
     _show({"estimator": card.get("estimator", "unknown"), "saved": card.get("saved")})
     _show({"language model": f"{names} ({where})" if names else "needs none"})
     if "texts" in card:
-        classes = ", ".join(f"{name} {n:,}" for name, n in card["classes"].items())
+        classes = ", ".join(f"{name} ({n:,})" for name, n in card["classes"].items())
         rate = np.nan if card["noise rate"] is None else card["noise rate"]
         _show(
             {
@@ -168,6 +173,7 @@ def info(options):
     _show(card["versions"] | {"settings": card.get("settings", "unknown")})
 
 
+@progress(is_quiet=False)
 def demo(options, **params):
     """Compare plain fine-tuning with DyGen, list suspicious labels, and check ten."""
     seed, train, test = options.seed, slice(500), slice(500, None)
@@ -175,7 +181,7 @@ def demo(options, **params):
     texts, right = datasets.make_texts(700, random_state=seed)
     given = datasets.make_label_noise(right[train], "symmetric", 0.3, random_state=seed)
     typer.echo("Fine-tuning MiniLM on 500 messages, 30% of them labelled wrongly ...")
-    clf = skdygen.DyGenClassifier(random_state=seed, verbose=int(sys.stderr.isatty()))
+    clf = skdygen.DyGenClassifier(random_state=seed, verbose=1)
     clf.set_params(store_trajectories=True, **params).fit(texts[train], given)
     plain, dygen = clf.dynamics_.predict(texts[test]), clf.predict(texts[test])
     shares = {
@@ -221,10 +227,7 @@ def _open(options, fitted=None):
 
 def _describe(path, table, text, texts, cells):
     """Say which columns were chosen, and what is in them; give what is odd."""
-    rows = zip(*cells.values(), strict=True)
-    given = [[label for label in row if label is not None] for row in rows]
-    counts = Counter(str(label) for row in given for label in row)
-    _show(describe(path, text, [*cells], texts, given.count([]), counts))
+    _show(describe(path, text, texts, cells))
     _show(name_encoding(form_of(table)))
     return inspect_table(table, text, texts, cells)
 
@@ -235,12 +238,14 @@ def _fit(options, outputs, new_columns=()):
     clf = _load_fit(options) if options.refit else None
     table, text, cells = _open(options, getattr(clf, "_text_column", None))
     _check_outputs(options, **outputs)
+    _check_cache(options.cache)
     texts = read_texts(table, text)
     merged = {}
     if options.normalize_labels:
         write, changed = merge_spellings(cells)
         cells = {name: list(map(write, column)) for name, column in cells.items()}
         merged = {"labels merged": name_merged(changed)}
+    refuse_types(cells)
     are_several = len(cells) > 1
     if are_several:
         labels, votes = None, pd.DataFrame(cells, dtype=object)
@@ -274,15 +279,8 @@ def _fit(options, outputs, new_columns=()):
         names.attrs = table.attrs  # its encoding
         for file in filter(None, (out, outputs.get("annotators"))):
             check_writable(names, file, ())  # among them are new ones
-    if clf is None:
-        clf = _make_classifier(options)
     if "report" in outputs:
         choose_shown(table, path, options)  # raises errors
-    if {"report", "fit"} & outputs.keys():
-        clf.store_trajectories = True  # so that no text is encoded again
-    threshold = getattr(options, "threshold", None)  # `check` has none
-    if threshold is not None:
-        clf.set_params(correction_threshold=threshold)
     if not options.quiet or options.dry_run:
         found = _describe(path, table, text, texts, cells)
         _show(merged)
@@ -293,6 +291,13 @@ def _fit(options, outputs, new_columns=()):
         extra = f" (classes not among those: {', '.join(map(str, new))})"
         said = f"{n_verified:,}{extra * bool(len(new))}"
         _show({"labels verified": said} if n_verified else {})
+    if clf is None:
+        clf = _make_classifier(options)  # imports torch, which takes seconds
+    if {"report", "fit"} & outputs.keys():
+        clf.store_trajectories = True  # so that no text is encoded again
+    threshold = getattr(options, "threshold", None)  # `check` has none
+    if threshold is not None:
+        clf.set_params(correction_threshold=threshold)
     kept = _keep_epochs(clf, options, out)
     if options.dry_run:
         _show({"training": " ".join(repr(clf.dynamics).split())})
@@ -364,12 +369,14 @@ def _estimate(clf, texts, options):
     """Say how long the fit will take, if that can be known."""
     if options.refit:
         return {"time needed": f"seconds, since {options.refit} has been trained"}
+    say("trying on a few texts how long it will take ...", head="skdygen: ", err=True)
     seconds = _training().estimate_seconds(clf.dynamics, texts)
     if seconds is None:
         return {}
-    needed = _training().name_seconds(seconds)
-    cached = ", if nothing is in --cache" if clf.memory else ""
-    return {"time needed": f"about {needed}, as tried here{cached}"}
+    needed = f"about {_training().name_seconds(seconds)}, as tried here"
+    needed += ", if nothing is in --cache" if clf.memory else ""
+    needed += "; --fast takes less" if seconds > _LONG and not options.fast else ""
+    return {"time needed": needed}
 
 
 def _training():
@@ -426,14 +433,16 @@ def _check_outputs(options, **outputs):
         split_suffix(annotators)  # raises errors
 
 
-def _write_each(outputs, write):
-    """Write all that can be; give the errors of the others."""
+def _write_each(outputs, write, are_named=False):
+    """Write all that can be, and name it then; give the errors of the others."""
     errors = {}
     for name, path in outputs.items():
         try:
             write[name](path)
         except Exception as error:  # the others are written nevertheless
             errors[name] = error
+        else:
+            _show({name: path} if are_named else {})
     return errors
 
 
@@ -442,6 +451,15 @@ def _raise_all(outputs, errors):
     if errors:
         each = [f"{outputs[name]} was not written: {e}" for name, e in errors.items()]
         raise OSError("; ".join(each)) from next(iter(errors.values()))
+
+
+def _check_cache(folder):
+    """Raise an error if nothing can be kept in a folder."""
+    cache = folder and folder.resolve()
+    if cache is not None:
+        there = next(path for path in (cache, *cache.parents) if path.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK)):
+            raise OSError(f"--cache {folder}: {there} is no folder to write to.")
 
 
 def _check_device(device):
@@ -454,11 +472,6 @@ def _check_device(device):
 def _make_classifier(options):
     """Make the classifier, once it is known that it can be fitted here."""
     _check_device(options.device)
-    cache = options.cache and options.cache.resolve()
-    if cache is not None:
-        there = next(path for path in (cache, *cache.parents) if path.exists())
-        if not (there.is_dir() and os.access(there, os.W_OK)):
-            raise OSError(f"--cache {options.cache}: {there} is no folder to write to.")
     params = {"model": options.model, "n_epochs": options.epochs}
     params["trainable_layers"] = 0 if options.fast else None
     params = {name: value for name, value in params.items() if value is not None}
@@ -471,6 +484,7 @@ def _make_classifier(options):
 def _report(clf, path, texts, table, options):
     """Write a report, with what is to be shown of each row."""
     shown = choose_shown(table, options.table, options)
+    shown["title"] = f"Label report: {options.table.name}"
     write_report(clf, path, texts, overwrite=options.force, **shown)
 
 
