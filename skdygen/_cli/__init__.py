@@ -214,12 +214,12 @@ Version = _flag("--version", "Show the version.", callback=_show_version, is_eag
 def _skdygen(version: Version = False):
     """Find and correct wrong labels of texts, and classify new texts.
 
-    Tables are CSV, TSV, JSON lines (.jsonl, .ndjson), each also with .gz, parquet (which
-    needs pyarrow) and
-    Excel (.xlsx, the first sheet); the name says which. A CSV file may have semicolons
-    or tabs instead of commas, and another encoding than UTF-8; it is written as it
-    came. Of two columns of the name text the second is text.1 here. JSON that would not
-    come back as it is, such as NaN, 1e400 or a key that stands twice, is refused.
+    Tables are CSV, TSV, JSON lines (.jsonl, .ndjson), each also with .gz, Excel (.xlsx,
+    the first sheet) and parquet (which needs pyarrow); the name says which. A CSV file
+    may have semicolons or tabs instead of commas, and another encoding than UTF-8; it
+    is written as it came. Of two columns of the name text the second is text.1 here.
+    JSON that would not come back as it is, such as NaN, 1e400 or a key that stands
+    twice, is refused.
 
     Examples:
 
