@@ -465,7 +465,7 @@ def test_clean(tickets, quick, tmp_path, capsys):
     expected = {
         "rows": "120 (3 without a label, 1 without text)",
         "classes": "2: " + ", ".join(f"{k!r} ({n})" for k, n in counts.items()),
-        "labels estimated wrong": f"{clf.noise_rate_:.1%} (a guess, see check)",
+        "labels estimated wrong": f"{clf.noise_rate_:.1%} (a guess, see skdygen check)",
         "labels that look wrong": f"{len(issues)} of 117",
         "labels corrected": str(n_changed),
         "model": str(model),
@@ -1486,10 +1486,11 @@ def test_demo(write_report, tmp_path, capsys):
     options = SimpleNamespace(seed=0, report=report, force=False)
     stages = {"dynamics": IncrementalDynamics(n_epochs=5), "denoiser": DirichletVAE(1)}
     _commands.demo(options, **stages)
-    out, _, checked = capsys.readouterr().out.partition("has checked ten labels")
+    out, _, checked = capsys.readouterr().out.partition("has checked fifty labels")
     shares, after = parse_summary(out), parse_summary(checked)
     for name in ("accuracy, DyGen", "right labels, corrected"):
         assert float(after[name]) >= float(shares[name]) - 0.05
+    assert "% (95% interval: " in after["labels estimated wrong"]
     assert checked.rstrip().endswith("--verified tickets.check.csv")
     assert float(shares["right labels, given"]) == pytest.approx(0.7)
     assert float(shares["accuracy, DyGen"]) > 0.6
