@@ -1103,6 +1103,10 @@ def test_progress_is_shown_on_stderr(tickets, quick, tmp_path, capfd, monkeypatc
     assert run(*command) == 0
     out, err = capfd.readouterr()
     assert ("denoising" in err, "denoising" in out) == (True, False)
+    assert run("predict", model, tickets) == 0
+    assert f"reading {model} ...\n" in capfd.readouterr().err
+    assert run("predict", model, tickets, "--force", "--quiet") == 0
+    assert capfd.readouterr() == ("", "")
     # The model that was kept shows none when it is used in Python.
     load(model).fit(["a cat", "a dog", "an apple", "a plum"] * 2, [0, 0, 1, 1] * 2)
     assert capfd.readouterr() == ("", "")

@@ -6,6 +6,7 @@ and torch is imported after the table has been read.
 
 import copy
 import os
+import sys
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -332,7 +333,7 @@ def _load_fit(options):
                 f"--{name} is for the training, but --refit trains nothing; leave one "
                 f"of them out."
             )
-    clf = _load(options.refit, check_model=False)
+    clf = _load(options.refit, options, check_model=False)
     if not hasattr(clf, "trajectories_"):
         raise ValueError(
             f"--refit {options.refit}: what was recorded of each text is not in there; "
@@ -509,8 +510,10 @@ def _without_dynamics(clf):
     return clf
 
 
-def _load(path, **params):
-    """Load a classifier that is fitted."""
+def _load(path, options, **params):
+    """Load a classifier that is fitted, which takes seconds: torch is imported."""
+    if sys.stderr.isatty() and not options.quiet:
+        say(f"reading {path} ...", head="skdygen: ", err=True)
     clf = skdygen.load(path, **params)
     if not (isinstance(clf, skdygen.DyGenClassifier) and hasattr(clf, "classes_")):
         raise ValueError(f"{path} holds no DyGenClassifier that is fitted.")
@@ -524,7 +527,7 @@ def _read(options, **outputs):
     _check_outputs(options, **outputs)
     device = getattr(options, "device", "auto")
     _check_device(device)
-    clf = _load(model, check_model="report" not in outputs)
+    clf = _load(model, options, check_model="report" not in outputs)
     if isinstance(getattr(clf, "dynamics_", None), dynamics.LanguageModelDynamics):
         clf.dynamics_.set_params(device=device, verbose=int(not options.quiet))
     fitted = getattr(clf, "_text_column", None)
