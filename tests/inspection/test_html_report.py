@@ -525,6 +525,8 @@ def test_from_a_table_to_decisions_and_back(page, tmp_path, monkeypatch):
     assert column(page, "id") == [f"00{row}" for row in column(page, "number")]
     assert page.locator("dt").first.inner_text() == "text"
     assert page.title() == "Label report: a.csv"
+    keys = page.locator("#classes").text_content()
+    assert keys.startswith("3: 3, 1: billing, 2: delivery, 4: product, ")
     are_blank = [row % 10 == 0 for row in column(page, "number")]
     assert [text == "(no text)" for text in column(page, "text")] == are_blank
     assert any(are_blank)

@@ -375,7 +375,7 @@
   }
   const keyed = classes.map((name) => {
     const key = keyOf.get(name);
-    return key && key !== name ? `${key} ${name}` : name;
+    return key ? `${key}: ${name}` : name;
   });
   element("classes").textContent = keyed.join(", ");
   load();
