@@ -1443,8 +1443,9 @@ def test_columns_and_rows_are_those_of_the_fit(
     out = tmp_path / "a.html"
     assert run("report", model, path, "--out", out, "--force") == 0
     assert "report on 120 texts of column 'subject'" in capsys.readouterr().out
+    title = "Label report: a.csv"
     write_report.assert_called_with(
-        ANY, out, list(frame["subject"]), overwrite=True, first_row=2
+        ANY, out, list(frame["subject"]), overwrite=True, first_row=2, title=title
     )
     said = fail(capsys, "predict", model, write(frame[["text"]], path), "--force")
     assert "the model's column, but 'subject' is no column of" in said
