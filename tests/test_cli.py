@@ -25,7 +25,7 @@ from pyarrow import parquet
 from skdygen import DyGenClassifier, _decisions, load
 from skdygen._cli import _commands, _inspect, _tables, _terminal, _training, main
 from skdygen._cli._encodings import name_encoding
-from skdygen.denoisers import DirichletVAE
+from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import (
     IncrementalDynamics,
     LanguageModelDynamics,
@@ -33,6 +33,7 @@ from skdygen.dynamics import (
     _engine,
 )
 from skdygen.inspection import _html_report
+from skdygen.priors import UniformPrior
 from tests.conftest import make_word_texts
 
 CLEANED = "tickets.cleaned.csv"
@@ -1506,6 +1507,14 @@ def test_demo(write_report, tmp_path, capsys):
     write_report.assert_called_once()
     report.write_text("mine")
     assert "pass --force" in fail(capsys, "demo", "--report", report)
+
+
+def test_the_demo_is_not_silent(tiny_model, capfd):
+    options = SimpleNamespace(seed=0, report=None, force=False)
+    dynamics = LanguageModelDynamics(tiny_model, n_epochs=1, trainable_layers=0)
+    others = {"prior": UniformPrior(), "denoiser": TransitionMatrixDenoiser()}
+    _commands.demo(options, dynamics=dynamics, **others)
+    assert "\nskdygen: epoch 1 of 1: loss " in capfd.readouterr().err
 
 
 @pytest.mark.long
