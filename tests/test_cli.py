@@ -25,7 +25,7 @@ from pyarrow import parquet
 from skdygen import DyGenClassifier, _decisions, load
 from skdygen._cli import _commands, _inspect, _tables, _terminal, _training, main
 from skdygen._cli._encodings import name_encoding
-from skdygen.denoisers import DirichletVAE
+from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import (
     IncrementalDynamics,
     LanguageModelDynamics,
@@ -33,6 +33,7 @@ from skdygen.dynamics import (
     _engine,
 )
 from skdygen.inspection import _html_report
+from skdygen.priors import UniformPrior
 from tests.conftest import make_word_texts
 
 CLEANED = "tickets.cleaned.csv"
@@ -464,8 +465,8 @@ def test_clean(tickets, quick, tmp_path, capsys):
     n_changed = (found["label_corrected"] != found["TAG"])[labelled].sum()
     expected = {
         "rows": "120 (3 without a label, 1 without text)",
-        "classes": "2: " + ", ".join(f"{k} {n}" for k, n in counts.items()),
-        "labels estimated wrong": f"{clf.noise_rate_:.1%} (a guess, see check)",
+        "classes": "2: " + ", ".join(f"{k!r} ({n})" for k, n in counts.items()),
+        "labels estimated wrong": f"{clf.noise_rate_:.1%} (a guess, see skdygen check)",
         "labels that look wrong": f"{len(issues)} of 117",
         "labels corrected": str(n_changed),
         "model": str(model),
@@ -811,7 +812,7 @@ def test_what_is_verified_in_another_kind_of_file(word_texts, quick, tmp_path, c
     write(found.assign(verified="x"), out)
     said = fail(capsys, "clean", path, "--verified", out, "--force")
     assert "verified has 'x' (str) in row" in said
-    assert "(Rows are counted from 0, below the header.)" in said
+    assert "(Rows are counted from 0, below the header: row 0 is row 2 " in said
 
 
 def test_labels_that_are_written_almost_alike(word_texts, quick, tmp_path, capsys):
@@ -925,13 +926,18 @@ def test_dry_run(tmp_path, tiny_model, columns, text, label, capsys, monkeypatch
     path = write(frame, tmp_path / "a.csv")
     command = ["clean", path, "--model", tiny_model, "--fast", "--dry-run", "--quiet"]
     assert run(*command) == 0
-    said = parse_summary(capsys.readouterr().out)
+    out, err = capsys.readouterr()
+    assert err == "skdygen: trying on a few texts how long it will take ...\n"
+    said = parse_summary(out)
     assert said["texts"] == f"column {text!r} of {path}"
     assert said["labels"] == f"column {label!r}"
     assert said["training"].startswith("LanguageModelDynamics(")
     assert said["time needed"] == "about 67 min, as tried here"
     assert said["dry run"] == "nothing was done"
     assert names_in(tmp_path) == ["a.csv"]
+    assert run(*(word for word in command if word != "--fast")) == 0
+    said = parse_summary(capsys.readouterr().out)["time needed"]
+    assert said == "about 67 min, as tried here; --fast takes less"
 
 
 def inspect(frame, path, capsys):
@@ -961,12 +967,12 @@ def test_inspect(word_texts, quick, tmp_path, capsys):
     expected = {
         "classes written alike": [
             "3, of what may be 1",
-            f"'fruit' {n}, 'Fruit ' 1, 'FRUIT' 1 ('FRUIT': row 4)",
+            f"'fruit' ({n}), 'Fruit ' (1), 'FRUIT' (1, row 4)",
             "--normalize-labels merges them",
         ],
         "labels like none": [
             "2",
-            "'N/A' 1, ' - ' 1 (' - ': row 6)",
+            "'N/A' (1), ' - ' (1, row 6)",
             "--missing-label N/A --missing-label ' - ', if they mean no label",
         ],
         "texts with other labels": [
@@ -980,7 +986,7 @@ def test_inspect(word_texts, quick, tmp_path, capsys):
     }
     assert found.items() >= expected.items()
     assert len(found) == len(expected) + 5
-    assert found["rows are counted"] == ["from 0, below the header"]
+    assert "row 0 is row 2 of a spreadsheet" in found["rows are counted"][0]
     # The same is said before a training, but for examples.
     assert run("clean", path, "--dry-run") == 0
     said = parse_summary(capsys.readouterr().out)
@@ -1050,7 +1056,8 @@ def test_normalize_labels(word_texts, quick, tmp_path, capsys):
         read(tmp_path / "a.cleaned.csv"),
     )
     assert (
-        said["labels merged"] == "'sci fi' 1, 'SCIFI ' 1 to 'Sci-Fi'; 'c++' 1 to 'C++'"
+        said["labels merged"]
+        == "'sci fi' (1), 'SCIFI ' (1) to 'Sci-Fi'; 'c++' (1) to 'C++'"
     )
     assert "classes written alike" not in said
     assert said["labels verified"] == "2"
@@ -1062,7 +1069,9 @@ def test_normalize_labels(word_texts, quick, tmp_path, capsys):
     frame.loc[[0, 1], "label"] = ["1.0", " 2"]
     path = tmp_path / "b.jsonl"
     frame.to_json(path, orient="records", lines=True)
-    assert "mixes types" in fail(capsys, "clean", path)
+    said = fail(capsys, "clean", path)
+    assert re.search(r"'label': labels of two types, beside [12]: '1.0' \(1\), ", said)
+    assert "; --normalize-labels makes all of them strings. (Rows" in said
     assert run("clean", path, "--normalize-labels") == 0
     classes = parse_summary(capsys.readouterr().out)["classes"]
     assert sorted(classes.split()[1::2]) == ["1", "2"]
@@ -1095,6 +1104,10 @@ def test_progress_is_shown_on_stderr(tickets, quick, tmp_path, capfd, monkeypatc
     assert run(*command) == 0
     out, err = capfd.readouterr()
     assert ("denoising" in err, "denoising" in out) == (True, False)
+    assert run("predict", model, tickets) == 0
+    assert f"reading {model} ...\n" in capfd.readouterr().err
+    assert run("predict", model, tickets, "--force", "--quiet") == 0
+    assert capfd.readouterr() == ("", "")
     # The model that was kept shows none when it is used in Python.
     load(model).fit(["a cat", "a dog", "an apple", "a plum"] * 2, [0, 0, 1, 1] * 2)
     assert capfd.readouterr() == ("", "")
@@ -1220,9 +1233,9 @@ def test_links_are_followed(tickets, quick, tmp_path, capsys):
         ("--text TAG", "--text and --label are both 'TAG'"),
         ("--id id", "--id and --show are for the report; name it with --report"),
         ("--report {}/a.html --show no", "--show 'no' is no column of {}/tickets.csv"),
-        ("--model {}/none", "neither a folder nor"),
-        ("--device gpu", "--device gpu cannot be used"),
-        ("--device meta", "--device meta cannot be used"),
+        ("--quiet --model {}/none", "neither a folder nor"),
+        ("--quiet --device gpu", "--device gpu cannot be used"),
+        ("--quiet --device meta", "--device meta cannot be used"),
         ("--cache {}/tickets.csv/a", "{}/tickets.csv is no folder to write to"),
         ("--cache {}/tickets.csv --dry-run", "{}/tickets.csv is no folder to write to"),
     ],
@@ -1261,8 +1274,12 @@ def test_all_is_checked_before_the_training(
         ("a.jsonl", b'{"x": -Infinity}', "line 1: -Infinity is no JSON; write null"),
         ("a.jsonl", b'{"x": {"y": 1, "y": 2}}', "the key 'y' stands twice; rename one"),
         ("a.csv", b"text,tag,CLASS\na,b,c\n", "may hold labels, ['tag', 'CLASS']"),
-        ("a.csv", b"text,kind\na,b\n", "is named label, labels, class"),
-        ("a.csv", b"id,label\n1,b\n", "seems to hold texts; name one with --text"),
+        (
+            "a.csv",
+            b"text,kind\na,b\n",
+            "name one with --label. It has ['text', 'kind'].",
+        ),
+        ("a.csv", b"id,label\n1,b\n", "--text. It has ['id', 'label']."),
         ("a.csv", b"text,y,y\na,b,c\n", "may hold labels, ['y', 'y.1']; name one"),
         (
             "a.csv",
@@ -1270,7 +1287,11 @@ def test_all_is_checked_before_the_training(
             "already has a column 'is_issue'",
         ),
         ("a.jsonl", b'{"text": 2, "y": 0}\n{"text": "a"}', "'text' must hold strings"),
-        ("a.jsonl", b'{"text": "", "y": 1}\n{"text": "", "y": "0"}', "mixes types"),
+        (
+            "a.jsonl",
+            b'{"text": "", "y": 1}\n{"text": "", "y": "0"}',
+            "--normalize-labels makes all",
+        ),
         (
             "a.jsonl",
             rb'{"text": "", "y": "\ud800"}',
@@ -1311,7 +1332,7 @@ def test_no_terminal_obeys_a_name(table, quick, tmp_path, capsys):
     assert run("check", *command[1:-1], tmp_path / f"c{named}") == 0
     assert run(*command) == 1
     said = "".join(capsys.readouterr())
-    assert r"pet\x1b]0;title\x07\x9b2J\u202e\nlabels corrected 6" in said
+    assert r"pet\x1b]0;title\x07\x9b2J\u202e\nla ... (6" in said
     assert said.count(r"b\x1b[2J.csv") == 4
     said = said.replace("\r", "")  # of progress bars
     assert not re.search("[\0-\x09\x0b-\x1f\x7f-\x9f\u202e]", said)
@@ -1423,8 +1444,9 @@ def test_columns_and_rows_are_those_of_the_fit(
     out = tmp_path / "a.html"
     assert run("report", model, path, "--out", out, "--force") == 0
     assert "report on 120 texts of column 'subject'" in capsys.readouterr().out
+    title = "Label report: a.csv"
     write_report.assert_called_with(
-        ANY, out, list(frame["subject"]), overwrite=True, first_row=2
+        ANY, out, list(frame["subject"]), overwrite=True, first_row=2, title=title
     )
     said = fail(capsys, "predict", model, write(frame[["text"]], path), "--force")
     assert "the model's column, but 'subject' is no column of" in said
@@ -1453,15 +1475,28 @@ def test_what_a_report_shows(tickets, quick, tmp_path, monkeypatch):
     assert first["shown"] == [["", row.iloc[1]], ["amount", "1.10"]]
 
 
+def test_what_is_not_installed_is_named(tickets, monkeypatch, capsys):
+    for name in [n for n in sys.modules if n.startswith("pyarrow")] or ["pyarrow"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    (here := tickets.with_suffix(".parquet")).touch()
+    for arguments in (
+        ["inspect", here],
+        ["clean", tickets, "--out", f"{here}.parquet"],
+    ):
+        said = fail(capsys, *arguments)
+        assert said.endswith(".parquet needs pyarrow: python -m pip install pyarrow.\n")
+
+
 def test_demo(write_report, tmp_path, capsys):
     report = tmp_path / "report.html"
     options = SimpleNamespace(seed=0, report=report, force=False)
     stages = {"dynamics": IncrementalDynamics(n_epochs=5), "denoiser": DirichletVAE(1)}
     _commands.demo(options, **stages)
-    out, _, checked = capsys.readouterr().out.partition("has checked ten labels")
+    out, _, checked = capsys.readouterr().out.partition("has checked fifty labels")
     shares, after = parse_summary(out), parse_summary(checked)
     for name in ("accuracy, DyGen", "right labels, corrected"):
         assert float(after[name]) >= float(shares[name]) - 0.05
+    assert "% (95% interval: " in after["labels estimated wrong"]
     assert checked.rstrip().endswith("--verified tickets.check.csv")
     assert float(shares["right labels, given"]) == pytest.approx(0.7)
     assert float(shares["accuracy, DyGen"]) > 0.6
@@ -1472,6 +1507,14 @@ def test_demo(write_report, tmp_path, capsys):
     write_report.assert_called_once()
     report.write_text("mine")
     assert "pass --force" in fail(capsys, "demo", "--report", report)
+
+
+def test_the_demo_is_not_silent(tiny_model, capfd):
+    options = SimpleNamespace(seed=0, report=None, force=False)
+    dynamics = LanguageModelDynamics(tiny_model, n_epochs=1, trainable_layers=0)
+    others = {"prior": UniformPrior(), "denoiser": TransitionMatrixDenoiser()}
+    _commands.demo(options, dynamics=dynamics, **others)
+    assert "\nskdygen: epoch 1 of 1: loss " in capfd.readouterr().err
 
 
 @pytest.mark.long

@@ -22,9 +22,9 @@ def test_the_card_says_what_is_in_the_file(word_texts, tmp_path, capsys):
         "estimator": "DyGenClassifier",
         "language model": "needs none",
         "texts": "121 (120 with a label)",
-        "classes": f"2: animal {n_animals}, fruit {120 - n_animals}",
+        "classes": f"2: animal ({n_animals}), fruit ({120 - n_animals})",
         "labels verified": "0",
-        "labels estimated wrong": f"{clf.noise_rate_:.1%} (a guess, see check)",
+        "labels estimated wrong": f"{clf.noise_rate_:.1%} (a guess, see skdygen check)",
         "scikit-learn": sklearn.__version__,
     }
     assert said.items() >= expected.items()

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ._terminal import patient, say
+from ._terminal import COUNTING, patient, say
 
 app = typer.Typer(
     add_completion=False,
@@ -49,7 +49,7 @@ def _run(name, options):
             raise
         line = " ".join(str(error).split())
         if re.search(r"\brow \d", line):  # as `check` counts, too
-            line += " (Rows are counted from 0, below the header.)"
+            line += f" (Rows are counted {COUNTING}.)"
         say(line, head="skdygen: error: ", color="red", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
@@ -214,11 +214,12 @@ Version = _flag("--version", "Show the version.", callback=_show_version, is_eag
 def _skdygen(version: Version = False):
     """Find and correct wrong labels of texts, and classify new texts.
 
-    Tables are CSV, TSV, JSON lines (.jsonl, .ndjson), each also with .gz, parquet and
-    Excel (.xlsx, the first sheet); the name says which. A CSV file may have semicolons
-    or tabs instead of commas, and another encoding than UTF-8; it is written as it
-    came. Of two columns of the name text the second is text.1 here. JSON that would not
-    come back as it is, such as NaN, 1e400 or a key that stands twice, is refused.
+    Tables are CSV, TSV, JSON lines (.jsonl, .ndjson), each also with .gz, Excel (.xlsx,
+    the first sheet) and parquet (which needs pyarrow); the name says which. A CSV file
+    may have semicolons or tabs instead of commas, and another encoding than UTF-8; it
+    is written as it came. Of two columns of the name text the second is text.1 here.
+    JSON that would not come back as it is, such as NaN, 1e400 or a key that stands
+    twice, is refused.
 
     Examples:
 

@@ -22,7 +22,10 @@ def choose_labels(table, path, wanted):
         return [_check(table, path, "--label", name) for name in dict.fromkeys(names)]
     several = f"several columns may hold labels, {found}"
     none = f"no column is named {', '.join(_LABEL_NAMES)}"
-    raise ValueError(f"{path}: {several if found else none}; name one with --label.")
+    raise ValueError(
+        f"{path}: {several if found else none}; name one with --label. It has "
+        f"{table.columns.tolist()}."
+    )
 
 
 def choose_text(table, path, wanted, labels=(), fitted=None):
@@ -39,7 +42,8 @@ def choose_text(table, path, wanted, labels=(), fitted=None):
     longest = max(lengths, key=lengths.get, default=None)
     if not lengths.get(longest):
         raise ValueError(
-            f"{path}: no column seems to hold texts; name one with --text."
+            f"{path}: no column seems to hold texts; name one with --text. It has "
+            f"{table.columns.tolist()}."
         )
     return longest
 

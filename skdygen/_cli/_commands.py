@@ -8,7 +8,6 @@ import copy
 import os
 import sys
 import time
-from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -38,11 +37,18 @@ from ._columns import (
     read_verified,
 )
 from ._encodings import name_encoding
-from ._inspect import describe, inspect_table, merge_spellings, name_merged
+from ._inspect import (
+    describe,
+    inspect_table,
+    merge_spellings,
+    name_merged,
+    refuse_types,
+)
 from ._tables import check_writable, form_of, read_table, split_suffix, write_table
-from ._terminal import progress, say
+from ._terminal import COUNTING, progress, say
 
 _WORTH_AN_ESTIMATE = 1000  # texts: it takes as long as some two hundred in an epoch
+_LONG = 600  # seconds: --fast is worth a word
 _NEW_COLUMNS = ("label_suggested", "label_quality", "is_issue", "label_corrected")
 _ROW = "spreadsheet_row"  # where rows are not in the order of the table
 
@@ -55,7 +61,7 @@ def inspect(options):
     for finding in found:
         _show({finding.name: finding.count, "": finding.example})
         _show({"": finding.remedy})
-    note = {"rows are counted": "from 0, below the header"}
+    note = {"rows are counted": COUNTING}
     _show(note if found else {"findings": "nothing odd"})
 
 
@@ -78,11 +84,11 @@ def clean(options):
         "fit": lambda path: _save(clf, path, options.force),
         "model": lambda path: _save(_without_dynamics(clf), path, options.force),
     }
-    errors = _write_each(outputs, write)
     if not options.quiet:
-        took = timedelta(seconds=round(time.perf_counter() - start))
-        written = {name: path for name, path in outputs.items() if name not in errors}
-        _show(_summarize(clf, options.table) | written | {"time": took})
+        _show(_summarize(clf, options.table))
+    errors = _write_each(outputs, write, are_named=not options.quiet)
+    if not options.quiet:
+        _show({"time": timedelta(seconds=round(time.perf_counter() - start))})
     _raise_all(outputs, errors)
 
 
@@ -155,7 +161,7 @@ def info(options):
     _show({"estimator": card.get("estimator", "unknown"), "saved": card.get("saved")})
     _show({"language model": f"{names} ({where})" if names else "needs none"})
     if "texts" in card:
-        classes = ", ".join(f"{name} {n:,}" for name, n in card["classes"].items())
+        classes = ", ".join(f"{name} ({n:,})" for name, n in card["classes"].items())
         rate = np.nan if card["noise rate"] is None else card["noise rate"]
         _show(
             {
@@ -168,14 +174,18 @@ def info(options):
     _show(card["versions"] | {"settings": card.get("settings", "unknown")})
 
 
+@progress(is_quiet=False)
 def demo(options, **params):
-    """Compare plain fine-tuning with DyGen, list suspicious labels, and check ten."""
+    """Compare plain fine-tuning with DyGen, list suspicious labels, and check fifty."""
     seed, train, test = options.seed, slice(500), slice(500, None)
     _check_outputs(options, report=options.report)
     texts, right = datasets.make_texts(700, random_state=seed)
     given = datasets.make_label_noise(right[train], "symmetric", 0.3, random_state=seed)
-    typer.echo("Fine-tuning MiniLM on 500 messages, 30% of them labelled wrongly ...")
-    clf = skdygen.DyGenClassifier(random_state=seed, verbose=int(sys.stderr.isatty()))
+    typer.echo(
+        "Fine-tuning MiniLM on 500 messages, 30% of them labelled wrongly: a minute or "
+        "two on two cores ..."
+    )
+    clf = skdygen.DyGenClassifier(random_state=seed, verbose=1)
     clf.set_params(store_trajectories=True, **params).fit(texts[train], given)
     plain, dygen = clf.dynamics_.predict(texts[test]), clf.predict(texts[test])
     shares = {
@@ -193,14 +203,16 @@ def demo(options, **params):
     if options.report is not None:
         write_report(clf, options.report, texts[train], overwrite=options.force)
         say(options.report, head="\nA report to look at: ")
-    to_check = clf.labels_to_check(10, random_state=seed)
+    to_check = clf.labels_to_check(50, random_state=seed)
     clf.refit(to_check.assign(verified=right[to_check.index]))
-    typer.echo("\nOnce somebody has checked ten labels, those of labels_to_check:\n")
+    typer.echo("\nOnce somebody has checked fifty labels, those of labels_to_check:\n")
     checked = {
         "accuracy, DyGen": (clf.predict(texts[test]) == right[test]).mean(),
         "right labels, corrected": (clf.transduction_ == right[train]).mean(),
     }
     _show({name: f"{share:.3f}" for name, share in checked.items()})
+    rate = _name_rate(clf.noise_rate_, clf.noise_rate_interval_)
+    _show({"labels estimated wrong": f"{rate}; 30% are"})
     typer.echo(
         "\nWith a table of yours:\n\n"
         "  skdygen check tickets.csv --n 50 --fit-out tickets.skops\n"
@@ -221,10 +233,7 @@ def _open(options, fitted=None):
 
 def _describe(path, table, text, texts, cells):
     """Say which columns were chosen, and what is in them; give what is odd."""
-    rows = zip(*cells.values(), strict=True)
-    given = [[label for label in row if label is not None] for row in rows]
-    counts = Counter(str(label) for row in given for label in row)
-    _show(describe(path, text, [*cells], texts, given.count([]), counts))
+    _show(describe(path, text, texts, cells))
     _show(name_encoding(form_of(table)))
     return inspect_table(table, text, texts, cells)
 
@@ -235,12 +244,14 @@ def _fit(options, outputs, new_columns=()):
     clf = _load_fit(options) if options.refit else None
     table, text, cells = _open(options, getattr(clf, "_text_column", None))
     _check_outputs(options, **outputs)
+    _check_cache(options.cache)
     texts = read_texts(table, text)
     merged = {}
     if options.normalize_labels:
         write, changed = merge_spellings(cells)
         cells = {name: list(map(write, column)) for name, column in cells.items()}
         merged = {"labels merged": name_merged(changed)}
+    refuse_types(cells)
     are_several = len(cells) > 1
     if are_several:
         labels, votes = None, pd.DataFrame(cells, dtype=object)
@@ -274,15 +285,8 @@ def _fit(options, outputs, new_columns=()):
         names.attrs = table.attrs  # its encoding
         for file in filter(None, (out, outputs.get("annotators"))):
             check_writable(names, file, ())  # among them are new ones
-    if clf is None:
-        clf = _make_classifier(options)
     if "report" in outputs:
         choose_shown(table, path, options)  # raises errors
-    if {"report", "fit"} & outputs.keys():
-        clf.store_trajectories = True  # so that no text is encoded again
-    threshold = getattr(options, "threshold", None)  # `check` has none
-    if threshold is not None:
-        clf.set_params(correction_threshold=threshold)
     if not options.quiet or options.dry_run:
         found = _describe(path, table, text, texts, cells)
         _show(merged)
@@ -293,6 +297,13 @@ def _fit(options, outputs, new_columns=()):
         extra = f" (classes not among those: {', '.join(map(str, new))})"
         said = f"{n_verified:,}{extra * bool(len(new))}"
         _show({"labels verified": said} if n_verified else {})
+    if clf is None:
+        clf = _make_classifier(options)  # imports torch, which takes seconds
+    if {"report", "fit"} & outputs.keys():
+        clf.store_trajectories = True  # so that no text is encoded again
+    threshold = getattr(options, "threshold", None)  # `check` has none
+    if threshold is not None:
+        clf.set_params(correction_threshold=threshold)
     kept = _keep_epochs(clf, options, out)
     if options.dry_run:
         _show({"training": " ".join(repr(clf.dynamics).split())})
@@ -322,7 +333,7 @@ def _load_fit(options):
                 f"--{name} is for the training, but --refit trains nothing; leave one "
                 f"of them out."
             )
-    clf = _load(options.refit, check_model=False)
+    clf = _load(options.refit, options, check_model=False)
     if not hasattr(clf, "trajectories_"):
         raise ValueError(
             f"--refit {options.refit}: what was recorded of each text is not in there; "
@@ -364,12 +375,14 @@ def _estimate(clf, texts, options):
     """Say how long the fit will take, if that can be known."""
     if options.refit:
         return {"time needed": f"seconds, since {options.refit} has been trained"}
+    say("trying on a few texts how long it will take ...", head="skdygen: ", err=True)
     seconds = _training().estimate_seconds(clf.dynamics, texts)
     if seconds is None:
         return {}
-    needed = _training().name_seconds(seconds)
-    cached = ", if nothing is in --cache" if clf.memory else ""
-    return {"time needed": f"about {needed}, as tried here{cached}"}
+    needed = f"about {_training().name_seconds(seconds)}, as tried here"
+    needed += ", if nothing is in --cache" if clf.memory else ""
+    needed += "; --fast takes less" if seconds > _LONG and not options.fast else ""
+    return {"time needed": needed}
 
 
 def _training():
@@ -426,14 +439,16 @@ def _check_outputs(options, **outputs):
         split_suffix(annotators)  # raises errors
 
 
-def _write_each(outputs, write):
-    """Write all that can be; give the errors of the others."""
+def _write_each(outputs, write, are_named=False):
+    """Write all that can be, and name it then; give the errors of the others."""
     errors = {}
     for name, path in outputs.items():
         try:
             write[name](path)
         except Exception as error:  # the others are written nevertheless
             errors[name] = error
+        else:
+            _show({name: path} if are_named else {})
     return errors
 
 
@@ -442,6 +457,15 @@ def _raise_all(outputs, errors):
     if errors:
         each = [f"{outputs[name]} was not written: {e}" for name, e in errors.items()]
         raise OSError("; ".join(each)) from next(iter(errors.values()))
+
+
+def _check_cache(folder):
+    """Raise an error if nothing can be kept in a folder."""
+    cache = folder and folder.resolve()
+    if cache is not None:
+        there = next(path for path in (cache, *cache.parents) if path.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK)):
+            raise OSError(f"--cache {folder}: {there} is no folder to write to.")
 
 
 def _check_device(device):
@@ -454,11 +478,6 @@ def _check_device(device):
 def _make_classifier(options):
     """Make the classifier, once it is known that it can be fitted here."""
     _check_device(options.device)
-    cache = options.cache and options.cache.resolve()
-    if cache is not None:
-        there = next(path for path in (cache, *cache.parents) if path.exists())
-        if not (there.is_dir() and os.access(there, os.W_OK)):
-            raise OSError(f"--cache {options.cache}: {there} is no folder to write to.")
     params = {"model": options.model, "n_epochs": options.epochs}
     params["trainable_layers"] = 0 if options.fast else None
     params = {name: value for name, value in params.items() if value is not None}
@@ -471,6 +490,7 @@ def _make_classifier(options):
 def _report(clf, path, texts, table, options):
     """Write a report, with what is to be shown of each row."""
     shown = choose_shown(table, options.table, options)
+    shown["title"] = f"Label report: {options.table.name}"
     write_report(clf, path, texts, overwrite=options.force, **shown)
 
 
@@ -490,8 +510,10 @@ def _without_dynamics(clf):
     return clf
 
 
-def _load(path, **params):
-    """Load a classifier that is fitted."""
+def _load(path, options, **params):
+    """Load a classifier that is fitted, which takes seconds: torch is imported."""
+    if sys.stderr.isatty() and not options.quiet:
+        say(f"reading {path} ...", head="skdygen: ", err=True)
     clf = skdygen.load(path, **params)
     if not (isinstance(clf, skdygen.DyGenClassifier) and hasattr(clf, "classes_")):
         raise ValueError(f"{path} holds no DyGenClassifier that is fitted.")
@@ -505,7 +527,7 @@ def _read(options, **outputs):
     _check_outputs(options, **outputs)
     device = getattr(options, "device", "auto")
     _check_device(device)
-    clf = _load(model, check_model="report" not in outputs)
+    clf = _load(model, options, check_model="report" not in outputs)
     if isinstance(getattr(clf, "dynamics_", None), dynamics.LanguageModelDynamics):
         clf.dynamics_.set_params(device=device, verbose=int(not options.quiet))
     fitted = getattr(clf, "_text_column", None)
@@ -551,7 +573,7 @@ def _name_rate(rate, interval):
     """Call the share of wrong labels what it is: a guess, if it has no interval."""
     if len(interval):
         return "{:.1%} (95% interval: {:.1%} to {:.1%})".format(rate, *interval)
-    return "unknown" if np.isnan(rate) else f"{rate:.1%} (a guess, see check)"
+    return "unknown" if np.isnan(rate) else f"{rate:.1%} (a guess, see skdygen check)"
 
 
 def _summarize(clf, path):

@@ -90,16 +90,33 @@ def name_merged(merged):
     """Say what has become what."""
     into = defaultdict(list)
     for label, (best, n) in merged.items():
-        into[best].append(f"{label!r} {n:,}")
+        into[best].append(f"{label!r} ({n:,})")
     said = [f"{', '.join(old)} to {best!r}" for best, old in into.items()]
     return shorten("; ".join(said) or "none", 200, placeholder=" ...")
 
 
-def describe(path, text, columns, texts, n_missing, counts):
+def refuse_types(cells):
+    """Raise an error about labels that are partly strings and partly not."""
+    labels = _as_scalars(cells)
+    counts = Counter(label for column in labels for label in column)
+    counts.pop(None, None)
+    found = _find_types(counts, _first_rows(labels))
+    if found is not None:
+        raise TypeError(
+            f"column{'s' * (len(cells) > 1)} {', '.join(map(repr, cells))}: labels of "
+            f"two types, {found.example}; {found.remedy}."
+        )
+
+
+def describe(path, text, texts, cells):
     """Say which columns were chosen, and how much is in them."""
-    name = f"column{'s' * (len(columns) > 1)} {', '.join(map(repr, columns))}"
+    name = f"column{'s' * (len(cells) > 1)} {', '.join(map(repr, cells))}"
+    labels = _as_scalars(cells)
+    n_missing = sum(row.count(None) == len(row) for row in zip(*labels, strict=True))
     missing = f"{n_missing:,} without a label, {texts.count(''):,} without text"
-    largest = ", ".join(f"{label} {n:,}" for label, n in counts.most_common(8))
+    counts = Counter(label for column in labels for label in column)
+    counts.pop(None, None)
+    largest = ", ".join(f"{_shown(x)} ({n:,})" for x, n in counts.most_common(8))
     return {
         "texts": f"column {text!r} of {path}",
         "labels": shorten(name, 200, placeholder=" ..."),
@@ -138,9 +155,10 @@ def _first_rows(labels):
 def _list(labels, counts, first):
     """Write labels with their numbers, and where the last of them is."""
     shown = labels[:5]
-    listed = ", ".join(f"{_shown(label)} {counts[label]:,}" for label in shown)
+    listed = [f"{_shown(label)} ({counts[label]:,})" for label in shown]
+    listed[-1] = f"{listed[-1][:-1]}, row {first[shown[-1]]})"
     rest = f" and {len(labels) - 5:,} more" * (len(labels) > 5)
-    return f"{listed}{rest} ({_shown(shown[-1])}: row {first[shown[-1]]})"
+    return f"{', '.join(listed)}{rest}"
 
 
 def _shown(value, width=40):
@@ -181,11 +199,10 @@ def _find_types(counts, first):
     texts = [label for label in counts if isinstance(label, str)]
     others = [label for label in counts if not isinstance(label, str)]
     if texts and others:
-        few = min(texts, others, key=len)
+        few, many = sorted((texts, others), key=len)
         return Finding(
             "labels of two types", f"{len(few):,} of {len(counts):,} classes",
-            f"beside {_shown(max(texts, others, key=len)[0])}: "
-            + _list(few, counts, first),
+            f"beside {_shown(many[0])}: {_list(few, counts, first)}",
             "--normalize-labels makes all of them strings",
         )  # fmt: skip
 

@@ -24,6 +24,7 @@ from ._encodings import decode, encode
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _TEXT_KINDS = (*_SEPARATORS, ".jsonl", ".ndjson")
 _FORM = "skdygen_form"  # in `attrs`, which may be a user's own
+_INSTALL_PYARROW = "pyarrow: python -m pip install pyarrow"
 _FIRST = 2**20  # characters in which a header and a row are looked for
 # What is no number; the last four are =, +, - and @ of full width.
 _FORMULA = re.compile(r"(?![-+]?[\d.,]+\Z)[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
@@ -57,6 +58,8 @@ def read_table(path, encoding=None, *, fallback="cp1252"):
         raise ValueError(
             f"{path} is not in {wanted}: {error}; name another with --encoding."
         ) from error
+    except ImportError as error:  # all but parquet comes with what skdygen needs
+        raise ValueError(f"{path} needs {_INSTALL_PYARROW}.") from error
     except Exception as error:  # zip, gzip and Arrow have errors of their own
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not len(table):
@@ -80,6 +83,8 @@ def check_writable(table, path, new_columns):
             f"{path} cannot hold {error.object[error.start]!r} in "
             f"{form_of(table)['encoding']}; save TABLE in UTF-8, or --out in .xlsx."
         ) from error
+    except ImportError as error:  # as above
+        raise ValueError(f"{path} needs {_INSTALL_PYARROW}.") from error
     except Exception as error:  # as above
         raise ValueError(f"{path} cannot hold the table: {error}") from error
 

