@@ -215,6 +215,13 @@ class Trajectories:
             f"n_classes={self.n_classes}, prior={self.prior is not None})"
         )
 
+    def _allocate(self, shape, dtype):
+        """Return an array to be filled, (n_samples, *shape); mapped if this is."""
+        arrays = self.embeddings, self.probabilities
+        folders = [folder_of_mapped(array) for array in arrays]
+        folder = next((found for found in folders if found is not None), None)
+        return _allocate_in(folder, (len(self), *shape), dtype)
+
     def with_prior(self, prior, opinions=None):
         """Return the same trajectories with another prior.
 
@@ -267,9 +274,11 @@ class Trajectories:
         """
         if np.array_equal(classes, self.classes):
             return self
-        shape = (*self.probabilities.shape[:3], len(classes))
-        probabilities = np.zeros(shape, self.probabilities.dtype)
-        probabilities[..., np.isin(classes, self.classes)] = self.probabilities
+        shape = (*self.probabilities.shape[1:3], len(classes))
+        probabilities = self._allocate(shape, self.probabilities.dtype)
+        is_known = np.isin(classes, self.classes)
+        probabilities[..., ~is_known] = 0
+        probabilities[..., is_known] = self.probabilities
         return self._unchecked(
             self.embeddings, probabilities, classes, views=self.views
         )
@@ -440,10 +449,7 @@ def _take(array, rows):
     rows = np.arange(len(array))[rows]
     if not len(rows):
         return array[rows]
-    shape = (len(rows), *array.shape[1:])
-    taken = allocate(
-        shape, array.dtype, max_nbytes=_MOST_ROWS_IN_MEMORY, temp_folder=folder
-    )
+    taken = _allocate_in(folder, (len(rows), *array.shape[1:]), array.dtype)
     for part in gen_batches(len(rows), _ROWS_AT_ONCE):
         taken[part] = array[rows[part]]
     return taken
@@ -558,6 +564,12 @@ def check_temp_folder(folder):
             f"temp_folder={os.fspath(folder)!r} is no folder that can be written to; "
             f"make it, or use None for the system's."
         )
+
+
+def _allocate_in(folder, shape, dtype):
+    """Return an array to be filled, in memory if it is small or there is no folder."""
+    max_nbytes = None if folder is None else _MOST_ROWS_IN_MEMORY
+    return allocate(shape, dtype, max_nbytes=max_nbytes, temp_folder=folder)
 
 
 def folder_of_mapped(array):
