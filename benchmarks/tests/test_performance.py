@@ -214,3 +214,5 @@ def test_speed_and_growth_are_measured(tmp_path):
     assert (row["n_texts"], row["given_accuracy"]) == (400, pytest.approx(0.7))
     assert row["accuracy"] > 0.5  # of ten classes
     assert row["peak_private_megabytes"] > 0
+    scaling.main([*command, "--missing", "--output", str(tmp_path / "scaling")])
+    assert len(read_rows(tmp_path / "scaling")) == 2
