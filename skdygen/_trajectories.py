@@ -482,6 +482,20 @@ def _hash(arrays, classes):
     return found.hexdigest()
 
 
+def allocate_together(kinds, *, max_nbytes=None, temp_folder=None):
+    """Return arrays to be filled, each of a (shape, dtype); see `allocate`.
+
+    All are mapped if they have more than `max_nbytes` together.
+    """
+    n_bytes = sum(_n_bytes(*kind) for kind in kinds)
+    if max_nbytes is not None and n_bytes > _read_size(max_nbytes):
+        max_nbytes = 0
+    return [
+        allocate(*kind, max_nbytes=max_nbytes, temp_folder=temp_folder)
+        for kind in kinds
+    ]
+
+
 def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
     """Return an array to be filled, of any values.
 
@@ -490,10 +504,8 @@ def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
     Linux its data also if the process is killed. An OSError says that there is no room
     for the file.
     """
-    n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    if isinstance(max_nbytes, str):
-        max_nbytes = memstr_to_bytes(max_nbytes)
-    if max_nbytes is None or n_bytes <= max_nbytes:
+    n_bytes = _n_bytes(shape, dtype)
+    if max_nbytes is None or n_bytes <= _read_size(max_nbytes):
         return np.empty(shape, dtype=dtype)
     check_temp_folder(temp_folder)
     folder = tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=temp_folder)
@@ -509,6 +521,16 @@ def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
     # Views of a memmap keep the mapping alive, not the memmap object itself.
     weakref.finalize(array._mmap, _remove, folder, file, os.getpid())
     return array
+
+
+def _n_bytes(shape, dtype):
+    """Size of an array."""
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+
+
+def _read_size(max_nbytes):
+    """Size in bytes, given so or as for joblib."""
+    return memstr_to_bytes(max_nbytes) if isinstance(max_nbytes, str) else max_nbytes
 
 
 def _leave_a_link(path, n_bytes):
