@@ -66,6 +66,13 @@ NEIGHBORS = {
     "approximate": "all {}, approximate",
 }
 
+# Parts of benchmarks.scaling, and what is fitted there.
+TEXTS = {
+    "frozen texts": "frozen",
+    "trained texts": "three layers, epochs: {}",
+    "static texts": "static vectors",
+}
+
 
 _GPU = """\
 ## On a GPU
@@ -118,6 +125,7 @@ def main(arguments=None):
         "memory": memory(scaling),
         "frozen": frozen(scaling),
         "neighbors": markdown(neighbors(scaling)),
+        "texts": texts(scaling),
         "compiling": compiling(scaling),
         "serving": table([row for row in serving if "backend" not in row]),
         "backend": backends([row for row in serving if "backend" in row]),
@@ -339,9 +347,9 @@ def _growth(scaling):
     return chosen.groupby("n_texts").last().sort_index()
 
 
-def exponent(found):
-    """Slope of log seconds over log texts, by least squares."""
-    return np.polyfit(np.log(found.index.astype(float)), np.log(found["seconds"]), 1)[0]
+def exponent(seconds):
+    """Slope of log seconds over log texts, the index, by least squares."""
+    return np.polyfit(np.log(seconds.index.astype(float)), np.log(seconds), 1)[0]
 
 
 def memory(scaling):
@@ -391,6 +399,46 @@ def backends(rows):
     return f"{table(rows)}\n{setup(rows)}" if rows else "Not run yet."
 
 
+def texts(scaling):
+    """Table of whole fits and predictions of real texts, and how their time grows."""
+    rows, grown = [], []
+    for part, name in TEXTS.items():
+        found = pd.DataFrame([row for row in scaling if row["part"] == part])
+        if found.empty:
+            continue
+        found = found.groupby("n_texts").last().sort_index()
+        for n_texts, row in found.iterrows():
+            each = 1000 * row["seconds, predict"] / row["n_predicted"]
+            megabytes = row["peak_private_megabytes, fit"]
+            rows.append(
+                {
+                    "fit": name.format(row["n_epochs"]),
+                    "texts": f"{n_texts:,}",
+                    "words": f"{row['words']:.0f}",
+                    "classes": row["n_classes"],
+                    "seconds of a fit": f"{row['seconds, fit']:,.0f}",
+                    "of these, encoding": f"{row['seconds, fit, encoding']:,.0f}",
+                    "of 1,000 predictions": f"{each:.2f}",
+                    "peak private memory, MB": f"{megabytes:,.0f}",
+                    "right: given": f"{row['given_accuracy']:.3f}",
+                    "corrected": f"{row['accuracy, corrected']:.3f}",
+                    "most probable": f"{row['accuracy, most probable']:.3f}",
+                    "test: plain": f"{row['accuracy, plain']:.3f}",
+                    "default": f"{row['accuracy, predicted']:.3f}",
+                }
+            )
+        if len(found) > 1:
+            whole = exponent(found["seconds, fit"])
+            tail = exponent(found["seconds, fit"].iloc[-2:])
+            grown.append(f"{whole:.2f} ({part}; {tail:.2f} of the last two)")
+    if not rows:
+        return "Not run yet."
+    return markdown(rows) + (
+        f"\n\nSeconds of a fit grow as the number of texts to the power of "
+        f"{', '.join(grown)}."
+    )
+
+
 def compiling(scaling):
     """Seconds that compiling takes before the first index of approximate neighbours."""
     seconds = [r["seconds, compiling"] for r in scaling if r["part"] == "neighbors"]
@@ -423,7 +471,7 @@ def draw_growth(scaling, path):
     figure, axes = plt.subplots(1, 2, figsize=(7, 2.8), layout="constrained")
     axes[0].loglog(found.index, found["seconds"], "o-", color="#0072b2")
     axes[0].set_ylabel("seconds")
-    axes[0].set_title(f"grows as n to the {exponent(found):.2f}", fontsize=9)
+    axes[0].set_title(f"grows as n to the {exponent(found['seconds']):.2f}", fontsize=9)
     axes[1].semilogx(
         found.index, found["peak_private_megabytes"] / 1000, "o-", color="#0072b2"
     )

@@ -1,12 +1,14 @@
 """How time and memory grow with the number of texts.
 
 Stages 2 and 3 are run on made trajectories as wide as a default run gives, which lie in
-a mapped file; the first stage on short texts; whole fits with a frozen model, and
-neighbours, on real texts, for which the data sets of the benchmark are needed. Every
-size has a process of its own.
+a mapped file; the first stage on short texts; neighbours and a few whole fits on real
+texts, for which the data sets of the benchmark are needed; and fits and predictions of
+many real texts on those of `benchmarks.texts`, which says where these are to be had.
+Every size has a process of its own.
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -14,6 +16,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -27,18 +30,20 @@ from sklearn.utils import gen_batches
 from skdygen import DyGenClassifier, Trajectories
 from skdygen._trajectories import allocate
 from skdygen.datasets import make_label_noise
-from skdygen.dynamics import LanguageModelDynamics
+from skdygen.dynamics import LanguageModelDynamics, _engine
 from skdygen.priors import TrajectoryKNNPrior
 from skdygen.votes import majority_vote
 
 from .data import SETTINGS, load_splits
 from .embeddings import FrozenStore
-from .run import PeakMemory, describe_machine
+from .run import PeakMemory, describe_machine, rows_so_far
+from .texts import glosses, messages
 
 HERE = Path(__file__).parent
 N_BRANCHES, N_EPOCHS, N_FEATURES, N_CLASSES = 2, 2, 384, 10
 N_NEIGHBORS = 10
 N_PROBES = 200
+N_HELD_OUT = 5000
 _ROWS_AT_ONCE = 4096
 
 
@@ -52,6 +57,10 @@ def main(arguments=None):
     parser.add_argument("--temp-folder", default=tempfile.gettempdir())
     parser.add_argument("--data", type=Path, help="folder of data sets")
     parser.add_argument("--cache", type=Path, default=HERE / "cache")
+    parser.add_argument("--texts", type=Path, help="folder for benchmarks.texts")
+    parser.add_argument("--static", type=Path, help="by benchmarks.encoder_files")
+    parser.add_argument("--n-epochs", type=int, default=1, help="of trained layers")
+    parser.add_argument("--missing", action="store_true", help="skip what has a row")
     parser.add_argument(
         "--output",
         type=Path,
@@ -60,11 +69,18 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.data is None and {"neighbors", "frozen"} & {*options.parts}:
         parser.error("neighbors and frozen need --data; --parts says what else to run")
+    if options.texts is None and {*TEXTS} & {*options.parts}:
+        parser.error(f"{', '.join(TEXTS)} need --texts, see benchmarks/texts.py")
+    if options.static is None and "static texts" in options.parts:
+        parser.error("static texts need --static, see benchmarks/encoder_files.py")
     os.environ["HF_HUB_OFFLINE"] = "1"
-    options.output.parent.mkdir(parents=True, exist_ok=True)
+    done = rows_so_far(options.output) if options.missing else []
+    done = {(row["part"], row["n_texts"]) for row in done}
     for part in options.parts:
         measure, sizes = PARTS[part]
         for size in options.sizes or sizes:
+            if (part, size) in done:
+                continue
             # A fresh process: peaks of memory would be those of the size before.
             with ProcessPoolExecutor(
                 1, mp_context=multiprocessing.get_context("spawn")
@@ -168,6 +184,90 @@ def frozen(n_samples, options):
     return found | {"peak_private_megabytes": peak.private_megabytes}
 
 
+def frozen_texts(n_samples, options):
+    """Fit and predict definitions with the frozen default model."""
+    clf = DyGenClassifier(LanguageModelDynamics(trainable_layers=0), random_state=0)
+    return whole(clf, glosses, n_samples, options)
+
+
+def trained_texts(n_samples, options):
+    """Fit and predict definitions with three trained layers."""
+    stage = LanguageModelDynamics(n_epochs=options.n_epochs)
+    clf = DyGenClassifier(stage, random_state=0)
+    return whole(clf, glosses, n_samples, options)
+
+
+def static_texts(n_samples, options):
+    """Fit and predict messages with static vectors of words."""
+    stage = LanguageModelDynamics(str(options.static), trainable_layers=0)
+    clf = DyGenClassifier(stage, random_state=0)
+    return whole(clf, messages, n_samples, options)
+
+
+def whole(clf, read, n_samples, options):
+    """Fit the first texts, 30 % of whose labels are wrong, and predict the last ones.
+
+    Seconds are those of a core, which what else runs here hardly changes. The "plain"
+    accuracy is that of the first stage by itself.
+    """
+    texts, gold = read(options.texts)
+    if len(texts) < n_samples + N_HELD_OUT:
+        raise ValueError(f"there are {len(texts)} texts; {N_HELD_OUT} are held out")
+    new, right = texts[-N_HELD_OUT:], gold[-N_HELD_OUT:]
+    texts, gold = texts[:n_samples], gold[:n_samples]
+    clf.set_params(dynamics__temp_folder=options.temp_folder)
+    given = make_label_noise(gold, "symmetric", 0.3, random_state=0)
+    with PeakMemory() as before:
+        pass
+    found = {
+        "n_predicted": len(new),
+        "n_classes": len(set(given)),
+        "words": sum(len(text.split()) for text in texts) / n_samples,
+        "n_epochs": clf.dynamics.n_epochs,
+        "given_accuracy": float((given == gold).mean()),
+        "private_megabytes, before": before.private_megabytes,
+    }
+    for name, call in (
+        ("fit", lambda: clf.fit(texts, given)),
+        ("predict", lambda: clf.predict(new)),
+    ):
+        with PeakMemory() as peak, timed_encoding() as encoding:
+            start, start_wall = time.process_time(), time.perf_counter()
+            result = call()
+            found[f"seconds, {name}"] = time.process_time() - start
+            found[f"wall seconds, {name}"] = time.perf_counter() - start_wall
+        found[f"seconds, {name}, encoding"] = sum(encoding)
+        found[f"peak_private_megabytes, {name}"] = peak.private_megabytes
+    found["accuracy, corrected"] = float((clf.transduction_ == gold).mean())
+    most_probable = clf.classes_[clf.label_distributions_.argmax(axis=1)]
+    found["accuracy, most probable"] = float((most_probable == gold).mean())
+    found["accuracy, predicted"] = float((result == right).mean())
+    found["accuracy, plain"] = float((clf.dynamics_.predict(new) == right).mean())
+    return found
+
+
+@contextlib.contextmanager
+def timed_encoding():
+    """Collect the seconds of a core that backbones take to encode texts, in a list."""
+    seconds, make_backbone = [], _engine.make_backbone
+
+    def make_timed(*args, **kwargs):
+        backbone = make_backbone(*args, **kwargs)
+        encode = backbone.encode
+
+        def timed(texts):
+            start = time.process_time()
+            inputs = encode(texts)
+            seconds.append(time.process_time() - start)
+            return inputs
+
+        backbone.encode = timed
+        return backbone
+
+    with mock.patch.object(_engine, "make_backbone", make_timed):
+        yield seconds
+
+
 def stage_1(n_samples, options):
     """Fine-tune three layers for one epoch on texts of three words."""
     rng = np.random.RandomState(0)
@@ -258,12 +358,18 @@ def pooled_texts(folder):
     return list(classes), np.array(list(classes.values()))
 
 
+TEXTS = {
+    "frozen texts": (frozen_texts, (1000, 10_000, 100_000)),
+    "trained texts": (trained_texts, (1000, 10_000, 100_000)),
+    "static texts": (static_texts, (10_000, 100_000, 1_000_000)),
+}
 PARTS = {
     "stages 2 and 3": (stages_2_and_3, (10_000, 30_000, 100_000, 300_000, 1_000_000)),
     "votes": (votes, (10_000, 100_000)),
     "stage 1": (stage_1, (64, 100_000)),
     "frozen": (frozen, (1_200, 5_000)),
     "neighbors": (neighbors, (30_000, 100_000)),
+    **TEXTS,
 }
 
 

@@ -29,7 +29,7 @@ def correct_labels(distributions, marginal, untouched, targets, threshold):
     if threshold == "auto":
         acts = _act(suggested, marginal, untouched, targets)
     else:
-        acts = distributions[labelled].max(axis=1) >= threshold
+        acts = distributions.max(axis=1)[labelled] >= threshold
     corrected = suggested.copy()  # where there is no label
     corrected[labelled] = np.where(acts, suggested[labelled], codes[labelled])
     return corrected
@@ -44,8 +44,8 @@ def _act(suggested, marginal, untouched, targets):
     rows = targets.checked[is_drawn[targets.checked]]
     if targets.evidence is not None and not len(rows):
         return np.ones(len(labelled), dtype=bool)  # annotators tell how others err
-    views = np.moveaxis(untouched[labelled], 1, 0)
-    foretold = max(lift(view, codes, weights) for view in views)
+    found = untouched.argmax(axis=2)[labelled]
+    foretold = max(lift(view, codes, weights) for view in found.T)
     if len(rows):
         right, given = targets.verified[rows], targets.codes[rows]
         gained = (suggested[rows] == right).astype(int) - (given == right)
@@ -61,15 +61,16 @@ def _act(suggested, marginal, untouched, targets):
             return np.ones(len(labelled), dtype=bool)
     if foretold < NEAR_CHANCE:
         return np.zeros(len(labelled), dtype=bool)
-    return is_more_likely_right(marginal[labelled], codes, weights)
+    confidence, found = marginal.max(axis=1), marginal.argmax(axis=1)
+    return is_more_likely_right(confidence[labelled], found[labelled], codes, weights)
 
 
-def lift(distributions, codes, weights):
-    """How far labels can be foretold, beyond always naming the largest class.
+def lift(found, codes, weights):
+    """How far what is found foretells labels, beyond always naming the largest class.
 
     1 if all are, 0 if no more are than are of that class.
     """
-    accuracy = np.average(distributions.argmax(axis=1) == codes, weights=weights)
+    accuracy = np.average(found == codes, weights=weights)
     chance = np.bincount(codes, weights).max() / weights.sum()
     return (accuracy - chance) / (1 - chance) if chance < 1 else 0.0
 
@@ -98,8 +99,8 @@ def judge_labels(label_distributions, codes):
     return suggested, confidence, quality, (codes >= 0) & (suggested != codes)
 
 
-def is_more_likely_right(distributions, codes, weights):
-    """Tell where the most probable class is more likely right than the given one."""
+def is_more_likely_right(confidence, found, codes, weights):
+    """Tell where the class found is more likely right than the given one."""
     # Where the model errs it disagrees with right labels, and it errs less the more
     # confident it is; wrong labels it disagrees with at any confidence. So the share of
     # disagreement among the quarter of the texts where it is most confident, less 5 %
@@ -108,8 +109,7 @@ def is_more_likely_right(distributions, codes, weights):
     # more likely the label's fault than the model's if disagreement there is less than
     # twice as frequent. A model that is wrong on more than 5 % of its most confident
     # quarter makes some right labels wrong.
-    confidence = distributions.max(axis=1)
-    disagrees = distributions.argmax(axis=1) != codes
+    disagrees = found != codes
     surest = lowest(-confidence, weights, _SUREST_SHARE)
     disagreement = np.average(disagrees[surest], weights=weights[surest])
     if disagreement >= 0.5:  # then it is the model that cannot be believed
@@ -129,7 +129,7 @@ def estimate_transition_matrix(label_distributions, codes, weights):
     n_classes = label_distributions.shape[1]
     counts = np.zeros((n_classes, n_classes))
     labelled = codes >= 0
-    likely = label_distributions[labelled].argmax(axis=1)
+    likely = label_distributions.argmax(axis=1)[labelled]
     np.add.at(counts, (likely, codes[labelled]), weights[labelled])
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.where(totals > 0, totals, 1)

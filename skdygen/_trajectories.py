@@ -215,6 +215,13 @@ class Trajectories:
             f"n_classes={self.n_classes}, prior={self.prior is not None})"
         )
 
+    def _allocate(self, shape, dtype):
+        """Return an array to be filled, (n_samples, *shape); mapped if this is."""
+        arrays = self.embeddings, self.probabilities
+        folders = [folder_of_mapped(array) for array in arrays]
+        folder = next((found for found in folders if found is not None), None)
+        return _allocate_in(folder, (len(self), *shape), dtype)
+
     def with_prior(self, prior, opinions=None):
         """Return the same trajectories with another prior.
 
@@ -267,9 +274,11 @@ class Trajectories:
         """
         if np.array_equal(classes, self.classes):
             return self
-        shape = (*self.probabilities.shape[:3], len(classes))
-        probabilities = np.zeros(shape, self.probabilities.dtype)
-        probabilities[..., np.isin(classes, self.classes)] = self.probabilities
+        shape = (*self.probabilities.shape[1:3], len(classes))
+        probabilities = self._allocate(shape, self.probabilities.dtype)
+        is_known = np.isin(classes, self.classes)
+        probabilities[..., ~is_known] = 0
+        probabilities[..., is_known] = self.probabilities
         return self._unchecked(
             self.embeddings, probabilities, classes, views=self.views
         )
@@ -440,10 +449,7 @@ def _take(array, rows):
     rows = np.arange(len(array))[rows]
     if not len(rows):
         return array[rows]
-    shape = (len(rows), *array.shape[1:])
-    taken = allocate(
-        shape, array.dtype, max_nbytes=_MOST_ROWS_IN_MEMORY, temp_folder=folder
-    )
+    taken = _allocate_in(folder, (len(rows), *array.shape[1:]), array.dtype)
     for part in gen_batches(len(rows), _ROWS_AT_ONCE):
         taken[part] = array[rows[part]]
     return taken
@@ -476,6 +482,20 @@ def _hash(arrays, classes):
     return found.hexdigest()
 
 
+def allocate_together(kinds, *, max_nbytes=None, temp_folder=None):
+    """Return arrays to be filled, each of a (shape, dtype); see `allocate`.
+
+    All are mapped if they have more than `max_nbytes` together.
+    """
+    n_bytes = sum(_n_bytes(*kind) for kind in kinds)
+    if max_nbytes is not None and n_bytes > _read_size(max_nbytes):
+        max_nbytes = 0
+    return [
+        allocate(*kind, max_nbytes=max_nbytes, temp_folder=temp_folder)
+        for kind in kinds
+    ]
+
+
 def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
     """Return an array to be filled, of any values.
 
@@ -484,10 +504,8 @@ def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
     Linux its data also if the process is killed. An OSError says that there is no room
     for the file.
     """
-    n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    if isinstance(max_nbytes, str):
-        max_nbytes = memstr_to_bytes(max_nbytes)
-    if max_nbytes is None or n_bytes <= max_nbytes:
+    n_bytes = _n_bytes(shape, dtype)
+    if max_nbytes is None or n_bytes <= _read_size(max_nbytes):
         return np.empty(shape, dtype=dtype)
     check_temp_folder(temp_folder)
     folder = tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=temp_folder)
@@ -503,6 +521,16 @@ def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
     # Views of a memmap keep the mapping alive, not the memmap object itself.
     weakref.finalize(array._mmap, _remove, folder, file, os.getpid())
     return array
+
+
+def _n_bytes(shape, dtype):
+    """Size of an array."""
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+
+
+def _read_size(max_nbytes):
+    """Size in bytes, given so or as for joblib."""
+    return memstr_to_bytes(max_nbytes) if isinstance(max_nbytes, str) else max_nbytes
 
 
 def _leave_a_link(path, n_bytes):
@@ -558,6 +586,12 @@ def check_temp_folder(folder):
             f"temp_folder={os.fspath(folder)!r} is no folder that can be written to; "
             f"make it, or use None for the system's."
         )
+
+
+def _allocate_in(folder, shape, dtype):
+    """Return an array to be filled, in memory if it is small or there is no folder."""
+    max_nbytes = None if folder is None else _MOST_ROWS_IN_MEMORY
+    return allocate(shape, dtype, max_nbytes=max_nbytes, temp_folder=folder)
 
 
 def folder_of_mapped(array):

@@ -89,6 +89,16 @@ def test_many_rows_of_mapped_trajectories_are_mapped(mapped, monkeypatch):
     assert_same(taken, mapped[rows])
 
 
+def test_more_classes_of_mapped_trajectories_are_mapped(mapped, monkeypatch):
+    classes = [*mapped.classes, "z"]
+    assert folder_of_mapped(mapped.with_classes(classes).probabilities) is None
+    monkeypatch.setattr(_trajectories, "_MOST_ROWS_IN_MEMORY", 10)
+    more = mapped.with_classes(classes).probabilities
+    assert folder_of_mapped(more) == folder_of_mapped(mapped.probabilities)
+    assert_array_equal(more[..., :4], mapped.probabilities)
+    assert not more[..., 4].any()
+
+
 def test_copies_of_what_others_have_mapped(random_trajectories, tmp_path, monkeypatch):
     for name in ("mine", "temporary"):
         (tmp_path / name).mkdir()

@@ -71,6 +71,12 @@ def test_what_is_said_of_very_many_texts_follows_from_what_was_measured():
         f"{many['peak_private_megabytes']:.0f} for 1,000,000 | {memory * 1e3:.2f} kB | "
         f"{memory * n / 1e3:.0f} GB",
     ]
+    for part in ("frozen texts", "static texts"):
+        found = scaling[part, 100_000]["seconds, fit"]
+        expected.append(
+            f"{found:.0f} seconds for 100,000 texts | {found / 1e5 * 1e3:.1f} ms | "
+            f"{found / 1e5 * n / day:.1f} days"
+        )
     for name in ("predict", "predict by a final_estimator"):
         found = median("prediction", name)
         days = found / 300 * n / day
@@ -214,3 +220,5 @@ def test_speed_and_growth_are_measured(tmp_path):
     assert (row["n_texts"], row["given_accuracy"]) == (400, pytest.approx(0.7))
     assert row["accuracy"] > 0.5  # of ten classes
     assert row["peak_private_megabytes"] > 0
+    scaling.main([*command, "--missing", "--output", str(tmp_path / "scaling")])
+    assert len(read_rows(tmp_path / "scaling")) == 2

@@ -30,6 +30,6 @@ def _foretold(clf):
     """How far labels can be foretold from the texts, see `lift`."""
     targets, rows = clf._targets, clf._targets.labelled
     marginal = clf.denoiser_.marginal_distributions_[:, None]
-    views = getattr(clf.prior_, "untouched_distributions_", marginal)[rows]
-    codes, weights = targets.codes[rows], targets.weights[rows]
-    return max(lift(views[:, i], codes, weights) for i in range(views.shape[1]))
+    views = getattr(clf.prior_, "untouched_distributions_", marginal)
+    found, codes = views.argmax(axis=2)[rows], targets.codes[rows]
+    return max(lift(view, codes, targets.weights[rows]) for view in found.T)

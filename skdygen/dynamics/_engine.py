@@ -18,7 +18,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from .. import _torch
 from .._progress import bar, task, tasks
-from .._trajectories import Trajectories, allocate
+from .._trajectories import Trajectories, allocate_together
 from ._checkpoint import Checkpoint, hash_fit
 from ._encoders import fit_encoder, is_language_model
 from ._frozen import Backbone, Encoder
@@ -501,12 +501,16 @@ def _draw_batches(stage, inputs, labelled, seed):
 def _allocate(stage, backbone, n_samples):
     """Allocate trajectories; embeddings are in half precision."""
     shape, classes = (n_samples, *stage.trajectory_shape_), stage.classes_
-    initial = (n_samples, backbone.n_features)
+    embeddings, probabilities, initial = allocate_together(
+        [
+            (shape, np.float16),
+            ((*shape[:3], len(classes)), np.float32),
+            ((n_samples, backbone.n_features), np.float16),
+        ],
+        **backbone.storage,
+    )
     return Trajectories._unchecked(  # there are no numbers yet
-        allocate(shape, np.float16, **backbone.storage),
-        allocate((*shape[:3], len(classes)), np.float32, **backbone.storage),
-        classes,
-        views={"initial": allocate(initial, np.float16, **backbone.storage)},
+        embeddings, probabilities, classes, views={"initial": initial}
     )
 
 

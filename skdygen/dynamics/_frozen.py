@@ -24,6 +24,7 @@ from ._windows import add_rest
 logger = logging.getLogger(__name__)
 
 _TEXTS_AT_ONCE = 1024
+_EMBEDDED_AT_ONCE = 2**16  # by a function, which may keep much for each text
 # Of lengths on a GPU: kernels are chosen per shape, and are fastest at multiples. A CPU
 # gains more by padding to the longest text only.
 _LENGTH_MULTIPLE = 8
@@ -154,9 +155,18 @@ class Encoder:
 
     def encode(self, texts):
         """Compute the part that is not trained; give what the trained part reads."""
-        embeddings = as_embeddings(self._embed_texts, texts, self.n_features)
-        check_embeddings(embeddings, texts)
+        embeddings = self._allocate(texts)
+        for part in gen_batches(len(texts), _EMBEDDED_AT_ONCE):
+            few = texts[part]
+            found = as_embeddings(self._embed_texts, few, self.n_features)
+            check_embeddings(found, few)
+            embeddings[part] = found
         return _one_row_each(embeddings)
+
+    def _allocate(self, texts):
+        """Return an array for the embeddings of texts."""
+        shape = (len(texts), self.n_features)
+        return allocate(shape, np.float32, **self.storage)
 
     def embed(self, texts, inputs, embeddings):
         """Fill in the embeddings of texts; inputs come from `encode`."""
@@ -228,7 +238,7 @@ class Backbone(Encoder):
         """Compute the part that is not trained; give what `trained_part` reads."""
         tokens = self.tokenize(texts)
         if self.trainable_layers == 0:
-            embeddings = np.empty((len(tokens), self.n_features), dtype=np.float32)
+            embeddings = self._allocate(texts)
             self._embed(texts, tokens, self.model, embeddings)
             return _one_row_each(embeddings)
         if self.caches_layers:

@@ -17,7 +17,7 @@ from sklearn.utils.validation import has_fit_parameter, validate_data
 
 from .._progress import tasks
 from .._sklearn_compat import HasMethods, Interval, StrOptions
-from .._trajectories import Trajectories, allocate
+from .._trajectories import Trajectories, allocate_together
 from ..base import BaseDynamics
 from ._views import ViewsMixin
 
@@ -47,8 +47,8 @@ class IncrementalDynamics(ViewsMixin, BaseDynamics):
         each by a transformer of texts (a `sentence_transformers` model in a pipeline,
         a vectoriser); None takes a `LexicalView` called "lexical", if `X` are texts.
     max_nbytes : int, str or None, default="256M"
-        Size above which trajectories are memory-mapped from a temporary file, in
-        bytes or as "100M". None keeps them in memory.
+        Size above which trajectories, all their arrays together, are memory-mapped from
+        temporary files, in bytes or as "100M". None keeps them in memory.
     temp_folder : str, path or None, default=None
         Folder for this file; None takes the system's.
     missing_label : object, default=None
@@ -218,14 +218,11 @@ prior=False)
     def _trajectories(self, features):
         """Record what every classifier says of the features."""
         n_samples, n_classes = features.shape[0], len(self.classes_)
-        embeddings, probabilities = (
-            allocate(
-                (n_samples, len(self.estimators_), len(self.estimators_[0]), n_classes),
-                np.float32,
-                max_nbytes=self.max_nbytes,
-                temp_folder=self.temp_folder,
-            )
-            for _ in range(2)
+        shape = n_samples, len(self.estimators_), len(self.estimators_[0]), n_classes
+        embeddings, probabilities = allocate_together(
+            [(shape, np.float32)] * 2,
+            max_nbytes=self.max_nbytes,
+            temp_folder=self.temp_folder,
         )
         for branch, snapshots in enumerate(self.estimators_):
             for epoch, estimator in enumerate(snapshots):

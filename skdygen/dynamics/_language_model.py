@@ -125,8 +125,9 @@ class LanguageModelDynamics(ShowsSizesMixin, ViewsMixin, BaseDynamics):
         each by a transformer of texts (a `sentence_transformers` model in a pipeline,
         a vectoriser); None takes a `LexicalView` called "lexical".
     max_nbytes : int, str or None, default="256M"
-        Size above which trajectories and cached hidden states are memory-mapped from
-        a temporary file, in bytes or as "100M". None keeps them in memory.
+        Size above which trajectories, all their arrays together, views, embeddings and
+        cached hidden states are memory-mapped from temporary files, in bytes or as
+        "100M". None keeps them in memory.
     temp_folder : str, path or None, default=None
         Folder for these files; None takes the system's.
     store_weights : bool, default=True

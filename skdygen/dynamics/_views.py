@@ -16,6 +16,7 @@ from sklearn.base import (
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from .._encoding import check_texts
@@ -23,6 +24,8 @@ from .._sklearn_compat import BaseComposition, HasMethods, Interval, fit_context
 from .._trajectories import allocate, check_numbers
 from ..base import TextInputMixin
 
+_MOST_LEARNT = 100_000  # texts; words that are in none of so many are rare
+_ROWS_AT_ONCE = 4096
 _WORDS = r"(?u)\b\w+\b"  # those of one letter, too
 
 
@@ -32,7 +35,7 @@ class LexicalView(
     """Words and pairs of words: TF-IDF, brought down to few dimensions.
 
     What keyword rules and people in a hurry go by; a language model's embedding knows
-    it less well.
+    it less well. Of more than 100,000 texts so many, evenly spread, are learnt from.
 
     Parameters
     ----------
@@ -112,17 +115,22 @@ class LexicalView(
         features : ndarray of shape (n_samples, n_components) and dtype float32
             Rows of length 1, or 0 for a text without known words.
         """
-        weights = self._weigh(check_texts(X))
+        texts = check_texts(X)
+        n_learnt = min(len(texts), _MOST_LEARNT)
+        some = np.linspace(0, len(texts) - 1, n_learnt).astype(int)
+        weights = self._weigh([texts[i] for i in some])
         self.svd_ = None
         n_components = min(self.n_components, min(weights.shape) - 1)
-        if n_components < 1:
+        if n_components >= 1:
+            self.svd_ = TruncatedSVD(n_components, random_state=self.random_state)
+            with np.errstate(divide="ignore", invalid="ignore"):  # all texts are alike
+                self.svd_.fit(weights)
+            # Part of a larger array is neither small nor hashed as what is read of it.
+            self.svd_.components_ = np.ascontiguousarray(self.svd_.components_)
+        if n_learnt == len(texts):
             return self._reduce(weights)
-        self.svd_ = TruncatedSVD(n_components, random_state=self.random_state)
-        with np.errstate(divide="ignore", invalid="ignore"):  # all texts are alike
-            self.svd_.fit(weights)
-        # A part of a larger array is neither small nor hashed as what is read of it.
-        self.svd_.components_ = np.ascontiguousarray(self.svd_.components_)
-        return self._reduce(weights)
+        del weights
+        return self._transform(texts)
 
     def _weigh(self, texts):
         """Fit the vectorizer; any word counts where none is in two texts."""
@@ -149,7 +157,14 @@ class LexicalView(
             Rows of length 1, or 0 for a text without known words.
         """
         check_is_fitted(self)
-        return self._reduce(self.vectorizer_.transform(check_texts(X)))
+        return self._transform(check_texts(X))
+
+    def _transform(self, texts):
+        """Give the features of texts, of not too many at once."""
+        found = np.empty((len(texts), self._n_features_out), dtype=np.float32)
+        for part in gen_batches(len(texts), _ROWS_AT_ONCE):
+            found[part] = self._reduce(self.vectorizer_.transform(texts[part]))
+        return found
 
     def _reduce(self, weights):
         """Bring down what the vectorizer gives, and rows to length 1."""

@@ -149,8 +149,10 @@ class ConsensusPrior(BaseComposition, BasePrior):
         if named is None:
             named = self._default_priors(trajectories.views)
         self.names_, self.priors_ = [name for name, _ in named], []
-        scores, opinions, limits = {}, [], None
-        for _, prior in named:
+        shape = (len(named), len(targets.classes))
+        scores, limits = {}, None
+        opinions = trajectories._allocate(shape, np.float32)
+        for position, (_, prior) in enumerate(named):
             fitted = clone(prior)
             fitted._remember(trajectories, targets.classes)
             shared, criterion = {}, getattr(fitted, "criterion", "cut")
@@ -160,23 +162,30 @@ class ConsensusPrior(BaseComposition, BasePrior):
                 shared["scores"] = scores[criterion]
             if self.priors is None and fitted.contamination != 0:
                 if limits is None:  # by those before, which learn from all labels
-                    limits = _limits(_stack(opinions), targets)
+                    limits = _limits(opinions[:, :position], targets)
                 shared["limits"] = limits[fitted.selection]
-            opinions.append(fitted._fit_prior(trajectories, targets, **shared))
+            opinions[:, position] = fitted._fit_prior(trajectories, targets, **shared)
             self.priors_.append(fitted)
-        opinions = _stack(opinions)
-        self.label_distributions_ = geometric_mean(opinions)
         untouched = np.flatnonzero([_is_untouched(prior) for prior in self.priors_])
         untouched = untouched if len(untouched) else slice(None)
-        self.untouched_distributions_ = opinions[:, untouched]
+        self.untouched_distributions_ = np.array(opinions[:, untouched])
         return opinions
 
     def _epochs_read(self):
         found = [prior._epochs_read() for prior in self.priors_]
         return None if None in found else set().union(*found)
 
+    def _fit_targets(self, X, targets, *, record=False):
+        found = super()._fit_targets(X, targets, record=record)
+        self.label_distributions_ = found.prior
+        return found
+
     def _prior(self, trajectories):
-        return _stack([prior._prior(trajectories) for prior in self.priors_])
+        shape = (len(self.priors_), len(self.classes_))
+        opinions = trajectories._allocate(shape, np.float32)
+        for position, prior in enumerate(self.priors_):
+            opinions[:, position] = prior._prior(trajectories)
+        return opinions
 
     def _attach(self, trajectories, opinions):
         return trajectories.with_prior(geometric_mean(opinions), opinions)
@@ -214,9 +223,10 @@ def _is_untouched(prior):
 def not_foretold(opinions, targets):
     """Share of each class's labels that the opinions do not foretell, (n_classes,)."""
     labelled = targets.labelled
-    found = geometric_mean(opinions[labelled]).argmax(axis=1)
+    found = geometric_mean(opinions).argmax(axis=1)
     sizes = _class_sizes(targets, labelled)
-    missed = _class_sizes(targets, labelled[found != targets.codes[labelled]])
+    missed = labelled[found[labelled] != targets.codes[labelled]]
+    missed = _class_sizes(targets, missed)
     return missed / np.where(sizes > 0, sizes, 1)
 
 
@@ -224,8 +234,3 @@ def _class_sizes(targets, rows):
     """Weight of the labels of some texts by class, (n_classes,)."""
     n_classes = len(targets.classes)
     return np.bincount(targets.codes[rows], targets.weights[rows], minlength=n_classes)
-
-
-def _stack(opinions):
-    """Put distributions side by side, (n_samples, n_opinions, n_classes)."""
-    return np.stack(opinions, axis=1).astype(np.float32)

@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 
 import skdygen
 from skdygen import DyGenClassifier
-from skdygen.dynamics import LanguageModelDynamics, _engine
+from skdygen.dynamics import LanguageModelDynamics, _engine, _frozen
 from skdygen.dynamics._hub import load_sentence_transformer
 from tests.conftest import WORDS, make_word_texts
 from tests.dynamics.conftest import LABELS, TEXTS, assert_same, make_dynamics
@@ -77,6 +77,20 @@ def test_callables_and_transformers(model):
     clf = DyGenClassifier(dynamics, random_state=0)
     found = cross_val_predict(clf, NEW + TEXTS, np.append(RIGHT, LABELS), cv=2)
     assert (found[:30] == RIGHT).mean() > 0.9
+
+
+def test_very_many_texts_are_embedded_in_parts(monkeypatch):
+    asked = []
+
+    def count(texts):
+        asked.append(len(texts))
+        return count_words(texts)
+
+    expected = make_frozen(count_words).fit_transform(TEXTS, LABELS)
+    monkeypatch.setattr(_frozen, "_EMBEDDED_AT_ONCE", 7)
+    assert_same(make_frozen(count).fit_transform(TEXTS, LABELS), expected)
+    assert max(asked) == 7
+    assert sum(asked) == len(TEXTS) + 1  # and the text that tells models apart
 
 
 def test_what_is_fitted_is_a_copy():

@@ -6,6 +6,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skdygen._torch import seeded
+from skdygen._trajectories import folder_of_mapped
 from skdygen.dynamics._frozen import Backbone, Inputs, Ragged, _length_multiple
 from skdygen.dynamics._hub import load_sentence_transformer
 from skdygen.dynamics._networks import Branch
@@ -52,6 +53,14 @@ def test_embeddings_are_those_of_sentence_transformers(
     found = np.empty_like(expected)
     backbone.embed(TEXTS, backbone.encode(TEXTS), found)
     assert_allclose(found, expected, atol=2e-3)
+
+
+def test_many_embeddings_are_mapped(tiny_model, tmp_path):
+    backbone = make_backbone(tiny_model, 0, max_nbytes=0, temp_folder=str(tmp_path))
+    found = backbone.encode(TEXTS).fields["sentence_embedding"]
+    assert folder_of_mapped(found) == tmp_path
+    in_memory = make_backbone(tiny_model, 0).encode(TEXTS).fields["sentence_embedding"]
+    assert_array_equal(found, in_memory)
 
 
 FAMILIES = {

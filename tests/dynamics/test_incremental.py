@@ -50,6 +50,20 @@ def test_branches_differ(bootstrap, tmp_path):
     assert not np.allclose(embeddings[:, 1], embeddings[:, 2])
 
 
+def test_what_is_large_together_is_mapped_together():
+    texts, labels = make_word_texts(60)
+    dynamics = IncrementalDynamics(random_state=0)
+    n_bytes = 2 * dynamics.fit_transform(texts, labels).embeddings.nbytes
+    for max_nbytes in (n_bytes, n_bytes - 1):
+        dynamics.set_params(max_nbytes=max_nbytes)
+        found = dynamics.fit_transform(texts, labels)
+        is_mapped = {
+            folder_of_mapped(array) is not None
+            for array in (found.embeddings, found.probabilities)
+        }
+        assert is_mapped == {max_nbytes < n_bytes}
+
+
 def test_samples_without_label_have_no_influence():
     texts, labels = make_word_texts(60)
     codes = np.where(np.arange(60) < 20, -1, labels == "fruit")

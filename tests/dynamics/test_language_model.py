@@ -133,6 +133,19 @@ def test_every_text_is_computed_once(tiny_model, monkeypatch):
     assert_same(found, expected, atol=1e-3)
 
 
+def test_what_is_large_together_is_mapped_together(tiny_model, fitted):
+    recorded = fitted[1]
+    arrays = recorded.embeddings, recorded.probabilities, recorded.views["initial"]
+    n_bytes = sum(array.nbytes for array in arrays)
+    for max_nbytes in (n_bytes, n_bytes - 1):
+        found = make_dynamics(tiny_model, max_nbytes=max_nbytes).fit_transform(
+            TEXTS, LABELS
+        )
+        arrays = found.embeddings, found.probabilities, found.views["initial"]
+        is_mapped = {folder_of_mapped(array) is not None for array in arrays}
+        assert is_mapped == {max_nbytes < n_bytes}
+
+
 @pytest.mark.parametrize("params", [{"max_nbytes": "1K"}, {"store_weights": False}])
 def test_what_does_not_change_the_numbers(tiny_model, fitted, tmp_path, params):
     dynamics = make_dynamics(tiny_model, temp_folder=str(tmp_path), **params)

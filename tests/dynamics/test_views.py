@@ -7,7 +7,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.preprocessing import FunctionTransformer
 
 from skdygen._trajectories import folder_of_mapped
-from skdygen.dynamics import IncrementalDynamics, LexicalView
+from skdygen.dynamics import IncrementalDynamics, LexicalView, _views
 from tests.conftest import make_word_texts
 
 TEXTS, LABELS = make_word_texts(60)
@@ -37,6 +37,19 @@ def test_lexical_view():
     alike = found @ found.T
     is_same = LABELS[:, None] == LABELS
     assert alike[is_same].mean() > alike[~is_same].mean() + 0.1
+
+
+def test_lexical_view_of_very_many_texts(monkeypatch):
+    """As many as are learnt from, of the beginning, the middle and the end."""
+    monkeypatch.setattr(_views, "_MOST_LEARNT", 30)
+    monkeypatch.setattr(_views, "_ROWS_AT_ONCE", 7)
+    texts = [*TEXTS, *TEXTS[:57], "rare words"]
+    view = LexicalView(n_components=7, random_state=0)
+    found = view.fit_transform(texts)
+    assert_array_equal(view.transform(texts), found)
+    learnt = [texts[i] for i in np.linspace(0, len(texts) - 1, 30).astype(int)]
+    few = LexicalView(n_components=7, random_state=0).fit(learnt)
+    assert_array_equal(few.transform(texts), found)
 
 
 @pytest.mark.parametrize(

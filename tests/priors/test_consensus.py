@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from skdygen import Trajectories
+from skdygen import Trajectories, _trajectories
+from skdygen._trajectories import folder_of_mapped
 from skdygen.denoisers import DirichletVAE
 from skdygen.priors import (
     ClassifierPrior,
@@ -32,6 +33,23 @@ def test_consensus_is_the_mean_of_its_priors(memorised):
     expected = near.transform(trajectories[::7]).prior
     assert_allclose(new.opinions[:, 1], expected, rtol=1e-6)
     assert consensus.names_ == ["a", "b", "c"]
+
+
+def test_what_is_said_of_mapped_trajectories_is_mapped(
+    memorised, tmp_path, monkeypatch
+):
+    trajectories, _, given = memorised
+    trajectories.save(tmp_path / "all")
+    mapped = Trajectories.load(tmp_path / "all", max_nbytes=0, temp_folder=tmp_path)
+    expected = ConsensusPrior().fit_transform(trajectories, given)
+    assert folder_of_mapped(expected.opinions) is None
+    monkeypatch.setattr(_trajectories, "_MOST_ROWS_IN_MEMORY", 10)
+    consensus = ConsensusPrior()
+    for found in (consensus.fit_transform(mapped, given), consensus.transform(mapped)):
+        assert folder_of_mapped(found.opinions) == tmp_path
+    assert_array_equal(consensus.label_distributions_, expected.prior)
+    # What is fitted goes into files, and to other processes.
+    assert folder_of_mapped(consensus.untouched_distributions_) is None
 
 
 def test_default_finds_what_training_has_hidden(memorised):
