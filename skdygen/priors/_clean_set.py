@@ -20,6 +20,7 @@ _ROWS_AT_ONCE = 4096
 # Texts of a class that are kept in any case: half of fewer would say too little.
 _FLOOR = 30
 _MOST_SCORES = 10_000  # a mixture of two needs no more
+_MOST_COMPARED = 10_000  # that neighbours are looked for among, unless all are
 _STARTS = (0.1, 0.3, 0.5)
 # Found once as long as trajectories are there: labels change, by votes or in a refit.
 _NEIGHBORS = WeakKeyDictionary()
@@ -77,10 +78,12 @@ class BaseCleanSetPrior(BasePrior):
     def _neighbors(self, trajectories, rows):
         """Distances and positions of the nearest of some texts."""
         known = _NEIGHBORS.setdefault(trajectories, {})
-        key = self.view, self.max_samples, joblib.hash(rows)
+        # Time grows with their number, times that of all texts.
+        most = self.max_samples and min(self.max_samples, _MOST_COMPARED)
+        key = self.view, most, joblib.hash(rows)
         if key not in known:
             known[key] = find_neighbors(
-                lambda some: self._space(trajectories, some), rows, self.max_samples
+                lambda some: self._space(trajectories, some), rows, most
             )
         return known[key]
 

@@ -63,8 +63,9 @@ class ConsensusPrior(BaseComposition, BasePrior):
         class, though, no more are left out than twice those that the priors of all
         labels do not foretell, where the cleaner ones of each class are sought; none of
         a class with over two thirds of all labels; and never the 30 cleanest ones.
-    max_samples : int or None, default=10_000
-        Number of clean texts that each of the priors above learns from, at most.
+    max_samples : int or None, default=30_000
+        Number of clean texts that each of the priors above learns from, at most, see
+        `RidgePrior`.
     missing_label : object, default=None
         The value in `y` that means "no label"; NaN stands for all null values.
 
@@ -112,7 +113,7 @@ class ConsensusPrior(BaseComposition, BasePrior):
         *,
         criterion: Literal["cut", "margin", "paper", "relative"] = "relative",
         contamination: Literal["auto"] | float = 0.5,
-        max_samples: int | None = 10_000,
+        max_samples: int | None = 30_000,
         missing_label: Any = None,
     ):
         self.priors = priors

@@ -39,8 +39,9 @@ class RidgePrior(BaseCleanSetPrior):
         What is read: a view by its name, such as "initial", the embedding from before
         the training (of the first epoch where it was not recorded), or the embeddings
         after a recorded epoch, -1 being the last.
-    max_samples : int or None, default=10_000
+    max_samples : int or None, default=30_000
         Number of clean texts that are learnt from, at most, see `TrajectoryKNNPrior`.
+        Neighbours, for "cut", are looked for among 10,000 at most, unless it is None.
     missing_label : object, default=None
         The value in `y` that means "no label"; NaN stands for all null values.
 
@@ -87,7 +88,7 @@ class RidgePrior(BaseCleanSetPrior):
         contamination: Literal["auto"] | float = 0.0,
         selection: Literal["class", "global"] = "global",
         view: Any = "initial",
-        max_samples: int | None = 10_000,
+        max_samples: int | None = 30_000,
         missing_label: Any = None,
     ):
         self.criterion = criterion
@@ -111,10 +112,7 @@ class RidgePrior(BaseCleanSetPrior):
             learnt[unread] = targets.distributions[self.clean_indices_][unread]
         shares = np.average(learnt, axis=0, weights=weights)
         log_shares = np.log(shares + 1 / len(learnt))
-        left_out, coef, intercept = fit_ridge(
-            space.astype(np.float64), learnt - shares, weights
-        )
-
+        left_out, coef, intercept = fit_ridge(space, learnt - shares, weights)
         sharpness = fit_sharpness(left_out, log_shares, learnt, weights)
         self.coef_ = sharpness * coef
         self.intercept_ = sharpness * intercept + log_shares
@@ -159,17 +157,18 @@ def fit_ridge(X, targets, weights):
     """
     center = np.average(X, axis=0, weights=weights)
     mean = np.average(targets, axis=0, weights=weights)
-    X, targets = X - center, targets - mean
+    X, targets = X - center, targets - mean  # in double precision
     # One scale for all features, so that penalties mean the same in every view.
     scale = np.sqrt(np.average(X**2, axis=0, weights=weights)).mean() or 1.0
-    X = X / scale
+    X /= scale
     variances, axes = np.linalg.eigh(X.T @ (weights[:, None] * X))
     along = X @ axes
+    squares = np.square(along, out=X)
     moments = along.T @ (weights[:, None] * targets)
     best = None
     for penalty in _PENALTIES:
         shrunk = 1 / (variances.clip(min=0) + penalty * X.shape[1])
-        leverages = weights * ((along**2) @ shrunk + 1 / weights.sum())
+        leverages = weights * (squares @ shrunk + 1 / weights.sum())
         residuals = targets - along @ (shrunk[:, None] * moments)
         residuals /= np.maximum(1 - leverages, 1e-6)[:, None]
         error = np.average((residuals**2).sum(axis=1), weights=weights)

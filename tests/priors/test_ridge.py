@@ -7,7 +7,7 @@ from sklearn.linear_model import Ridge
 
 from skdygen import Trajectories
 from skdygen._targets import make_targets
-from skdygen.priors import RidgePrior, TrajectoryKNNPrior
+from skdygen.priors import RidgePrior, TrajectoryKNNPrior, _clean_set
 from skdygen.priors._ridge import _PENALTIES, fit_ridge, fit_sharpness
 from skdygen.priors._scores import cut_scores, find_neighbors
 
@@ -146,3 +146,15 @@ def test_cut_statistic_finds_wrong_labels_also_among_some(memorised):
         assert scores[given != true].mean() > scores[given == true].mean() + 1
         assert (found.argmax(axis=1) == true).mean() > (given == true).mean()
     assert_allclose(softmax(np.log(found), axis=1), found)
+
+
+def test_neighbors_are_sought_among_fewer_than_are_learnt_from(memorised, monkeypatch):
+    monkeypatch.setattr(_clean_set, "_MOST_COMPARED", 60)
+    trajectories, _, given = memorised
+    scores = {}
+    for max_samples in (60, 30_000, None):
+        prior = RidgePrior("cut", contamination=0.1, max_samples=max_samples)
+        scores[max_samples] = prior.fit(trajectories, given).noise_scores_
+        assert (len(prior.clean_indices_) > 60) == (max_samples != 60)
+    assert_array_equal(scores[30_000], scores[60])
+    assert (scores[None] != scores[60]).any()
