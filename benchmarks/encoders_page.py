@@ -80,7 +80,9 @@ def choice(table):
         row = {
             "encoder": _TITLES.get(name, name),
             "numbers per text": of_encoder["n_features"].iloc[0],
-            "seconds per 1,000 texts": f"{seconds.mean():.2g}",
+            "seconds per 1,000 texts": number(
+                seconds.mean(), ".0f" if seconds.mean() >= 10 else ".2g"
+            ),
         }
         for method in methods:
             found = _means(table, method, "test_accuracy")[name]
