@@ -44,8 +44,7 @@ def _act(suggested, marginal, untouched, targets):
     rows = targets.checked[is_drawn[targets.checked]]
     if targets.evidence is not None and not len(rows):
         return np.ones(len(labelled), dtype=bool)  # annotators tell how others err
-    found = untouched.argmax(axis=2)[labelled]
-    foretold = max(lift(view, codes, weights) for view in found.T)
+    lifted = foretold(untouched, targets)
     if len(rows):
         right, given = targets.verified[rows], targets.codes[rows]
         gained = (suggested[rows] == right).astype(int) - (given == right)
@@ -56,13 +55,23 @@ def _act(suggested, marginal, untouched, targets):
         if targets.evidence is not None:
             is_trusted = gain >= -chance
         else:
-            is_trusted = gain >= 0 if foretold > _BELIEVED else gain > chance
+            is_trusted = gain >= 0 if lifted > _BELIEVED else gain > chance
         if is_trusted:
             return np.ones(len(labelled), dtype=bool)
-    if foretold < NEAR_CHANCE:
+    if lifted < NEAR_CHANCE:
         return np.zeros(len(labelled), dtype=bool)
     confidence, found = marginal.max(axis=1), marginal.argmax(axis=1)
     return is_more_likely_right(confidence[labelled], found[labelled], codes, weights)
+
+
+def foretold(views, targets):
+    """How far labels can be foretold by the best of some views, see `lift`.
+
+    The views are distributions, (n_samples, n_views, n_classes).
+    """
+    rows = targets.labelled
+    codes, weights = targets.codes[rows], targets.weights[rows]
+    return max(lift(view, codes, weights) for view in views.argmax(axis=2)[rows].T)
 
 
 def lift(found, codes, weights):

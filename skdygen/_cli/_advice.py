@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._decisions import NEAR_CHANCE, lift
+from .._decisions import NEAR_CHANCE, foretold
 
 
 def why_none_corrected(clf, n_issues, path):
@@ -27,9 +27,7 @@ def why_none_corrected(clf, n_issues, path):
 
 
 def _foretold(clf):
-    """How far labels can be foretold from the texts, see `lift`."""
-    targets, rows = clf._targets, clf._targets.labelled
+    """How far labels can be foretold from the texts, as for the correction."""
     marginal = clf.denoiser_.marginal_distributions_[:, None]
     views = getattr(clf.prior_, "untouched_distributions_", marginal)
-    found, codes = views.argmax(axis=2)[rows], targets.codes[rows]
-    return max(lift(view, codes, targets.weights[rows]) for view in found.T)
+    return foretold(views, clf._targets)

@@ -43,8 +43,7 @@ def inspect_table(table, text, texts, cells):
     None where there is none.
     """
     labels = _as_scalars(cells)
-    counts = Counter(label for column in labels for label in column)
-    counts.pop(None, None)
+    counts = _count(labels)
     first = _first_rows(labels)
     found = [
         _find_alike(counts, first),
@@ -69,8 +68,7 @@ def merge_spellings(cells):
     Labels that differ by case, space, punctuation or number format only become the most
     frequent of them; where there are strings and numbers, all become strings.
     """
-    counts = Counter(label for column in _as_scalars(cells) for label in column)
-    counts.pop(None, None)
+    counts = _count(_as_scalars(cells))
     best = {}
     for label, _ in counts.most_common():
         best.setdefault(_key(label), label)
@@ -98,28 +96,25 @@ def name_merged(merged):
 def refuse_types(cells):
     """Raise an error about labels that are partly strings and partly not."""
     labels = _as_scalars(cells)
-    counts = Counter(label for column in labels for label in column)
-    counts.pop(None, None)
+    counts = _count(labels)
     found = _find_types(counts, _first_rows(labels))
     if found is not None:
         raise TypeError(
-            f"column{'s' * (len(cells) > 1)} {', '.join(map(repr, cells))}: labels of "
-            f"two types, {found.example}; {found.remedy}."
+            f"{_name_columns(cells)}: labels of two types, {found.example}; "
+            f"{found.remedy}."
         )
 
 
 def describe(path, text, texts, cells):
     """Say which columns were chosen, and how much is in them."""
-    name = f"column{'s' * (len(cells) > 1)} {', '.join(map(repr, cells))}"
     labels = _as_scalars(cells)
     n_missing = sum(row.count(None) == len(row) for row in zip(*labels, strict=True))
     missing = f"{n_missing:,} without a label, {texts.count(''):,} without text"
-    counts = Counter(label for column in labels for label in column)
-    counts.pop(None, None)
+    counts = _count(labels)
     largest = ", ".join(f"{_shown(x)} ({n:,})" for x, n in counts.most_common(8))
     return {
         "texts": f"column {text!r} of {path}",
-        "labels": shorten(name, 200, placeholder=" ..."),
+        "labels": shorten(_name_columns(cells), 200, placeholder=" ..."),
         "rows": f"{len(texts):,} ({missing})",
         "classes": f"{len(counts)}: {largest}",
     }
@@ -132,6 +127,18 @@ def _key(label):
     if number:
         return int(number[1])
     return _BETWEEN.sub("", text.strip(_AROUND)) or text
+
+
+def _name_columns(cells):
+    """Name the columns of labels."""
+    return f"column{'s' * (len(cells) > 1)} {', '.join(map(repr, cells))}"
+
+
+def _count(labels):
+    """Count the labels of all columns."""
+    counts = Counter(label for column in labels for label in column)
+    counts.pop(None, None)
+    return counts
 
 
 def _as_scalars(cells):

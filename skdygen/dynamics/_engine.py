@@ -339,9 +339,8 @@ class Networks:
         Of those at other positions than `epochs`, unless it is None, all is NaN.
         """
         texts, rows = _distinct(texts)
-        n_epochs = len(stage.snapshots_)
-        epochs = range(n_epochs) if epochs is None else epochs
-        wanted = {np.arange(n_epochs)[position] for position in epochs}  # -1: the last
+        positions = range(len(stage.snapshots_))
+        wanted = positions if epochs is None else {positions[i] for i in epochs}
         with self._progress(len(texts) * len(wanted), "replaying") as progress:
             inputs = self.backbone.encode(texts)
             trajectories = _allocate(stage, self.backbone, len(texts))
