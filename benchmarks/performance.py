@@ -107,7 +107,8 @@ def main(arguments=None):
     rows = read_rows(folder / "speed.jsonl")
     speed = [row for row in rows if "device" not in row]
     scaling = read_rows(folder / "scaling.jsonl")
-    serving = read_rows(folder / "serving.jsonl")
+    served = read_rows(folder / "serving.jsonl")
+    serving = [row for row in served if "backend" not in row]
     speed = {row["part"]: row for row in speed}  # the last of each part counts
     cells = load_cells(*(folder / f"{n}.jsonl" for n in ("layers", "recordings")))
     curve = layer_curve(cells, speed)
@@ -127,12 +128,10 @@ def main(arguments=None):
         "neighbors": markdown(neighbors(scaling)),
         "texts": texts(scaling),
         "compiling": compiling(scaling),
-        "serving": table([row for row in serving if "backend" not in row]),
-        "backend": backends([row for row in serving if "backend" in row]),
+        "serving": table(serving),
+        "backend": backends([row for row in served if "backend" in row]),
         "gpu": gpu(rows),
-        "setup": setup(
-            [*speed.values(), *scaling, *(r for r in serving if "backend" not in r)]
-        ),
+        "setup": setup([*speed.values(), *scaling, *serving]),
     }
     text = re.sub(
         r"<!-- (\w+) -->",

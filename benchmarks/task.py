@@ -192,6 +192,13 @@ class Task:
         """Single votes on the training texts, a column for each annotator."""
         return load_votes(self.folder, self.setting).iloc[self.train.rows]
 
+    def draw(self, n, draw=0):
+        """Draw positions of training texts, at random: one of several draws."""
+        order = np.random.RandomState(1000 * self.seed + draw).permutation(
+            len(self.train)
+        )
+        return order[: min(n, len(order) // 2)]
+
     def labels(self, kind):
         """Give labels of the training texts: "given", "gold" or "majority"."""
         if kind == "majority":

@@ -25,7 +25,6 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state
 from sklearn.utils._testing import ignore_warnings
 
 from skdygen import DyGenClassifier, make_paper_classifier
@@ -86,8 +85,7 @@ class Setting:
 
     def draw(self, n, draw):
         """Draw positions of labels to verify, at random."""
-        rng = check_random_state(1000 * self.seed + draw)
-        return rng.permutation(len(self.gold))[: min(n, len(self.gold) // 2)]
+        return self.task.draw(n, draw)
 
 
 def default(setting, rows):
