@@ -7,12 +7,17 @@ from typing import Any, Literal
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.utils import gen_batches
 
 from ._clean_set import BaseCleanSetPrior
 
 # Strengths of the penalty that are tried, times the number of features.
 _PENALTIES = (0.1, 0.3, 1, 3, 10, 30)
 _LOG_SHARPNESS = (-2, 5)
+# More texts say more than a linear map can learn of them.
+_MOST_LINEAR, _N_CENTERS = 10_000, 1_000
+_ROWS_AT_ONCE = 4096
 
 
 class RidgePrior(BaseCleanSetPrior):
@@ -24,7 +29,9 @@ class RidgePrior(BaseCleanSetPrior):
     keeps what it says of a rare class near 0, which is why classes differ in sharpness.
     Penalty and sharpness are those that predict each text's label best from the others,
     which takes one decomposition [1]_; what a text that was learnt from gets as its
-    prior comes from the others, too.
+    prior comes from the others, too. Where more than 10,000 texts are learnt from, the
+    map also reads how near a text is to 1,000 of them, by Gaussian functions as wide as
+    the view is [2]_.
 
     Parameters
     ----------
@@ -57,7 +64,11 @@ class RidgePrior(BaseCleanSetPrior):
         Positions of the texts that are learnt from, sorted.
     clean_codes_ : ndarray of shape (n_clean,)
         Their classes, as positions in the classes.
-    coef_ : ndarray of shape (n_features, n_classes)
+    centers_ : ndarray of shape (n_centers, n_features)
+        Texts that others are compared with; none, where few are learnt from.
+    gamma_ : float
+        Of the Gaussian functions, ``exp(-gamma * d**2)`` at distance d.
+    coef_ : ndarray of shape (n_features + n_centers, n_classes)
         The map, times the sharpness of the classes.
     intercept_ : ndarray of shape (n_classes,)
         What is added to its output.
@@ -66,6 +77,8 @@ class RidgePrior(BaseCleanSetPrior):
     ----------
     .. [1] D. M. Allen, "The Relationship Between Variable Selection and Data
        Augmentation and a Method for Prediction", Technometrics 1974.
+    .. [2] D. S. Broomhead, D. Lowe, "Multivariable Functional Interpolation and
+       Adaptive Networks", Complex Systems 1988.
 
     Examples
     --------
@@ -112,14 +125,26 @@ class RidgePrior(BaseCleanSetPrior):
             learnt[unread] = targets.distributions[self.clean_indices_][unread]
         shares = np.average(learnt, axis=0, weights=weights)
         log_shares = np.log(shares + 1 / len(learnt))
-        left_out, coef, intercept = fit_ridge(space, learnt - shares, weights)
+        n_centers = _N_CENTERS if len(space) > _MOST_LINEAR else 0
+        self.centers_ = space[np.linspace(0, len(space) - 1, n_centers).astype(int)]
+        self.gamma_ = 1 / (space.var(axis=0).sum() or 1.0)
+        left_out, coef, intercept = fit_ridge(
+            self._read(space), learnt - shares, weights
+        )
         sharpness = fit_sharpness(left_out, log_shares, learnt, weights)
         self.coef_ = sharpness * coef
         self.intercept_ = sharpness * intercept + log_shares
         self._left_out = softmax(sharpness * left_out + log_shares, axis=1)
 
     def _judge(self, space, positions=None):
-        return softmax(space @ self.coef_ + self.intercept_, axis=1)
+        return softmax(self._read(space) @ self.coef_ + self.intercept_, axis=1)
+
+    def _read(self, space):
+        """Put beside embeddings how near they are to the centers, if there are any."""
+        if not len(self.centers_):
+            return space
+        near = rbf_kernel(space, self.centers_, self.gamma_)
+        return np.hstack([np.sqrt(self.gamma_) * space, near])
 
 
 def fit_sharpness(outputs, log_shares, learnt, weights):
@@ -155,24 +180,31 @@ def fit_ridge(X, targets, weights):
     Returns the predictions of each row by the others, (n_samples, n_targets), and the
     map fitted on all, (n_features, n_targets) and (n_targets,).
     """
-    center = np.average(X, axis=0, weights=weights)
-    mean = np.average(targets, axis=0, weights=weights)
-    X, targets = X - center, targets - mean  # in double precision
+    total, mean = weights.sum(), np.average(targets, axis=0, weights=weights)
+    targets = targets - mean
+    parts = [*gen_batches(len(X), _ROWS_AT_ONCE)]  # in double precision, not all X
+    center = sum(weights[part] @ X[part] for part in parts) / total
+    products = moments = 0.0
+    for part in parts:
+        rows = X[part] - center
+        weighted = weights[part, None] * rows
+        products = products + rows.T @ weighted
+        moments = moments + weighted.T @ targets[part]
     # One scale for all features, so that penalties mean the same in every view.
-    scale = np.sqrt(np.average(X**2, axis=0, weights=weights)).mean() or 1.0
-    X /= scale
-    variances, axes = np.linalg.eigh(X.T @ (weights[:, None] * X))
-    along = X @ axes
-    squares = np.square(along, out=X)
-    moments = along.T @ (weights[:, None] * targets)
-    best = None
-    for penalty in _PENALTIES:
-        shrunk = 1 / (variances.clip(min=0) + penalty * X.shape[1])
-        leverages = weights * (squares @ shrunk + 1 / weights.sum())
-        residuals = targets - along @ (shrunk[:, None] * moments)
-        residuals /= np.maximum(1 - leverages, 1e-6)[:, None]
-        error = np.average((residuals**2).sum(axis=1), weights=weights)
-        if best is None or error < best[0]:
-            best = error, residuals, axes @ (shrunk[:, None] * moments) / scale
-    _, residuals, coef = best
-    return targets - residuals + mean, coef, mean - center @ coef
+    scale = np.sqrt(products.diagonal() / total).mean() or 1.0
+    variances, axes = np.linalg.eigh(products / scale**2)
+    axes /= scale
+    penalties = X.shape[1] * np.array(_PENALTIES)
+    shrunk = 1 / (variances.clip(min=0)[:, None] + penalties)
+    maps = [axes @ (factors[:, None] * (axes.T @ moments)) for factors in shrunk.T]
+    residuals = np.empty((len(maps), *targets.shape))
+    for part in parts:
+        rows = X[part] - center
+        leverages = weights[part, None] * ((rows @ axes) ** 2 @ shrunk + 1 / total)
+        left = np.maximum(1 - leverages, 1e-6)
+        for which, coef in enumerate(maps):
+            found = targets[part] - rows @ coef
+            residuals[which, part] = found / left[:, which, None]
+    best = np.einsum("pnk,pnk,n->p", residuals, residuals, weights).argmin()
+    coef = maps[best]
+    return targets - residuals[best] + mean, coef, mean - center @ coef

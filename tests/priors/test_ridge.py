@@ -7,13 +7,15 @@ from sklearn.linear_model import Ridge
 
 from skdygen import Trajectories
 from skdygen._targets import make_targets
-from skdygen.priors import RidgePrior, TrajectoryKNNPrior, _clean_set
+from skdygen.priors import RidgePrior, TrajectoryKNNPrior, _clean_set, _ridge
 from skdygen.priors._ridge import _PENALTIES, fit_ridge, fit_sharpness
 from skdygen.priors._scores import cut_scores, find_neighbors
 
 
 @pytest.mark.parametrize("is_weighted", [False, True])
-def test_each_row_is_predicted_by_the_others(is_weighted):
+@pytest.mark.parametrize("n_at_once", [7, 30])
+def test_each_row_is_predicted_by_the_others(is_weighted, n_at_once, monkeypatch):
+    monkeypatch.setattr(_ridge, "_ROWS_AT_ONCE", n_at_once)
     rng = np.random.RandomState(0)
     X, targets = rng.randn(30, 4) + 3, rng.randn(30, 2)
     targets[:, 0] += X[:, 1]
@@ -65,6 +67,36 @@ def test_own_labels_have_no_part(memorised):
     assert_allclose(after[7], before[7], atol=0.02)
     new = prior.transform(trajectories[7:8]).prior
     assert not np.allclose(new, before[7], atol=1e-6)
+
+
+def test_many_texts_are_told_apart_where_no_line_does(monkeypatch):
+    rng = np.random.RandomState(0)
+    corners = rng.randn(600, 4)
+    true = (corners[:, 0] * corners[:, 1] > 0).astype(int)
+    given = np.where(rng.rand(600) < 0.2, 1 - true, true)
+    probabilities = np.full((600, 1, 1, 2), 0.5)
+    trajectories = Trajectories(corners[:, None, None], probabilities, [0, 1])
+    some, new = trajectories[:400], trajectories[400:]
+
+    def hits(prior):
+        own = prior.fit_transform(some, given[:400]).prior.argmax(axis=1)
+        found = prior.transform(new).prior.argmax(axis=1)
+        return (own == true[:400]).mean(), (found == true[400:]).mean()
+
+    monkeypatch.setattr(_ridge, "_MOST_LINEAR", 400)
+    few = RidgePrior(view=-1)
+    assert max(hits(few)) < 0.65
+    assert few.centers_.shape == (0, 4)
+    monkeypatch.setattr(_ridge, "_MOST_LINEAR", 399)
+    monkeypatch.setattr(_ridge, "_N_CENTERS", 50)
+    many = RidgePrior(view=-1)
+    assert min(hits(many)) > 0.8
+    assert many.centers_.shape == (50, 4)
+    assert many.coef_.shape == (54, 2)
+    # Centers are compared with as they are, whatever the unit.
+    scaled = Trajectories(1000 * corners[:400, None, None], some.probabilities, [0, 1])
+    found = clone(many).fit_transform(scaled, given[:400]).prior
+    assert_allclose(found, many.fit_transform(some, given[:400]).prior, atol=1e-3)
 
 
 def test_verified_texts_are_learnt_from_whatever_is_given(memorised):
