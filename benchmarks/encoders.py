@@ -4,6 +4,7 @@
 a row for each setting, seed, encoder and method; those that are there are not computed
 again, and embeddings are kept. The default model needs no folder. Others are those of
 sentence-transformers, or hold one of the packages of `encoder_files`, which makes them.
+``--regime finetuned`` trains layers of models instead of a hidden layer on embeddings.
 ``--page`` writes what the rows say.
 """
 
@@ -26,7 +27,7 @@ from .run import describe_machine, rows_so_far, run_cell
 from .task import Task
 
 HERE = Path(__file__).parent
-REGIME = "encoders"
+REGIMES = ("encoders", "finetuned")
 METHODS = RIVALS | CHECKED
 # How much of a long text is read at once, and how often.
 LONG = "20newsgroups_raw"
@@ -59,7 +60,7 @@ def main(arguments=None):
                 wanted = [
                     name
                     for name in options.methods
-                    if (setting, seed, encoder, name) not in done
+                    if (options.regime, setting, seed, encoder, name) not in done
                 ]
                 if wanted:
                     run_encoder(setting, seed, encoder, folder, wanted, options)
@@ -74,6 +75,7 @@ def parse(arguments):
     parser.add_argument(
         "--encoder", nargs="+", type=_named_folder, default=[], metavar="NAME=FOLDER"
     )
+    parser.add_argument("--regime", choices=REGIMES, default="encoders")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=REAL)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=COMPARED)
@@ -101,7 +103,7 @@ def _named_folder(value):
 
 def cell_of(row):
     """Give what makes a cell."""
-    return row["setting"], row["seed"], row["encoder"], row["method"]
+    return tuple(row[k] for k in ("regime", "setting", "seed", "encoder", "method"))
 
 
 def run_encoder(setting, seed, encoder, folder, methods, options):
@@ -109,7 +111,7 @@ def run_encoder(setting, seed, encoder, folder, methods, options):
     model = None if folder is None else load_encoder(folder)
     store = FrozenStore(options.cache / "encoders", encoder, model)
     cache = options.cache / "one encoder"
-    task = Task(setting, REGIME, seed, options.data, cache, store)
+    task = Task(setting, options.regime, seed, options.data, cache, store)
     texts = task.train.texts[:_N_TIMED]
     facts = {
         "encoder": encoder,

@@ -38,14 +38,15 @@ def write_page(path, results=RESULTS):
     table = pd.DataFrame(
         [row | row["scores"] for row in read_rows(folder / "encoders.jsonl")]
     )
-    compared = table[table["method"].isin(COMPARED)]
+    frozen = table[table["regime"] == "encoders"]
+    compared = frozen[frozen["method"].isin(COMPARED)]
     cells = load_cells(results / "frozen.jsonl", folder / "ceilings.jsonl")
     lengths = pd.DataFrame(read_rows(folder / "lengths.jsonl"))
     parts = {
         "choice": lambda: choice(compared),
         "setup": lambda: setup(compared),
         "by_setting": lambda method: by_setting(compared, method),
-        "paper": lambda encoder: of_paper(table[table["encoder"] == encoder]),
+        "paper": lambda what: of_paper(choose(table, *what.split())),
         "long": lambda: long_texts(cells),
         "ceilings": lambda: ceilings(cells),
         "lengths": lambda: by_length(lengths),
@@ -124,6 +125,11 @@ def complete(table):
         index="setting", columns=["encoder", "method"], values="test_accuracy"
     )
     return table[table["setting"].isin(cells.dropna().index)]
+
+
+def choose(table, encoder, regime):
+    """Rows of an encoder in a regime."""
+    return table[(table["encoder"] == encoder) & (table["regime"] == regime)]
 
 
 def of_paper(table):

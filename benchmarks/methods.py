@@ -157,10 +157,7 @@ def paper_oracle(task):
 
 def default(task):
     """Ours."""
-    if task.settings["dynamics"]["trainable_layers"] == 0:  # as the others record
-        return _ablation()(task)
-    recorded = {"recording": "auto", "n_recorded_epochs": "auto"}
-    return _ablation(fit=recorded | {"replay": SCORED})(task)
+    return _ablation(fit=_as_default(task))(task)
 
 
 def gold(task):
@@ -183,7 +180,14 @@ def verified(task):
     """Ours, told fifty right labels, drawn at random."""
     rows = task.draw(_N_VERIFIED)
     known = dict(zip(rows.tolist(), task.train.gold[rows], strict=True))
-    return _stages(task, DyGenClassifier(), verified=known)
+    return _stages(task, DyGenClassifier(), verified=known, **_as_default(task))
+
+
+def _as_default(task):
+    """What our first stage records: as the others' does, if no layer is trained."""
+    if task.settings["dynamics"]["trainable_layers"] == 0:
+        return {}
+    return {"recording": "auto", "n_recorded_epochs": "auto", "replay": SCORED}
 
 
 METHODS = {

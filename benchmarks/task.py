@@ -88,7 +88,8 @@ class Task:
     cache : Path
         Folder for fits and embeddings.
     store : FrozenStore, default=None
-        Embeddings by another encoder than the default, of the texts that are drawn.
+        Of another encoder than the default: its embeddings of the texts that are drawn,
+        and the model where layers of it are trained.
     """
 
     def __init__(self, setting, regime, seed, folder, cache, store=None):
@@ -119,6 +120,8 @@ class Task:
         self.store = StoredDynamics.store = default if store is None else store
         if store is not None:
             store.add([text for split in self.splits.values() for text in split.texts])
+        is_trained = self.settings["dynamics"]["trainable_layers"] != 0
+        self.encoder = self.store.params if is_trained else {}
         self.train = self.splits["train"]
         self.classes = np.unique(self.train.given)
 
@@ -224,7 +227,8 @@ class Task:
 def fit_dynamics(task, make, labels, replay, params):
     """Fit a first stage; see `Task.fit`."""
     # Every epoch by a pass; methods choose of them, and may ask for another way.
-    dynamics = make(**{"n_recorded_epochs": None, "recording": "evaluation"} | params)
+    recorded = {"n_recorded_epochs": None, "recording": "evaluation"}
+    dynamics = make(**recorded | task.encoder | params)
     splits, train = task.splits, task.train
     start = time.perf_counter()
     if labels == "votes":  # as the classifier hands them on

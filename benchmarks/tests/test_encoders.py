@@ -36,9 +36,9 @@ def test_stages_read_another_encoder_from_the_store(tmp_path, monkeypatch):
         stage.transform(["never seen"])
 
 
-def make_row(setting, encoder, method, accuracy):
+def make_row(setting, encoder, method, accuracy, regime="encoders"):
     return {
-        "setting": setting, "regime": "encoders", "seed": 0, "encoder": encoder,
+        "setting": setting, "regime": regime, "seed": 0, "encoder": encoder,
         "method": method, "n_features": 3, "n_words": 12.3,
         "encoding_seconds_per_1000": 2.0 if encoder == "MiniLM" else 0.5,
         "scores": {"test_accuracy": accuracy, "development_accuracy": accuracy},
@@ -68,7 +68,11 @@ def test_page(tmp_path):
     for i, method in enumerate(encoders_page._OF_PAPER):  # 0.1, 0.15, ...
         for setting in (*encoders_page._RULES, *MADE):
             accuracy = 0.1 + 0.05 * i + 0.2 * (setting == "trec_wrench")
-            rows += [make_row(setting, name, method, accuracy) for name in PAPER]
+            rows += [
+                make_row(setting, name, method, accuracy + rise, regime)
+                for name in PAPER
+                for regime, rise in (("encoders", 0), ("finetuned", 0.01))
+            ]
     write_rows(tmp_path / "encoders" / "encoders.jsonl", rows)
     names = ["plain", "cleanlab", "tf-idf", "default", "gold labels (ceiling)"]
     long = [
@@ -96,6 +100,8 @@ def test_page(tmp_path):
     assert "| 3 | 0.5 | 0.800 | 0.900 | 0.950 | 0.900 | +10.0 to +10.0 |" in page
     assert "| one | 0.800 | 0.900 | 0.300 |" in page
     found = "| default | 0.400 | 0.400 | 0.600 | 0.400 | 0.400 | 0.400 | 0.467 |"
+    assert page.count(found) == 2
+    found = "| default | 0.410 | 0.410 | 0.610 | 0.410 | 0.410 | 0.410 | 0.477 |"
     assert page.count(found) == 2
     assert "| default, over the best earlier | +15.0 |" in page
     assert "| what the paper claims |  |  |  |  |  | +3.1 | +1.5 |" in page
@@ -148,12 +154,19 @@ def test_rows_of_encoders_and_lengths(tiny_model, tmp_path, monkeypatch):
     encoders.main([*command, "default"])
     assert path.read_text().startswith(before)
     rows = run.read_rows(path)
-    assert [encoders.cell_of(row)[2:] for row in rows] == [
+    assert [encoders.cell_of(row)[3:] for row in rows] == [
         (encoder, method)
         for method in ("plain", "default")
         for encoder in ("MiniLM", "tiny")
     ]
     assert [row["n_features"] for row in rows[:2]] == [384, 32]
+    regime = regime | {"dynamics": {"trainable_layers": 1, "n_epochs": 1}}
+    monkeypatch.setitem(task.REGIMES, "finetuned", regime)
+    encoders.main([*command, "default", "--regime", "finetuned"])
+    rows = run.read_rows(path)
+    assert len({encoders.cell_of(row) for row in rows}) == len(rows) == 8
+    features = [row["n_features"] for row in rows if row["regime"] == "finetuned"]
+    assert features == [384, 384, 32, 32]
     encoders.main([*command, "--lengths", "20", "40"])
     found = run.read_rows(tmp_path / "rows" / "lengths.jsonl")
     assert len(found) == 2 * len(encoders.READINGS)
