@@ -20,7 +20,7 @@ import numpy as np
 from .data import REAL, SETTINGS, load_splits
 from .embeddings import FrozenStore, make_encoder
 from .encoder_files import load_encoder
-from .encoders_page import COMPARED, RESULTS, write_page
+from .encoders_page import COMPARED, PAPER_DATA, PAPER_METHODS, RESULTS, write_page
 from .methods import CHECKED
 from .methods import METHODS as RIVALS
 from .run import describe_machine, rows_so_far, run_cell
@@ -76,9 +76,12 @@ def parse(arguments):
         "--encoder", nargs="+", type=_named_folder, default=[], metavar="NAME=FOLDER"
     )
     parser.add_argument("--regime", choices=REGIMES, default="encoders")
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=REAL)
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=COMPARED)
+    parser.add_argument("--methods", nargs="+", choices=METHODS)
+    parser.add_argument(
+        "--paper", action="store_true", help="settings and methods of the paper's table"
+    )
     parser.add_argument(
         "--lengths", nargs="+", type=int, help="numbers of words to embed instead"
     )
@@ -90,6 +93,10 @@ def parse(arguments):
     options = parser.parse_args(arguments)
     if options.page is None and options.data is None:
         parser.error("--data is needed to compute rows")
+    of_paper = [name for name in SETTINGS if name.partition(":")[0] in PAPER_DATA]
+    usual = (of_paper, PAPER_METHODS) if options.paper else (REAL, COMPARED)
+    options.settings = options.settings or usual[0]
+    options.methods = options.methods or usual[1]
     return options
 
 

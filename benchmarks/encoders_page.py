@@ -26,9 +26,10 @@ COMPARED = ("plain", "cleanlab", "default", "gold labels (ceiling)", "tf-idf")
 # Of the paper: its data sets, those with made mistakes first, and what is compared.
 _MADE = (_LONG, "agnews")
 _RULES = ("trec_wrench", "semeval_wrench", "chemprot_wrench")
+PAPER_DATA = (*_MADE, *_RULES)
 _EARLIER = ("plain", "co-teaching", "coreg", "NPC")
 _OURS = ("default", *CHECKED)
-_OF_PAPER = (*_EARLIER, "dygen-paper", "dygen-paper, true rate (oracle)", *_OURS)
+PAPER_METHODS = (*_EARLIER, "dygen-paper", "dygen-paper, true rate (oracle)", *_OURS)
 _CLAIM = {"made": 3.10, "rules": 1.48}  # points over the best earlier method
 
 
@@ -136,7 +137,7 @@ def of_paper(table):
     """The paper's methods on its data sets, and gains over the best earlier one."""
     data = table["setting"].str.partition(":")[0]
     means = table.groupby(["method", data])["test_accuracy"].mean().unstack()
-    means = means.reindex(index=_OF_PAPER, columns=[*_MADE, *_RULES]).dropna()
+    means = means.reindex(index=PAPER_METHODS, columns=PAPER_DATA).dropna()
     for kind, names in (("made", _MADE), ("rules", _RULES)):
         means[kind] = means[list(names)].mean(axis=1)
     rows = [

@@ -415,7 +415,7 @@ def _setup(cells):
         f"{len(seeds)} settings with {_range(seeds)} seed(s), "
         f"{_range(cells['n_train'])} training and {_range(cells['n_test'])} test "
         f"texts; stage 1 with {', '.join(f'{k}={v}' for k, v in dynamics.items())}, "
-        f"other parameters by default; {cells['machine'].iloc[-1]}, "
+        f"other parameters by default; {' or '.join(sorted(set(cells['machine'])))}, "
         f"{_range(cells['threads'])} thread(s) per run; "
         f"{', '.join(f'{k} {v}' for k, v in versions.items())}; commits "
         f"{', '.join(sorted(cells['commit'].unique()))}."

@@ -65,7 +65,7 @@ def test_page(tmp_path):
     ]
     rows.append(make_row("half", "MiniLM", "default", 0.1))  # not all have run on it
     rows.append(make_row("one", "e5", "default", 0.3))  # nor this one on the others
-    for i, method in enumerate(encoders_page._OF_PAPER):  # 0.1, 0.15, ...
+    for i, method in enumerate(encoders_page.PAPER_METHODS):  # 0.1, 0.15, ...
         for setting in (*encoders_page._RULES, *MADE):
             accuracy = 0.1 + 0.05 * i + 0.2 * (setting == "trec_wrench")
             rows += [
@@ -111,6 +111,15 @@ def test_page(tmp_path):
     assert "| default | 0.800 | 0.800 |" in page
     assert "| tf-idf | 0.900 | 0.900 |" in page
     assert "| all | 1 | 4 | 16 | 2.00 |" in page
+
+
+def test_what_the_table_of_the_paper_asks_for():
+    usual = encoders.parse(["--data", "d"])
+    assert len(usual.settings) == 8
+    paper = encoders.parse(["--data", "d", "--paper", "--methods", "default"])
+    assert len(paper.settings) == 15  # two data sets with six ways to err, and three
+    assert paper.methods == ["default"]
+    assert encoders.parse(["--data", "d", "--paper"]).methods[0] == "plain"
 
 
 def test_files_of_packages(tmp_path):
