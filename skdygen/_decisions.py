@@ -2,11 +2,10 @@
 
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
-from sklearn.utils import gen_batches
 
+from ._batches import parts
 from .priors._clean_set import lowest
 
-_ROWS_AT_ONCE = 4096
 _SUREST_SHARE = 0.25
 _ERROR_OF_SUREST = 0.05
 # Of the way from the largest class to all labels that are foretold: a view that goes no
@@ -93,7 +92,7 @@ def are_alike(X, trajectories):
     return all(
         (array[part] == array[:1]).all()
         for array in arrays
-        for part in gen_batches(len(array), _ROWS_AT_ONCE)
+        for part in parts(len(array))
     )
 
 

@@ -4,14 +4,14 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
-from sklearn.utils import gen_batches
+
+from ._batches import parts
 
 _DOUBT = 0.01  # share of every opinion that is spread over all classes
 # Standard deviations of the Gaussian priors: of the sharpness of all opinions together,
 # around 1; of the weight of each beside it, around 0; and of the given label's.
 _SD_SHARPNESS, _SD_WEIGHT, _SD_GIVEN = 0.5, 0.1, 2.0
 _MOST_ITERATIONS = 300
-_ROWS_AT_ONCE = 4096
 
 
 def log_opinions(opinions):
@@ -23,7 +23,7 @@ def log_opinions(opinions):
 def geometric_mean(opinions):
     """Pool (n_samples, n_opinions, n_classes) with equal weights to a distribution."""
     pooled = np.empty((len(opinions), opinions.shape[2]))
-    for part in gen_batches(len(opinions), _ROWS_AT_ONCE):
+    for part in parts(len(opinions)):
         pooled[part] = softmax(log_opinions(opinions[part]).mean(axis=1), axis=1)
     return pooled
 
@@ -36,7 +36,7 @@ def spread(opinions):
     its entropy.
     """
     found = np.empty(len(opinions))
-    for part in gen_batches(len(opinions), _ROWS_AT_ONCE):
+    for part in parts(len(opinions)):
         log_p = log_opinions(opinions[part])
         found[part] = entropy(softmax(log_p.mean(axis=1), axis=1), axis=1)
         if opinions.shape[1] > 1:

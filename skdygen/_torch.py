@@ -8,15 +8,15 @@ from contextlib import ExitStack, contextmanager, nullcontext
 import numpy as np
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
-from sklearn.utils import gen_batches
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.std import TqdmDefaultWriteLock
+
+from ._batches import parts
 
 logger = logging.getLogger(__name__)
 
 # Units that multiply in bfloat16, by the names that torch has for them.
 _BFLOAT16_UNITS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
-_ROWS_AT_ONCE = 4096
 
 # Another thread can hold the lock of all progress bars, hidden ones too, when a process
 # forks. In the child it would be held for ever.
@@ -233,7 +233,7 @@ def merge_rows(array, rows):
     """Fill in the rows of an array that other processes have computed."""
     if n_processes() == 1:
         return
-    for part in gen_batches(len(array), _ROWS_AT_ONCE):
+    for part in parts(len(array)):
         own = rows[(part.start <= rows) & (rows < part.stop)]
         for others, values in from_all((own, np.asarray(array[own]))):
             array[others] = values

@@ -14,14 +14,13 @@ import numpy as np
 from joblib.disk import memstr_to_bytes
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from sklearn.utils import gen_batches
 
+from ._batches import parts
 from ._encoding import label_array
 from ._storage import open_regular, replacing
 
 _FORMAT, _FORMAT_VERSION = "skdygen.Trajectories", "1"
 _VIEW = "view:"  # in front of its name, in a file
-_ROWS_AT_ONCE = 4096
 _MOST_OFF = 1e-3  # of a sum of probabilities, which may be in half precision
 _MOST_ROWS_IN_MEMORY = 2**26  # bytes
 _TEMP_PREFIX = "skdygen-"
@@ -412,7 +411,7 @@ def check_numbers(array, name):
     """Raise an error if a value is NaN or infinite; a mapped array is not copied."""
     if array.dtype.kind != "f":
         return
-    for part in gen_batches(len(array), _ROWS_AT_ONCE):
+    for part in parts(len(array)):
         is_wrong = ~np.isfinite(array[part])
         if is_wrong.any():
             first = np.argwhere(is_wrong)[0]
@@ -427,7 +426,7 @@ def check_numbers(array, name):
 def _check_distributions(array, name):
     """Raise an error if a row, along the last axis, is no distribution."""
     check_numbers(array, name)
-    for part in gen_batches(len(array), _ROWS_AT_ONCE):
+    for part in parts(len(array)):
         few = array[part]
         sums = few.sum(axis=-1, dtype=np.float64)
         is_wrong = (np.abs(sums - 1) > _MOST_OFF) | (few < 0).any(axis=-1)
@@ -450,7 +449,7 @@ def _take(array, rows):
     if not len(rows):
         return array[rows]
     taken = _allocate_in(folder, (len(rows), *array.shape[1:]), array.dtype)
-    for part in gen_batches(len(rows), _ROWS_AT_ONCE):
+    for part in parts(len(rows)):
         taken[part] = array[rows[part]]
     return taken
 
@@ -466,7 +465,7 @@ def _read(stored, max_nbytes, temp_folder):
     if dtype is None:
         return stored[:]
     array = allocate(shape, dtype, max_nbytes=max_nbytes, temp_folder=temp_folder)
-    for part in gen_batches(shape[0], _ROWS_AT_ONCE):
+    for part in parts(shape[0]):
         array[part] = stored[part]
     return array
 
@@ -477,7 +476,7 @@ def _hash(arrays, classes):
     for name, array in sorted(arrays.items()):
         found.update(f"{name} {array.dtype.name} {array.shape}".encode())
         stored = array.dtype.newbyteorder("<")
-        for part in gen_batches(len(array), _ROWS_AT_ONCE):
+        for part in parts(len(array)):
             found.update(np.ascontiguousarray(array[part], dtype=stored))
     return found.hexdigest()
 

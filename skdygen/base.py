@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
-from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
+from ._batches import parts
 from ._encoding import check_texts, find_labels
 from ._progress import fit_task
 from ._sklearn_compat import (
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BaseDenoiser", "BaseDynamics", "BasePrior"]
 
-_ROWS_AT_ONCE = 4096
 _SMALLEST = 1e-12
 
 
@@ -579,14 +578,14 @@ class BaseDenoiser(ReadsTrajectoriesMixin, PredictsMixin, BaseStage, metaclass=A
             self._fit(X, targets)
             self.marginal_distributions_ = with_rows_of_1(self._marginal(X))
             self.label_distributions_ = self.marginal_distributions_.copy()
-            for part in gen_batches(len(targets.labelled), _ROWS_AT_ONCE):
+            for part in parts(len(targets.labelled)):
                 rows = targets.labelled[part]
                 self.label_distributions_[rows] = with_rows_of_1(
                     self._conditional(X[rows], targets.codes[rows])
                 )
             if targets.evidence is not None:
                 voted = np.flatnonzero(targets.voted)
-                for part in gen_batches(len(voted), _ROWS_AT_ONCE):
+                for part in parts(len(voted)):
                     rows = voted[part]
                     self.label_distributions_[rows] = self._conditional_on_votes(
                         X[rows], targets.codes[rows], targets.evidence[rows]

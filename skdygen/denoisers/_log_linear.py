@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import normalize
-from sklearn.utils import gen_batches
 
+from .._batches import parts
 from .._pool import Pool, log_opinions
 from .._sklearn_compat import Interval
 from .._trajectories import check_prior
 from ..base import BaseDenoiser
 
-_ROWS_AT_ONCE = 4096
 _MOST_LEARNT = 2000  # texts that teach what to say where no label is given
 # How far verified labels may move what is said: of a class, of a class where another
 # is given, and of texts that are alike in a view, whose rows have length 1.
@@ -109,7 +108,7 @@ class LogLinearPool(BaseDenoiser):
         self._centers = {}  # of the views that are read: none, where nothing teaches
         if len(rows):
             for name, view in trajectories.views.items():
-                sums = [_unit(view[part]).sum(axis=0) for part in _parts(view)]
+                sums = [_unit(view[part]).sum(axis=0) for part in parts(len(view))]
                 self._centers[name] = np.sum(sums, axis=0) / len(view)
         # Votes say themselves how much they count; a given label is worth its weight.
         self._trust = self.given_weight if targets.evidence is None else 1.0
@@ -169,7 +168,7 @@ class LogLinearPool(BaseDenoiser):
 
     def _marginal(self, trajectories):
         found = np.empty((len(trajectories), len(self.classes_)))
-        for part in _parts(found):
+        for part in parts(len(found)):
             unknown = np.full(len(found[part]), -1)
             nothing = np.zeros_like(found[part])
             few = trajectories[part]
@@ -210,11 +209,6 @@ def _some(rows):
     """Not too many of some rows, evenly."""
     n_kept = min(len(rows), _MOST_LEARNT)
     return rows[np.linspace(0, len(rows) - 1, n_kept).astype(int)]
-
-
-def _parts(array):
-    """Slices of not too many rows."""
-    return gen_batches(len(array), _ROWS_AT_ONCE)
 
 
 def _opinions(trajectories):

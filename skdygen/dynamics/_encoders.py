@@ -7,13 +7,12 @@ import numpy as np
 from scipy import sparse
 from sentence_transformers import SentenceTransformer
 from sklearn.base import clone
-from sklearn.utils import gen_batches
 from torch import nn
 
+from .._batches import parts
 from ._hub import backend_of
 
 _MOST_SHOWN = 60  # characters of a text
-_ROWS_AT_ONCE = 4096
 
 
 def is_language_model(model):
@@ -109,7 +108,7 @@ def as_embeddings(embed_texts, texts, n_features=None):
 def check_embeddings(embeddings, texts):
     """Raise an error about the first text of which there are no numbers to be kept."""
     most = np.finfo(np.float16).max  # as which they are kept
-    for part in gen_batches(len(texts), _ROWS_AT_ONCE):
+    for part in parts(len(texts)):
         is_wrong = ~(np.abs(embeddings[part]) <= most)
         if is_wrong.any():
             row, column = np.argwhere(is_wrong)[0] + [part.start, 0]

@@ -16,16 +16,15 @@ from sklearn.base import (
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
-from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
+from .._batches import parts
 from .._encoding import check_texts
 from .._sklearn_compat import BaseComposition, HasMethods, Interval, fit_context
 from .._trajectories import allocate, check_numbers
 from ..base import TextInputMixin
 
 _MOST_LEARNT = 100_000  # texts; words that are in none of so many are rare
-_ROWS_AT_ONCE = 4096
 _WORDS = r"(?u)\b\w+\b"  # those of one letter, too
 
 
@@ -162,7 +161,7 @@ class LexicalView(
     def _transform(self, texts):
         """Give the features of texts, of not too many at once."""
         found = np.empty((len(texts), self._n_features_out), dtype=np.float32)
-        for part in gen_batches(len(texts), _ROWS_AT_ONCE):
+        for part in parts(len(texts)):
             found[part] = self._reduce(self.vectorizer_.transform(texts[part]))
         return found
 

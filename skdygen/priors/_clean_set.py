@@ -8,15 +8,14 @@ from weakref import WeakKeyDictionary
 import joblib
 import numpy as np
 from sklearn.mixture import GaussianMixture
-from sklearn.utils import gen_batches
 
+from .._batches import parts
 from .._sklearn_compat import Interval, StrOptions
 from ..base import BasePrior
 from ._scores import cut_scores, find_neighbors, noise_scores
 
 logger = logging.getLogger(__name__)
 
-_ROWS_AT_ONCE = 4096
 # Texts of a class that are kept in any case: half of fewer would say too little.
 _FLOOR = 30
 _MOST_SCORES = 10_000  # a mixture of two needs no more
@@ -89,7 +88,7 @@ class BaseCleanSetPrior(BasePrior):
 
     def _prior(self, trajectories, positions=None):
         prior = np.empty((len(trajectories), len(self.classes_)))
-        for part in gen_batches(len(trajectories), _ROWS_AT_ONCE):
+        for part in parts(len(trajectories)):
             fitted_on = None if positions is None else positions[part]
             prior[part] = self._judge(self._space(trajectories, part), fitted_on)
         return prior

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from sklearn.metrics.pairwise import rbf_kernel
-from sklearn.utils import gen_batches
 
+from .._batches import parts
 from ._clean_set import BaseCleanSetPrior
 
 # Strengths of the penalty that are tried, times the number of features.
@@ -17,7 +17,6 @@ _PENALTIES = (0.1, 0.3, 1, 3, 10, 30)
 _LOG_SHARPNESS = (-2, 5)
 # More texts say more than a linear map can learn of them.
 _MOST_LINEAR, _N_CENTERS = 10_000, 1_000
-_ROWS_AT_ONCE = 4096
 
 
 class RidgePrior(BaseCleanSetPrior):
@@ -182,10 +181,10 @@ def fit_ridge(X, targets, weights):
     """
     total, mean = weights.sum(), np.average(targets, axis=0, weights=weights)
     targets = targets - mean
-    parts = [*gen_batches(len(X), _ROWS_AT_ONCE)]  # in double precision, not all X
-    center = sum(weights[part] @ X[part] for part in parts) / total
+    slices = [*parts(len(X))]  # in double precision, not all X
+    center = sum(weights[part] @ X[part] for part in slices) / total
     products = moments = 0.0
-    for part in parts:
+    for part in slices:
         rows = X[part] - center
         weighted = weights[part, None] * rows
         products = products + rows.T @ weighted
@@ -198,7 +197,7 @@ def fit_ridge(X, targets, weights):
     shrunk = 1 / (variances.clip(min=0)[:, None] + penalties)
     maps = [axes @ (factors[:, None] * (axes.T @ moments)) for factors in shrunk.T]
     residuals = np.empty((len(maps), *targets.shape))
-    for part in parts:
+    for part in slices:
         rows = X[part] - center
         leverages = weights[part, None] * ((rows @ axes) ** 2 @ shrunk + 1 / total)
         left = np.maximum(1 - leverages, 1e-6)

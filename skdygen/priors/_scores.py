@@ -3,9 +3,8 @@
 import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import gen_batches
 
-_ROWS_AT_ONCE = 4096
+from .._batches import parts
 
 
 def noise_scores(trajectories, targets, criterion):
@@ -42,7 +41,7 @@ def cut_scores(neighbors, targets):
     shares = np.bincount(codes[labelled], targets.weights[labelled])
     expected = 1 - (shares / shares.sum())[codes]
     scores = np.full(len(codes), np.nan)
-    for part in gen_batches(len(labelled), _ROWS_AT_ONCE):
+    for part in parts(len(labelled)):
         rows = labelled[part]
         distances, found = (array[part] for array in neighbors)
         weights = targets.weights[found] / (1 + distances)
@@ -67,7 +66,7 @@ def find_neighbors(space_of, rows, max_samples=None, n_neighbors=20):
     index.fit(space_of(asked))
     distances = np.empty((len(rows), n_found), dtype=np.float32)
     positions = np.empty((len(rows), n_found), dtype=np.int32)  # half the memory
-    for part in gen_batches(len(rows), _ROWS_AT_ONCE):
+    for part in parts(len(rows)):
         distances[part], found = index.kneighbors(space_of(rows[part]))
         positions[part] = asked[found]
     return distances, positions
@@ -102,7 +101,7 @@ def class_centroids(embeddings, codes, weights, n_classes):
     """Weighted mean of each given class, the paper's c_{m,e,k}; NaN without texts."""
     n_samples, *inner_shape = embeddings.shape  # n_branches, n_epochs, n_features
     sums = np.zeros((n_classes, int(np.prod(inner_shape))))
-    for part in gen_batches(n_samples, _ROWS_AT_ONCE):
+    for part in parts(n_samples):
         members = codes[part] == np.arange(n_classes)[:, None]
         rows = embeddings[part].reshape(len(codes[part]), -1).astype(np.float32)
         sums += (members * weights[part]).astype(np.float32) @ rows
@@ -136,7 +135,7 @@ def _score(function, values, targets, by_distance=False):
         n_classes = len(targets.classes)
         centroids = class_centroids(values, codes, targets.weights, n_classes)
     scores = np.empty(len(labelled))
-    for part in gen_batches(len(labelled), _ROWS_AT_ONCE):
+    for part in parts(len(labelled)):
         rows = labelled[part]
         batch = (
             centroid_distances(values[rows], centroids) if by_distance else values[rows]
