@@ -128,7 +128,7 @@ class RidgePrior(BaseCleanSetPrior):
         self.centers_ = space[np.linspace(0, len(space) - 1, n_centers).astype(int)]
         self.gamma_ = 1 / (space.var(axis=0).sum() or 1.0)
         left_out, coef, intercept = fit_ridge(
-            self._read(space), learnt - shares, weights
+            lambda part: self._read(space[part]), learnt - shares, weights
         )
         sharpness = fit_sharpness(left_out, log_shares, learnt, weights)
         self.coef_ = sharpness * coef
@@ -172,20 +172,21 @@ def fit_sharpness(outputs, log_shares, learnt, weights):
     return np.exp(found.x)
 
 
-def fit_ridge(X, targets, weights):
+def fit_ridge(read, targets, weights):
     """Fit with the penalty whose error is least where each row is left out.
 
-    X is (n_samples, n_features), targets (n_samples, n_targets), weights (n_samples,).
-    Returns the predictions of each row by the others, (n_samples, n_targets), and the
-    map fitted on all, (n_features, n_targets) and (n_targets,).
+    read gives the features of a slice of the samples, (n_rows, n_features), since all
+    can be too many; targets are (n_samples, n_targets), weights (n_samples,). Returns
+    the predictions of each row by the others, (n_samples, n_targets), and the map
+    fitted on all, (n_features, n_targets) and (n_targets,).
     """
     total, mean = weights.sum(), np.average(targets, axis=0, weights=weights)
     targets = targets - mean
-    slices = [*parts(len(X))]  # in double precision, not all X
-    center = sum(weights[part] @ X[part] for part in slices) / total
+    slices = [*parts(len(targets))]
+    center = sum(weights[part] @ read(part) for part in slices) / total
     products = moments = 0.0
     for part in slices:
-        rows = X[part] - center
+        rows = read(part) - center  # in double precision
         weighted = weights[part, None] * rows
         products = products + rows.T @ weighted
         moments = moments + weighted.T @ targets[part]
@@ -193,12 +194,12 @@ def fit_ridge(X, targets, weights):
     scale = np.sqrt(products.diagonal() / total).mean() or 1.0
     variances, axes = np.linalg.eigh(products / scale**2)
     axes /= scale
-    penalties = X.shape[1] * np.array(_PENALTIES)
+    penalties = len(center) * np.array(_PENALTIES)
     shrunk = 1 / (variances.clip(min=0)[:, None] + penalties)
     maps = [axes @ (factors[:, None] * (axes.T @ moments)) for factors in shrunk.T]
     residuals = np.empty((len(maps), *targets.shape))
     for part in slices:
-        rows = X[part] - center
+        rows = read(part) - center
         leverages = weights[part, None] * ((rows @ axes) ** 2 @ shrunk + 1 / total)
         left = np.maximum(1 - leverages, 1e-6)
         for which, coef in enumerate(maps):
