@@ -14,8 +14,8 @@ import numpy as np
 from joblib.disk import memstr_to_bytes
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+from sklearn.utils import gen_batches
 
-from ._batches import parts
 from ._encoding import label_array
 from ._storage import open_regular, replacing
 
@@ -23,6 +23,7 @@ _FORMAT, _FORMAT_VERSION = "skdygen.Trajectories", "1"
 _VIEW = "view:"  # in front of its name, in a file
 _MOST_OFF = 1e-3  # of a sum of probabilities, which may be in half precision
 _MOST_ROWS_IN_MEMORY = 2**26  # bytes
+_ROWS_AT_ONCE = 4096
 _TEMP_PREFIX = "skdygen-"
 _OPEN_FILES = "/proc/{}/fd"
 
@@ -394,6 +395,11 @@ def check_prior(trajectories):
             "X has no prior; put a prior such as skdygen.priors.ConsensusPrior before "
             "the denoiser."
         )
+
+
+def parts(n_rows):
+    """Yield slices of the rows of a large array, of not too many at once."""
+    return gen_batches(n_rows, _ROWS_AT_ONCE)
 
 
 def _as_array(values, name, ndim):

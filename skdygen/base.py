@@ -17,7 +17,6 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ._batches import parts
 from ._encoding import check_texts, find_labels
 from ._progress import fit_task
 from ._sklearn_compat import (
@@ -34,6 +33,7 @@ from ._trajectories import (
     check_max_nbytes,
     check_temp_folder,
     check_trajectories,
+    parts,
 )
 from ._weights import read_weights
 

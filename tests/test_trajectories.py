@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import save_file
 from sklearn.base import clone
 
-from skdygen import Trajectories, _batches, _trajectories
+from skdygen import Trajectories, _trajectories
 from skdygen._trajectories import allocate, folder_of_mapped
 from skdygen.dynamics import IncrementalDynamics
 
@@ -253,7 +253,7 @@ def with_value(array, row, value):
     ],
 )
 def test_bad_numbers(with_prior, tmp_path, monkeypatch, name, value, message):
-    monkeypatch.setattr(_batches, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(_trajectories, "_ROWS_AT_ONCE", 7)
     if name == "views":
         wrong = {"initial": with_value(with_prior.views["initial"], 17, value)}
     else:

@@ -9,10 +9,9 @@ import numpy as np
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import normalize
 
-from .._batches import parts
 from .._pool import Pool, log_opinions
 from .._sklearn_compat import Interval
-from .._trajectories import check_prior
+from .._trajectories import check_prior, parts
 from ..base import BaseDenoiser
 
 _MOST_LEARNT = 2000  # texts that teach what to say where no label is given

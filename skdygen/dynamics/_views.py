@@ -18,10 +18,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_is_fitted
 
-from .._batches import parts
 from .._encoding import check_texts
 from .._sklearn_compat import BaseComposition, HasMethods, Interval, fit_context
-from .._trajectories import allocate, check_numbers
+from .._trajectories import allocate, check_numbers, parts
 from ..base import TextInputMixin
 
 _MOST_LEARNT = 100_000  # texts; words that are in none of so many are rare

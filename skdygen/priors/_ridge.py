@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from sklearn.metrics.pairwise import rbf_kernel
 
-from .._batches import parts
+from .._trajectories import parts
 from ._clean_set import BaseCleanSetPrior
 
 # Strengths of the penalty that are tried, times the number of features.
@@ -128,7 +128,7 @@ class RidgePrior(BaseCleanSetPrior):
         self.centers_ = space[np.linspace(0, len(space) - 1, n_centers).astype(int)]
         self.gamma_ = 1 / (space.var(axis=0).sum() or 1.0)
         left_out, coef, intercept = fit_ridge(
-            lambda part: self._read(space[part]), learnt - shares, weights
+            lambda part: self._widen(space[part]), learnt - shares, weights
         )
         sharpness = fit_sharpness(left_out, log_shares, learnt, weights)
         self.coef_ = sharpness * coef
@@ -136,9 +136,9 @@ class RidgePrior(BaseCleanSetPrior):
         self._left_out = softmax(sharpness * left_out + log_shares, axis=1)
 
     def _judge(self, space, positions=None):
-        return softmax(self._read(space) @ self.coef_ + self.intercept_, axis=1)
+        return softmax(self._widen(space) @ self.coef_ + self.intercept_, axis=1)
 
-    def _read(self, space):
+    def _widen(self, space):
         """Put beside embeddings how near they are to the centers, if there are any."""
         if not len(self.centers_):
             return space
