@@ -25,10 +25,9 @@ from pynndescent import PyNNDescentTransformer
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import gen_batches
 
 from skdygen import DyGenClassifier, Trajectories
-from skdygen._trajectories import allocate
+from skdygen._trajectories import allocate, parts
 from skdygen.datasets import make_label_noise
 from skdygen.dynamics import LanguageModelDynamics, _engine
 from skdygen.priors import TrajectoryKNNPrior
@@ -44,7 +43,6 @@ N_BRANCHES, N_EPOCHS, N_FEATURES, N_CLASSES = 2, 2, 384, 10
 N_NEIGHBORS = 10
 N_PROBES = 200
 N_HELD_OUT = 5000
-_ROWS_AT_ONCE = 4096
 
 
 def main(arguments=None):
@@ -112,7 +110,7 @@ def make_trajectories(n_samples, folder):
     probabilities = allocate((*shape, N_CLASSES), np.float32, **storage)
     initial = allocate((n_samples, N_FEATURES), np.float16, **storage)
     centers = rng.standard_normal((N_CLASSES, N_FEATURES), dtype=np.float32)
-    for part in gen_batches(n_samples, _ROWS_AT_ONCE):
+    for part in parts(n_samples):
         moved = centers[true[part]]
         inner = (len(moved), N_BRANCHES, N_EPOCHS, N_FEATURES)
         moved = moved + 6 * rng.standard_normal(moved.shape, dtype=np.float32)
