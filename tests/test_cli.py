@@ -23,7 +23,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pyarrow import parquet
 
 from skdygen import DyGenClassifier, _decisions, load
-from skdygen._cli import _commands, _inspect, _tables, _terminal, _training, main
+from skdygen._cli import _commands, _fit, _inspect, _tables, _terminal, _training, main
 from skdygen._cli._encodings import name_encoding
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import (
@@ -65,7 +65,7 @@ def make_quick(options):
 @pytest.fixture
 def quick(monkeypatch):
     """Have commands fit in no time."""
-    monkeypatch.setattr(_commands, "_make_classifier", make_quick)
+    monkeypatch.setattr(_fit, "make_classifier", make_quick)
 
 
 @pytest.fixture
@@ -1138,7 +1138,7 @@ def test_a_fit_is_resumed(tickets, tiny_model, tmp_path, capfd, monkeypatch):
     resumed = read(tmp_path / CLEANED)
     # The folder of --cache has it, if there is one; of more texts the time is said.
     monkeypatch.setattr(_training, "estimate_seconds", lambda stage, texts: 100)
-    monkeypatch.setattr(_commands, "_WORTH_AN_ESTIMATE", 120)
+    monkeypatch.setattr(_fit, "_WORTH_AN_ESTIMATE", 120)
     made = Mock(side_effect=_checkpoint.Checkpoint)
     monkeypatch.setattr(_engine, "Checkpoint", made)
     cache = tmp_path / "cache"

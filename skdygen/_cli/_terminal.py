@@ -26,6 +26,12 @@ def say(text, *, head="", color=None, err=False):
     typer.echo(typer.style(head, fg=color) + plain(text), err=err)
 
 
+def show(found):
+    """Print names and what belongs to them."""
+    for name, value in found.items():
+        say(value, head=f"{name:<26}", color="cyan")
+
+
 class _Lines(logging.Handler):
     """Print what is logged in lines, on stderr."""
 

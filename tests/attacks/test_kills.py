@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import skdygen
-from skdygen._cli import _commands
+from skdygen._cli import _fit
 from tests.attacks import cases, in_a_process
 from tests.conftest import make_word_texts
 from tests.test_cli import make_quick, names_in, read, run, write
@@ -51,7 +51,7 @@ def clean_and_die(folder, seed, kill_at=None):
     sys.addaudithook(audit)
     if isinstance(kill_at, float):
         signal.setitimer(signal.ITIMER_REAL, kill_at)  # as sudden, if nobody handles it
-    _commands._make_classifier = make_quick
+    _fit.make_classifier = make_quick
     model, report, who = (folder / name for name in OUTPUTS[1:])
     options = ["--text", "Body", "--label", "by *", "--seed", seed, "--force"]
     options += ["--model-out", model, "--report", report, "--annotators", who]

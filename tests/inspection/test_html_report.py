@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics.pairwise import cosine_similarity
 
 from skdygen import DyGenClassifier, Trajectories
-from skdygen._cli import _commands, main
+from skdygen._cli import _fit, main
 from skdygen.datasets import make_label_noise, make_texts
 from skdygen.denoisers import TransitionMatrixDenoiser
 from skdygen.dynamics import IncrementalDynamics
@@ -516,7 +516,7 @@ def test_from_a_table_to_decisions_and_back(page, tmp_path, monkeypatch):
         clf = DyGenClassifier(*stages, TransitionMatrixDenoiser(), random_state=0)
         return clf.set_params(missing_label=np.nan, memory=options.cache)
 
-    monkeypatch.setattr(_commands, "_make_classifier", make)
+    monkeypatch.setattr(_fit, "make_classifier", make)
     report = tmp_path / "report.html"
     command = ["clean", table, "--report", report, "--id", "key", "--show", "te*"]
     command += ["--cache", tmp_path / "cache", "--quiet"]
