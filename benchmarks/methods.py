@@ -350,7 +350,6 @@ def _initial_only(trajectories):
 ABLATIONS = {
     "first epoch only": _ablation(view=_only_epochs(lambda n_epochs: [0])),
     "last epoch only": _ablation(view=_as_recorded(n_recorded_epochs=1)),
-    "without views": _ablation(view=_without_views),
     "stage 1 not co-regularised": _ablation(fit={"coregularization": 0.0}),
     "one branch": _ablation(fit={"n_branches": 1}),
     "three branches": _ablation(fit={"n_branches": 3}),
@@ -366,6 +365,7 @@ ABLATIONS = {
         f"{name} alone": _ablation(prior=_consensus(lambda n, name=name: n == name))
         for name in DEFAULT_PRIORS
     },
+    "without views": _ablation(view=_without_views),
     "without the initial embedding": _without("initial"),
     "without the lexical view": _without("lexical"),
     "without the last embedding": _without("last"),
