@@ -25,6 +25,7 @@ from ._cache import from_cache
 from ._decisions import (
     are_alike,
     correct_labels,
+    estimate_noise_rate,
     estimate_transition_matrix,
     judge_labels,
 )
@@ -587,21 +588,16 @@ class DyGenClassifier(
             self.class_weight_ = np.divide(
                 1, len(shares) * shares, out=np.ones_like(shares), where=shares > 0
             )
-        # The share of labels that are not the most probable misses mistakes, the mean
-        # doubt counts the model's own: the middle of both. Weights are 0 without label.
         judges = marginal if targets.evidence is None else posterior
-        doubts = 1 - judges[np.arange(len(codes)), codes]
-        differs = judges.argmax(axis=1) != codes
-        self.noise_rate_ = float(np.average((doubts + differs) / 2, weights=weights))
+        self.noise_rate_ = estimate_noise_rate(judges, codes, weights)
         logger.info("estimated share of wrong labels: %.3f", self.noise_rate_)
         self.noise_transition_matrix_ = estimate_transition_matrix(
             posterior, codes, weights
         )
-        untouched = getattr(self.prior_, "untouched_distributions_", marginal[:, None])
         # What would be said of verified texts had nobody looked, and of all others.
         self._said = correct_labels(
-            self.denoiser_.held_out_distributions_, marginal, untouched, targets,
-            self.correction_threshold,
+            self.denoiser_.held_out_distributions_, marginal, self._untouched(),
+            targets, self.correction_threshold,
         )  # fmt: skip
         is_checked = targets.verified >= 0
         corrected = np.where(is_checked, targets.verified, self._said)
@@ -611,6 +607,11 @@ class DyGenClassifier(
         n_changed = int(((corrected != codes) & (codes >= 0)).sum())
         logger.info("changed %d of %d given labels", n_changed, len(targets.labelled))
         return corrected
+
+    def _untouched(self):
+        """What views say that no label has touched, (n_samples, n_views, n_classes)."""
+        marginal = self.denoiser_.marginal_distributions_[:, None]
+        return getattr(self.prior_, "untouched_distributions_", marginal)
 
     def _make_stages(self):
         """Clone the stages and hand down what is set here and not there."""

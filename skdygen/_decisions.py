@@ -129,6 +129,15 @@ def is_more_likely_right(confidence, found, codes, weights):
     return falling.predict(confidence) <= 2 * noise
 
 
+def estimate_noise_rate(distributions, codes, weights):
+    """Guess the share of wrong labels; texts without a label have weight 0."""
+    # The share of labels that are not the most probable misses mistakes, the mean doubt
+    # counts the model's own: the middle of both.
+    doubts = 1 - distributions[np.arange(len(codes)), codes]
+    differs = distributions.argmax(axis=1) != codes
+    return float(np.average((doubts + differs) / 2, weights=weights))
+
+
 def estimate_transition_matrix(label_distributions, codes, weights):
     """Estimate p(given | true), (n_classes, n_classes), true along the rows."""
     # Posteriors of many classes are flat: their sums would see confusion everywhere. So

@@ -14,7 +14,7 @@ def why_none_corrected(clf, n_issues, path):
         why = f"no other class has a probability of {threshold:g}"
     elif len(targets.checked):
         why = "the suggestions make the verified labels no better"
-    elif np.isnan(clf.noise_rate_) or _foretold(clf) < NEAR_CHANCE:
+    elif np.isnan(clf.noise_rate_) or foretold(clf._untouched(), targets) < NEAR_CHANCE:
         why = "the texts hardly foretell the labels"
     else:
         why = "the model is not sure enough, as with mistakes that follow a rule"
@@ -24,10 +24,3 @@ def why_none_corrected(clf, n_issues, path):
     if threshold != "auto" and n_issues:
         what = f"a lower --threshold corrects more; {what}"
     return f"{why}; {what}"
-
-
-def _foretold(clf):
-    """How far labels can be foretold from the texts, as for the correction."""
-    marginal = clf.denoiser_.marginal_distributions_[:, None]
-    views = getattr(clf.prior_, "untouched_distributions_", marginal)
-    return foretold(views, clf._targets)
