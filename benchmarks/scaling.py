@@ -67,8 +67,9 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.data is None and {"neighbors", "frozen"} & {*options.parts}:
         parser.error("neighbors and frozen need --data; --parts says what else to run")
-    if options.texts is None and {*TEXTS} & {*options.parts}:
-        parser.error(f"{', '.join(TEXTS)} need --texts, see benchmarks/texts.py")
+    of_texts = {*TEXTS, *AGAIN} & {*options.parts}
+    if options.texts is None and of_texts:
+        parser.error(f"{', '.join(of_texts)} need --texts, see benchmarks/texts.py")
     if options.static is None and "static texts" in options.parts:
         parser.error("static texts need --static, see benchmarks/encoder_files.py")
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -208,11 +209,7 @@ def whole(clf, read, n_samples, options):
     Seconds are those of a core, which what else runs here hardly changes. The "plain"
     accuracy is that of the first stage by itself.
     """
-    texts, gold = read(options.texts)
-    if len(texts) < n_samples + N_HELD_OUT:
-        raise ValueError(f"there are {len(texts)} texts; {N_HELD_OUT} are held out")
-    new, right = texts[-N_HELD_OUT:], gold[-N_HELD_OUT:]
-    texts, gold = texts[:n_samples], gold[:n_samples]
+    texts, gold, new, right = split(read, n_samples, options)
     clf.set_params(dynamics__temp_folder=options.temp_folder)
     given = make_label_noise(gold, "symmetric", 0.3, random_state=0)
     with PeakMemory() as before:
@@ -241,6 +238,58 @@ def whole(clf, read, n_samples, options):
     found["accuracy, most probable"] = float((most_probable == gold).mean())
     found["accuracy, predicted"] = float((result == right).mean())
     found["accuracy, plain"] = float((clf.dynamics_.predict(new) == right).mean())
+    return found
+
+
+def split(read, n_samples, options):
+    """Read the first texts and right labels, and the last ones of each."""
+    texts, gold = read(options.texts)
+    if len(texts) < n_samples + N_HELD_OUT:
+        raise ValueError(f"there are {len(texts)} texts; {N_HELD_OUT} are held out")
+    new, right = texts[-N_HELD_OUT:], gold[-N_HELD_OUT:]
+    return texts[:n_samples], gold[:n_samples], new, right
+
+
+def frozen_again(n_samples, options):
+    """Fit a small head on definitions, and once more on what is corrected."""
+    store = FrozenStore(options.cache / "frozen")
+    store.add(glosses(options.texts)[0])
+    stage = LanguageModelDynamics(store.__call__, trainable_layers=0)
+    return again(stage, n_samples, options, {"symmetric": 0.3, "asymmetric": 0.4})
+
+
+def trained_again(n_samples, options):
+    """Train three layers on definitions, and once more on what is corrected."""
+    stage = LanguageModelDynamics(n_epochs=options.n_epochs)
+    return again(stage, n_samples, options, {"symmetric": 0.3})
+
+
+def again(stage, n_samples, options, rates):
+    """Predict by the first stage, by all, and by the first on the corrected labels.
+
+    The last is the first stage as the `final_estimator`.
+    """
+    texts, gold, new, right = split(glosses, n_samples, options)
+    stage.set_params(random_state=0, temp_folder=options.temp_folder)
+    found = {"n_epochs": stage.n_epochs}
+    for kind, rate in rates.items():
+        given = make_label_noise(gold, kind, rate, random_state=0)
+        clf = DyGenClassifier(stage, random_state=0).fit(texts, given)
+        corrected = clf.transduction_
+        codes = np.searchsorted(clf.classes_, corrected)
+        weights = clf.label_distributions_[np.arange(n_samples), codes]
+        final = clone(stage).fit(texts, corrected, sample_weight=weights)
+        predicted = {
+            "plain": clf.dynamics_.predict(new),
+            "default": clf.predict(new),
+            "once more": final.predict(new),
+        }
+        found[kind] = {
+            "rate": rate,
+            "given": float((given == gold).mean()),
+            "corrected": float((corrected == gold).mean()),
+            **{name: float((y == right).mean()) for name, y in predicted.items()},
+        }
     return found
 
 
@@ -361,6 +410,10 @@ TEXTS = {
     "trained texts": (trained_texts, (1000, 10_000, 100_000)),
     "static texts": (static_texts, (10_000, 100_000, 1_000_000)),
 }
+AGAIN = {
+    "frozen again": (frozen_again, (10_000, 100_000)),
+    "trained again": (trained_again, (10_000,)),
+}
 PARTS = {
     "stages 2 and 3": (stages_2_and_3, (10_000, 30_000, 100_000, 300_000, 1_000_000)),
     "votes": (votes, (10_000, 100_000)),
@@ -368,6 +421,7 @@ PARTS = {
     "frozen": (frozen, (1_200, 5_000)),
     "neighbors": (neighbors, (30_000, 100_000)),
     **TEXTS,
+    **AGAIN,
 }
 
 
