@@ -72,6 +72,8 @@ TEXTS = {
     "trained texts": "three layers, epochs: {}",
     "static texts": "static vectors",
 }
+AGAIN = {"frozen again": "frozen", "trained again": "three layers, epochs: {}"}
+KINDS = {"symmetric": "at random", "asymmetric": "to the next class"}
 
 
 _GPU = """\
@@ -127,6 +129,7 @@ def main(arguments=None):
         "frozen": frozen(scaling),
         "neighbors": markdown(neighbors(scaling)),
         "texts": texts(scaling),
+        "again": markdown(again(scaling)),
         "compiling": compiling(scaling),
         "serving": table(serving),
         "backend": backends([row for row in served if "backend" in row]),
@@ -436,6 +439,28 @@ def texts(scaling):
         f"\n\nSeconds of a fit grow as the number of texts to the power of "
         f"{', '.join(grown)}."
     )
+
+
+def again(scaling):
+    """Table of what predicts new texts best: one stage, all, or one after all."""
+    last = {(row["part"], row["n_texts"]): row for row in scaling}
+    return [
+        {
+            "fit": name.format(row["n_epochs"]),
+            "texts": f"{n_texts:,}",
+            "wrong": f"{found['rate']:.0%}, {KINDS[kind]}",
+            "right: given": f"{found['given']:.3f}",
+            "corrected": f"{found['corrected']:.3f}",
+            "test: plain": f"{found['plain']:.3f}",
+            "default": f"{found['default']:.3f}",
+            "once more": f"{found['once more']:.3f}",
+        }
+        for part, name in AGAIN.items()
+        for (of_part, n_texts), row in sorted(last.items())
+        if of_part == part
+        for kind, found in row.items()
+        if kind in KINDS
+    ]
 
 
 def compiling(scaling):

@@ -116,3 +116,28 @@ def test_how_time_grows():
     assert "| frozen | 1,000 | 10 | 45 | 1,000 | 1 | 2.00 | 1,234 |" in page
     assert page.endswith("to the power of 2.00 (frozen texts; 2.00 of the last two).")
     assert performance.texts([]) == "Not run yet."
+
+
+@pytest.mark.long
+def test_fits_on_corrected_labels_are_measured(tiny_model, tmp_path, monkeypatch):
+    texts, classes = make_texts(300, random_state=0)
+    write_glosses(tmp_path, texts, classes)
+    monkeypatch.setattr(scaling, "N_HELD_OUT", 20)
+    options = Namespace(texts=tmp_path, temp_folder=None, cache=tmp_path)
+    frozen = scaling.frozen_again(160, options)
+    stage = LanguageModelDynamics(tiny_model, trainable_layers=1, n_epochs=2)
+    trained = scaling.again(stage, 200, options, {"symmetric": 0.2})
+    assert trained["symmetric"]["given"] == 0.8
+    for found in (frozen["symmetric"], frozen["asymmetric"], trained["symmetric"]):
+        assert found["corrected"] >= found["given"]
+        assert found["once more"] >= found["plain"] - 0.1
+    rows = [
+        {"part": "trained again", "n_texts": 200} | trained,
+        {"part": "frozen again", "n_texts": 160} | frozen,
+    ]
+    found = [(row["fit"], row["wrong"]) for row in performance.again(rows)]
+    assert found == [
+        ("frozen", "30%, at random"),
+        ("frozen", "40%, to the next class"),
+        ("three layers, epochs: 2", "20%, at random"),
+    ]
