@@ -67,7 +67,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.data is None and {"neighbors", "frozen"} & {*options.parts}:
         parser.error("neighbors and frozen need --data; --parts says what else to run")
-    of_texts = {*TEXTS, *AGAIN} & {*options.parts}
+    of_texts = [part for part in options.parts if part in TEXTS | AGAIN]
     if options.texts is None and of_texts:
         parser.error(f"{', '.join(of_texts)} need --texts, see benchmarks/texts.py")
     if options.static is None and "static texts" in options.parts:
@@ -209,7 +209,7 @@ def whole(clf, read, n_samples, options):
     Seconds are those of a core, which what else runs here hardly changes. The "plain"
     accuracy is that of the first stage by itself.
     """
-    texts, gold, new, right = split(read, n_samples, options)
+    texts, gold, new, right = split(*read(options.texts), n_samples)
     clf.set_params(dynamics__temp_folder=options.temp_folder)
     given = make_label_noise(gold, "symmetric", 0.3, random_state=0)
     with PeakMemory() as before:
@@ -241,9 +241,8 @@ def whole(clf, read, n_samples, options):
     return found
 
 
-def split(read, n_samples, options):
-    """Read the first texts and right labels, and the last ones of each."""
-    texts, gold = read(options.texts)
+def split(texts, gold, n_samples):
+    """Give the first texts and right labels, and the last ones of each."""
     if len(texts) < n_samples + N_HELD_OUT:
         raise ValueError(f"there are {len(texts)} texts; {N_HELD_OUT} are held out")
     new, right = texts[-N_HELD_OUT:], gold[-N_HELD_OUT:]
@@ -253,31 +252,36 @@ def split(read, n_samples, options):
 def frozen_again(n_samples, options):
     """Fit a small head on definitions, and once more on what is corrected."""
     store = FrozenStore(options.cache / "frozen")
-    store.add(glosses(options.texts)[0])
-    stage = LanguageModelDynamics(store.__call__, trainable_layers=0)
-    return again(stage, n_samples, options, {"symmetric": 0.3, "asymmetric": 0.4})
+    texts, gold = glosses(options.texts)
+    store.add(texts)  # all of them, the same for every size
+    stage = LanguageModelDynamics(
+        store.__call__, trainable_layers=0, temp_folder=options.temp_folder
+    )
+    rates = {"symmetric": 0.3, "asymmetric": 0.4}
+    return again(stage, split(texts, gold, n_samples), rates)
 
 
 def trained_again(n_samples, options):
     """Train three layers on definitions, and once more on what is corrected."""
-    stage = LanguageModelDynamics(n_epochs=options.n_epochs)
-    return again(stage, n_samples, options, {"symmetric": 0.3})
+    params = {"n_epochs": options.n_epochs, "temp_folder": options.temp_folder}
+    data = split(*glosses(options.texts), n_samples)
+    return again(LanguageModelDynamics(**params), data, {"symmetric": 0.3})
 
 
-def again(stage, n_samples, options, rates):
+def again(stage, data, rates):
     """Predict by the first stage, by all, and by the first on the corrected labels.
 
-    The last is the first stage as the `final_estimator`.
+    The last is the first stage as the `final_estimator`. The data are those of `split`.
     """
-    texts, gold, new, right = split(glosses, n_samples, options)
-    stage.set_params(random_state=0, temp_folder=options.temp_folder)
+    texts, gold, new, right = data
+    stage.set_params(random_state=0)
     found = {"n_epochs": stage.n_epochs}
     for kind, rate in rates.items():
         given = make_label_noise(gold, kind, rate, random_state=0)
         clf = DyGenClassifier(stage, random_state=0).fit(texts, given)
         corrected = clf.transduction_
         codes = np.searchsorted(clf.classes_, corrected)
-        weights = clf.label_distributions_[np.arange(n_samples), codes]
+        weights = clf.label_distributions_[np.arange(len(codes)), codes]
         final = clone(stage).fit(texts, corrected, sample_weight=weights)
         predicted = {
             "plain": clf.dynamics_.predict(new),

@@ -126,7 +126,8 @@ def test_fits_on_corrected_labels_are_measured(tiny_model, tmp_path, monkeypatch
     options = Namespace(texts=tmp_path, temp_folder=None, cache=tmp_path)
     frozen = scaling.frozen_again(160, options)
     stage = LanguageModelDynamics(tiny_model, trainable_layers=1, n_epochs=2)
-    trained = scaling.again(stage, 200, options, {"symmetric": 0.2})
+    data = scaling.split(*glosses(tmp_path), 200)
+    trained = scaling.again(stage, data, {"symmetric": 0.2})
     assert trained["symmetric"]["given"] == 0.8
     for found in (frozen["symmetric"], frozen["asymmetric"], trained["symmetric"]):
         assert found["corrected"] >= found["given"]
