@@ -28,9 +28,13 @@ class RidgePrior(BaseCleanSetPrior):
     keeps what it says of a rare class near 0, which is why classes differ in sharpness.
     Penalty and sharpness are those that predict each text's label best from the others,
     which takes one decomposition [1]_; what a text that was learnt from gets as its
-    prior comes from the others, too. Where more than 10,000 texts are learnt from, the
-    map also reads how near a text is to 1,000 of them, by Gaussian functions as wide as
-    the view is [2]_.
+    prior comes from the others, too.
+
+    Where more than 10,000 texts are learnt from, the map also reads how near a text is
+    to 1,000 of them, by Gaussian functions as wide as the view is [2]_. What it says
+    then comes near enough to the shares of the classes at a text to be taken as such:
+    the prior is the softmax of these shares times one sharpness. So the class that most
+    such texts have wins, even where many of its labels have gone to a rarer one.
 
     Parameters
     ----------
@@ -68,7 +72,7 @@ class RidgePrior(BaseCleanSetPrior):
     gamma_ : float
         Of the Gaussian functions, ``exp(-gamma * d**2)`` at distance d.
     coef_ : ndarray of shape (n_features + n_centers, n_classes)
-        The map, times the sharpness of the classes.
+        The map, times the sharpness.
     intercept_ : ndarray of shape (n_classes,)
         What is added to its output.
 
@@ -123,17 +127,23 @@ class RidgePrior(BaseCleanSetPrior):
             unread = targets.verified[self.clean_indices_] < 0
             learnt[unread] = targets.distributions[self.clean_indices_][unread]
         shares = np.average(learnt, axis=0, weights=weights)
-        log_shares = np.log(shares + 1 / len(learnt))
-        n_centers = _N_CENTERS if len(space) > _MOST_LINEAR else 0
+        are_many = len(space) > _MOST_LINEAR
+        n_centers = _N_CENTERS if are_many else 0
         self.centers_ = space[np.linspace(0, len(space) - 1, n_centers).astype(int)]
         self.gamma_ = 1 / (space.var(axis=0).sum() or 1.0)
         left_out, coef, intercept = fit_ridge(
             lambda part: self._widen(space[part]), learnt - shares, weights
         )
-        sharpness = fit_sharpness(left_out, log_shares, learnt, weights)
+        if are_many:
+            left_out, intercept, offset = left_out + shares, intercept + shares, 0
+        else:
+            offset = np.log(shares + 1 / len(learnt))
+        sharpness = fit_sharpness(
+            left_out, offset, learnt, weights, by_class=not are_many
+        )
         self.coef_ = sharpness * coef
-        self.intercept_ = sharpness * intercept + log_shares
-        self._left_out = softmax(sharpness * left_out + log_shares, axis=1)
+        self.intercept_ = sharpness * intercept + offset
+        self._left_out = softmax(sharpness * left_out + offset, axis=1)
 
     def _judge(self, space, positions=None):
         return softmax(self._widen(space) @ self.coef_ + self.intercept_, axis=1)
@@ -146,28 +156,29 @@ class RidgePrior(BaseCleanSetPrior):
         return np.hstack([np.sqrt(self.gamma_) * space, near])
 
 
-def fit_sharpness(outputs, log_shares, learnt, weights):
-    """Find the factors of outputs that foretell labels best, (n_classes,).
+def fit_sharpness(outputs, offset, learnt, weights, *, by_class=True):
+    """Find the factors of outputs that foretell labels best, (n_classes,) or (1,).
 
-    outputs and learnt, shares of classes, are (n_samples, n_classes). Classes of few
-    texts keep to the others: the distance of the logarithms from their mean is
-    penalised like one text.
+    ``softmax(factors * outputs + offset)``; outputs and learnt, shares of classes, are
+    (n_samples, n_classes). Classes of few texts keep to the others: the distance of the
+    logarithms from their mean is penalised like one text.
     """
     weights = weights / weights.sum()
     one_text = (weights**2).sum()
 
     def loss(log_sharpness):
         sharpness = np.exp(log_sharpness)
-        log_p = log_softmax(sharpness * outputs + log_shares, axis=1)
+        log_p = log_softmax(sharpness * outputs + offset, axis=1)
         apart = log_sharpness - log_sharpness.mean()
         value = one_text * (apart**2).sum() - weights @ (log_p * learnt).sum(axis=1)
         slopes = weights @ ((np.exp(log_p) - learnt) * outputs)
+        slopes = slopes if by_class else slopes.sum()
         return value, slopes * sharpness + 2 * one_text * apart
 
-    n_classes = outputs.shape[1]
-    start, bounds = np.full(n_classes, np.mean(_LOG_SHARPNESS)), [_LOG_SHARPNESS]
+    n_factors = outputs.shape[1] if by_class else 1
+    start, bounds = np.full(n_factors, np.mean(_LOG_SHARPNESS)), [_LOG_SHARPNESS]
     found = minimize(
-        loss, start, jac=True, method="L-BFGS-B", bounds=bounds * n_classes
+        loss, start, jac=True, method="L-BFGS-B", bounds=bounds * n_factors
     )
     return np.exp(found.x)
 

@@ -7,6 +7,7 @@ from sklearn.linear_model import Ridge
 
 from skdygen import Trajectories, _trajectories
 from skdygen._targets import make_targets
+from skdygen.datasets import make_label_noise
 from skdygen.priors import RidgePrior, TrajectoryKNNPrior, _clean_set, _ridge
 from skdygen.priors._ridge import _PENALTIES, fit_ridge, fit_sharpness
 from skdygen.priors._scores import cut_scores, find_neighbors
@@ -55,6 +56,16 @@ def test_classes_differ_in_sharpness():
     assert_allclose(weighted, half, rtol=1e-3)
 
 
+def test_classes_have_one_sharpness():
+    rng = np.random.RandomState(0)
+    outputs = rng.randn(5000, 3)
+    p = softmax(4 * outputs, axis=1)
+    learnt = np.eye(3)[[rng.choice(3, p=row) for row in p]]
+    found = fit_sharpness(outputs, 0, learnt, np.ones(5000), by_class=False)
+    assert found.shape == (1,)
+    assert_allclose(found, 4, rtol=0.1)
+
+
 def test_own_labels_have_no_part(memorised):
     trajectories, true, given = memorised
     prior = RidgePrior()
@@ -97,6 +108,28 @@ def test_many_texts_are_told_apart_where_no_line_does(monkeypatch):
     scaled = Trajectories(1000 * corners[:400, None, None], some.probabilities, [0, 1])
     found = clone(many).fit_transform(scaled, given[:400]).prior
     assert_allclose(found, many.fit_transform(some, given[:400]).prior, atol=1e-3)
+
+
+def test_a_class_keeps_its_texts_where_a_rarer_one_has_got_many_labels(monkeypatch):
+    rng = np.random.RandomState(0)
+    sizes = 1.5 ** rng.permutation(12)
+    true = rng.choice(12, p=sizes / sizes.sum(), size=3000)
+    X = 0.8 * rng.randn(12, 20)[true] + rng.randn(3000, 20)
+    given = make_label_noise(true, kind="asymmetric", rate=0.4, random_state=0)
+    probabilities = np.full((3000, 1, 1, 12), 1 / 12)
+    trajectories = Trajectories(X[:, None, None], probabilities, np.arange(12))
+
+    def hits(most_linear):
+        monkeypatch.setattr(_ridge, "_MOST_LINEAR", most_linear)
+        prior = RidgePrior(view=-1)
+        own = prior.fit_transform(trajectories[:2000], given[:2000]).prior
+        new = prior.transform(trajectories[2000:]).prior
+        found = np.concatenate([own, new])
+        assert_allclose(found.sum(axis=1), 1)
+        return (found.argmax(axis=1) == true).mean()
+
+    monkeypatch.setattr(_ridge, "_N_CENTERS", 1)  # what they add is another matter
+    assert hits(1999) > hits(2000) + 0.05
 
 
 def test_verified_texts_are_learnt_from_whatever_is_given(memorised):
