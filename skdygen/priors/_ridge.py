@@ -131,13 +131,13 @@ class RidgePrior(BaseCleanSetPrior):
         n_centers = _N_CENTERS if are_many else 0
         self.centers_ = space[np.linspace(0, len(space) - 1, n_centers).astype(int)]
         self.gamma_ = 1 / (space.var(axis=0).sum() or 1.0)
-        left_out, coef, intercept = fit_ridge(
-            lambda part: self._widen(space[part]), learnt - shares, weights
-        )
-        if are_many:
-            left_out, intercept, offset = left_out + shares, intercept + shares, 0
+        if are_many:  # what is said comes near the shares at a text
+            known, offset = 0, 0
         else:
-            offset = np.log(shares + 1 / len(learnt))
+            known, offset = shares, np.log(shares + 1 / len(learnt))
+        left_out, coef, intercept = fit_ridge(
+            lambda part: self._widen(space[part]), learnt - known, weights
+        )
         sharpness = fit_sharpness(
             left_out, offset, learnt, weights, by_class=not are_many
         )
