@@ -19,8 +19,9 @@ from ..inspection import write_report
 from ._advice import why_none_corrected
 from ._annotation_tools import TOOLS, write_tasks, write_text
 from ._columns import choose_shown, choose_text, read_texts
+from ._data import describe_table, open_table
 from ._encodings import name_encoding
-from ._fit import check_device, describe_table, fit, load_classifier, open_table
+from ._fit import check_device, fit, load_classifier
 from ._outputs import (
     check_outputs,
     name_out,

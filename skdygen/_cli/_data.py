@@ -1,0 +1,147 @@
+"""What a table says: texts, their labels, and what somebody has verified of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from .._encoding import encode_labels, encode_verified, name_codes
+from .._targets import make_targets
+from ._columns import choose_labels, choose_text, read_labels, read_texts, read_verified
+from ._encodings import name_encoding
+from ._inspect import (
+    describe,
+    inspect_table,
+    merge_spellings,
+    name_merged,
+    refuse_types,
+)
+from ._tables import form_of, read_table
+from ._terminal import show
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is learnt from: a table, what it says, and what is known besides.
+
+    `cells` are the labels of each label column, None where there is none, and `merged`
+    says which were spelled otherwise. With the labels of several columns there can be
+    votes. `new_classes` are those that verified labels alone have; of `n_verified`
+    labels some may have been verified before.
+    """
+
+    table: pd.DataFrame
+    text: str
+    texts: list
+    cells: dict
+    merged: dict
+    has_votes: bool
+    classes: np.ndarray
+    new_classes: np.ndarray
+    verified: pd.DataFrame
+    n_verified: int
+
+    @property
+    def has_several(self):
+        """Whether there are labels in several columns."""
+        return len(self.cells) > 1
+
+    @property
+    def labels(self):
+        """What the classifier is to be fitted on, as arguments of its `fit`."""
+        if self.has_several:
+            return {"y": None, "votes": _as_votes(self.cells)}
+        return {"y": next(iter(self.cells.values())), "votes": None}
+
+
+def open_table(options, fitted=None):
+    """Read a table; give it, its column of texts, and the labels of each column."""
+    path = options.table
+    table = read_table(path, options.encoding)
+    columns = choose_labels(table, path, options.label)
+    text = choose_text(table, path, options.text, columns, fitted)
+    missing = options.missing_label or ()
+    return table, text, {name: read_labels(table, name, missing) for name in columns}
+
+
+def read_data(table, text, cells, options, clf=None):
+    """Check what `open_table` gives, and read what is verified.
+
+    `clf` is one that was fitted on the same rows before, or None.
+    """
+    texts = read_texts(table, text)
+    merged = {}
+    if options.normalize_labels:
+        write, changed = merge_spellings(cells)
+        cells = {name: list(map(write, column)) for name, column in cells.items()}
+        merged = {"labels merged": name_merged(changed)}
+    refuse_types(cells)
+    classes, codes, has_votes = _encode(cells)
+    known = []
+    if clf is not None:
+        _check_rows(clf, classes, codes, options)
+        classes, known = clf.classes_, clf._targets.checked.tolist()
+    verified = read_verified(table, options, [*cells], texts, classes)
+    if options.normalize_labels:
+        verified["verified"] = verified["verified"].map(write)
+    found = encode_verified(verified, classes, len(texts))[0]
+    return Data(
+        table=table, text=text, texts=texts, cells=cells, merged=merged,
+        has_votes=has_votes, classes=classes, new_classes=np.setdiff1d(found, classes),
+        verified=verified, n_verified=len({*known, *verified["index"]}),
+    )  # fmt: skip
+
+
+def describe_table(path, table, text, texts, cells):
+    """Say which columns were chosen, and what is in them; give what is odd."""
+    show(describe(path, text, texts, cells))
+    show(name_encoding(form_of(table)))
+    return inspect_table(table, text, texts, cells)
+
+
+def describe_data(path, data):
+    """Say what is there to learn from, and what is odd about it."""
+    found = describe_table(path, data.table, data.text, data.texts, data.cells)
+    show(data.merged)
+    for finding in found:
+        show({finding.name: f"{finding.count}; {finding.remedy}"})
+    examples = f"skdygen inspect {path}, with the same columns"
+    show({"examples of these": examples} if found else {})
+    new = ", ".join(map(str, data.new_classes))
+    extra = f" (classes not among those: {new})" if new else ""
+    said = {"labels verified": f"{data.n_verified:,}{extra}"}
+    show(said if data.n_verified else {})
+
+
+def _encode(cells):
+    """Give classes, codes of labels or majorities, and whether there are votes."""
+    if len(cells) > 1:
+        targets = make_targets(None, votes=_as_votes(cells), missing_label=np.nan)
+        return targets.classes, targets.codes, targets.votes is not None
+    ((name, labels),) = cells.items()
+    name = f"column {name!r}"
+    return *encode_labels(labels, missing_label=np.nan, name=name), False
+
+
+def _as_votes(cells):
+    """Give labels of several columns as votes."""
+    return pd.DataFrame(cells, dtype=object)
+
+
+def _check_rows(clf, classes, codes, options):
+    """Raise an error if a table has other rows or labels than a fit."""
+    path, source = options.table, options.refit
+    before = name_codes(clf._targets.codes, clf.classes_).tolist()
+    if len(codes) != len(before):
+        raise ValueError(
+            f"{path} has {len(codes):,} rows, but {source} was fitted on "
+            f"{len(before):,}; pass the same table."
+        )
+    here = name_codes(codes, classes).tolist()
+    for row, (label, its) in enumerate(zip(here, before, strict=True)):
+        if label != its:
+            raise ValueError(
+                f"{path} has the label {label!r} in row {row}, but {source} was fitted "
+                f"with {its!r}; pass the same table, --label, --missing-label and "
+                f"--normalize-labels."
+            )
