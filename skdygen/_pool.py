@@ -58,11 +58,12 @@ class Pool:
         self.given_weight = given_weight
         self.coef = np.zeros((n_features, n_classes))
 
-    def fit(self, log_p, features, learnt, evidence):
+    def fit(self, log_p, features, learnt, evidence, sample_weight):
         """Fit to texts whose labels, or distributions of these, are known.
 
         log_p is (n_samples, n_opinions, n_classes), features (n_samples, n_features),
-        what is learnt and evidence (n_samples, n_classes).
+        what is learnt and evidence (n_samples, n_classes), and how much each text
+        counts (n_samples,).
         """
         n_samples, n_opinions, n_classes = log_p.shape
         flat = np.swapaxes(log_p, 0, 1).reshape(n_opinions, -1)
@@ -80,9 +81,10 @@ class Pool:
             z = (weights @ flat).reshape(n_samples, n_classes) + features @ coef
             z += weighing[1] * evidence
             log_q = log_softmax(z, axis=1)
-            residual = np.exp(log_q) - learnt
+            residual = sample_weight[:, None] * (np.exp(log_q) - learnt)
             off = (weighing - prior_mean) / spread
-            value = -(log_q * learnt).sum() + (off @ off + (coef**2).sum()) / 2
+            value = -sample_weight @ (log_q * learnt).sum(axis=1)
+            value += (off @ off + (coef**2).sum()) / 2
             of_given = (residual * evidence).sum()
             of_weights = flat @ residual.ravel()
             gradient = np.array([of_weights.mean(), of_given, *of_weights])

@@ -18,6 +18,9 @@ _MOST_LEARNT = 2000  # texts that teach what to say where no label is given
 # How far verified labels may move what is said: of a class, of a class where another
 # is given, and of texts that are alike in a view, whose rows have length 1.
 _SD_CLASS, _SD_PAIR, _SD_VIEW = 2.0, 1.0, 1.5
+# All classes together move as far as so many do: of more, some are rare, and that none
+# of them is among a few verified labels says little.
+_FREE_CLASSES = 6
 
 
 class LogLinearPool(BaseDenoiser):
@@ -37,7 +40,8 @@ class LogLinearPool(BaseDenoiser):
     posteriori with Gaussian priors around these values. A (from pairs of given and
     verified labels) learns which classes are confused, B (features of the views) what
     the verified texts teach by themselves. Where no label is given, g and A are left
-    out, and the rest is fitted to what is then said of all texts, verified or not.
+    out, and the rest is fitted to the verified texts and to what is then said of the
+    others, which count as much as these, all together.
 
     Parameters
     ----------
@@ -112,7 +116,9 @@ class LogLinearPool(BaseDenoiser):
         # Votes say themselves how much they count; a given label is worth its weight.
         self._trust = self.given_weight if targets.evidence is None else 1.0
         known = trajectories[rows], self._right(targets, rows), targets.codes[rows]
-        self._with_given = self._fit_pool(*known, self._evidence(targets, rows))
+        n_checked = len(rows)
+        counts = np.ones(n_checked)
+        self._with_given = self._fit_pool(*known, self._evidence(targets, rows), counts)
         self.weights_ = self._with_given.weights
         self.given_weight_ = self._with_given.given_weight
         # Which labels are verified may depend on the given ones: people read what looks
@@ -124,20 +130,24 @@ class LogLinearPool(BaseDenoiser):
         is_checked = targets.verified[rows] >= 0
         learnt[is_checked] = self._right(targets, rows[is_checked])
         nothing = np.full(len(rows), -1), np.zeros_like(evidence)
-        self._without = self._fit_pool(some, learnt, *nothing)
+        # What is said of the others comes from the verified ones, and is no more worth.
+        counts = np.ones(len(rows))
+        counts[~is_checked] = min(1, n_checked / max(len(rows) - n_checked, 1))
+        self._without = self._fit_pool(some, learnt, *nothing, counts)
 
     def _right(self, targets, rows):
         """Verified labels of some texts, (n_rows, n_classes) of 0 and 1."""
         return np.eye(len(self.classes_))[targets.verified[rows]]
 
-    def _fit_pool(self, trajectories, learnt, given, evidence):
+    def _fit_pool(self, trajectories, learnt, given, evidence, counts):
         """Fit to what is known of texts; a pool as it is by default, if to none."""
         log_p = log_opinions(_opinions(trajectories))
         features = self._features(trajectories, given)
         n_features = features.shape[1]
         _, n_opinions, n_classes = log_p.shape
         pool = Pool(n_opinions, n_features, n_classes, self._trust)
-        return pool.fit(log_p, features, learnt, evidence) if len(learnt) else pool
+        known = log_p, features, learnt, evidence, counts
+        return pool.fit(*known) if len(learnt) else pool
 
     def _hold_out(self, trajectories, targets):
         rows = targets.checked
@@ -149,7 +159,7 @@ class LogLinearPool(BaseDenoiser):
             return held_out
         for fit, left in KFold(n_folds, shuffle=True, random_state=0).split(rows):
             few = trajectories[fit], right[fit], given[fit], evidence[fit]
-            pool = self._fit_pool(*few)
+            pool = self._fit_pool(*few, np.ones(len(fit)))
             asked = trajectories[left], given[left], evidence[left]
             held_out[left] = self._judge(pool, *asked)
         return held_out
@@ -200,7 +210,8 @@ class LogLinearPool(BaseDenoiser):
         """What verified labels teach by, (n_samples, n_features)."""
         pairs = np.eye(len(self.classes_) + 1)[given][:, :-1]  # zeros for none
         views = [_unit(trajectories.views[n]) - c for n, c in self._centers.items()]
-        constant = np.full((len(trajectories), 1), _SD_CLASS)
+        sd = _SD_CLASS * min(1, _FREE_CLASSES / len(self.classes_)) ** 0.5
+        constant = np.full((len(trajectories), 1), sd)
         return np.hstack([constant, _SD_PAIR * pairs, *(_SD_VIEW * v for v in views)])
 
 
