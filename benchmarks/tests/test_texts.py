@@ -78,6 +78,7 @@ def test_whole_fits_are_measured(trainable_layers, tiny_model, tmp_path, monkeyp
     texts, classes = make_texts(300, random_state=0)
     write_glosses(tmp_path, texts, classes)
     monkeypatch.setattr(scaling, "N_HELD_OUT", 20)
+    monkeypatch.setattr(scaling, "N_VERIFIED", 10)
     stage = LanguageModelDynamics(
         tiny_model, trainable_layers=trainable_layers, n_epochs=1
     )
@@ -87,6 +88,8 @@ def test_whole_fits_are_measured(trainable_layers, tiny_model, tmp_path, monkeyp
         row = scaling.whole(clf, glosses, n_texts, options)
         assert row["given_accuracy"] == 0.7
         assert row["accuracy, most probable"] >= 0.7
+        assert row["accuracy, verified corrected"] >= 0.7
+        assert 0 <= row["accuracy, verified"] <= 1
         assert 0 < row["seconds, fit, encoding"] < row["seconds, fit"]
         assert 0 < row["seconds, predict, encoding"] < row["seconds, predict"]
         assert (
