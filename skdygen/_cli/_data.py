@@ -25,9 +25,10 @@ class Data:
     """What is learnt from: a table, what it says, and what is known besides.
 
     `cells` are the labels of each label column, None where there is none, and `merged`
-    says which were spelled otherwise. With the labels of several columns there can be
-    votes. `new_classes` are those that verified labels alone have; of `n_verified`
-    labels some may have been verified before.
+    says which were spelled otherwise. Labels of several columns are `votes`;
+    `are_several` is whether more than one annotator has voted. `new_classes` are those
+    that verified labels alone have; of `n_verified` labels some may have been verified
+    before.
     """
 
     table: pd.DataFrame
@@ -35,23 +36,17 @@ class Data:
     texts: list
     cells: dict
     merged: dict
-    has_votes: bool
+    votes: pd.DataFrame | None
+    are_several: bool
     classes: np.ndarray
     new_classes: np.ndarray
     verified: pd.DataFrame
     n_verified: int
 
     @property
-    def has_several(self):
-        """Whether there are labels in several columns."""
-        return len(self.cells) > 1
-
-    @property
-    def labels(self):
-        """What the classifier is to be fitted on, as arguments of its `fit`."""
-        if self.has_several:
-            return {"y": None, "votes": _as_votes(self.cells)}
-        return {"y": next(iter(self.cells.values())), "votes": None}
+    def y(self):
+        """The labels of the only column, or None."""
+        return next(iter(self.cells.values())) if self.votes is None else None
 
 
 def open_table(options, fitted=None):
@@ -76,7 +71,8 @@ def read_data(table, text, cells, options, clf=None):
         cells = {name: list(map(write, column)) for name, column in cells.items()}
         merged = {"labels merged": name_merged(changed)}
     refuse_types(cells)
-    classes, codes, has_votes = _encode(cells)
+    votes = pd.DataFrame(cells, dtype=object) if len(cells) > 1 else None
+    classes, codes, are_several = _encode(cells, votes)
     known = []
     if clf is not None:
         _check_rows(clf, classes, codes, options)
@@ -87,7 +83,8 @@ def read_data(table, text, cells, options, clf=None):
     found = encode_verified(verified, classes, len(texts))[0]
     return Data(
         table=table, text=text, texts=texts, cells=cells, merged=merged,
-        has_votes=has_votes, classes=classes, new_classes=np.setdiff1d(found, classes),
+        votes=votes, are_several=are_several, classes=classes,
+        new_classes=np.setdiff1d(found, classes),
         verified=verified, n_verified=len({*known, *verified["index"]}),
     )  # fmt: skip
 
@@ -113,19 +110,14 @@ def describe_data(path, data):
     show(said if data.n_verified else {})
 
 
-def _encode(cells):
-    """Give classes, codes of labels or majorities, and whether there are votes."""
-    if len(cells) > 1:
-        targets = make_targets(None, votes=_as_votes(cells), missing_label=np.nan)
+def _encode(cells, votes):
+    """Give classes, codes of labels or majorities, and whether several voted."""
+    if votes is not None:
+        targets = make_targets(None, votes=votes, missing_label=np.nan)
         return targets.classes, targets.codes, targets.votes is not None
     ((name, labels),) = cells.items()
     name = f"column {name!r}"
     return *encode_labels(labels, missing_label=np.nan, name=name), False
-
-
-def _as_votes(cells):
-    """Give labels of several columns as votes."""
-    return pd.DataFrame(cells, dtype=object)
 
 
 def _check_rows(clf, classes, codes, options):

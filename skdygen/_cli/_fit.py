@@ -51,7 +51,7 @@ def fit(options, outputs, new_columns=()):
             if options.refit:
                 clf.refit(data.verified)
             else:
-                clf.fit(data.texts, **data.labels, verified=data.verified)
+                clf.fit(data.texts, data.y, verified=data.verified, votes=data.votes)
     finally:
         with suppress(OSError):  # it is not there, or has what can be resumed
             kept and kept.rmdir()
@@ -61,7 +61,7 @@ def fit(options, outputs, new_columns=()):
 
 def _check_contents(data, options, outputs, new_columns):
     """Raise an error if what is to be written of the data cannot be."""
-    if "annotators" in outputs and not data.has_votes:
+    if "annotators" in outputs and not data.are_several:
         raise ValueError("--annotators needs labels in several columns; see --label.")
     if data.n_verified == len(data.texts) and not new_columns:
         raise ValueError(f"{options.table}: all labels are verified already.")
@@ -71,7 +71,7 @@ def _check_contents(data, options, outputs, new_columns):
     else:
         if new_columns:
             new_columns += ("is_accepted",) * bool(data.n_verified)
-            new_columns += ("label_given",) * data.has_several
+            new_columns += ("label_given",) * (data.votes is not None)
         check_writable(data.table, outputs["table"], new_columns)
         names = pd.DataFrame({"name": [*map(str, (*data.cells, *classes))]})
         names.attrs = data.table.attrs  # its encoding
