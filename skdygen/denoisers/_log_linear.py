@@ -14,7 +14,10 @@ from .._sklearn_compat import Interval
 from .._trajectories import check_prior, parts
 from ..base import BaseDenoiser
 
-_MOST_LEARNT = 2000  # texts that teach what to say where no label is given
+# Texts that teach what to say where no label is given, and how much those of them that
+# nobody has verified count together, in verified ones: what is said of them comes from
+# these, but they keep who verifies only what looks wrong from being misled.
+_MOST_LEARNT, _WORTH = 2000, 2
 # How far verified labels may move what is said: of a class, of a class where another
 # is given, and of texts that are alike in a view, whose rows have length 1.
 _SD_CLASS, _SD_PAIR, _SD_VIEW = 2.0, 1.0, 1.5
@@ -41,7 +44,7 @@ class LogLinearPool(BaseDenoiser):
     verified labels) learns which classes are confused, B (features of the views) what
     the verified texts teach by themselves. Where no label is given, g and A are left
     out, and the rest is fitted to the verified texts and to what is then said of the
-    others, which count as much as these, all together.
+    others, which count twice as much as these, all together.
 
     Parameters
     ----------
@@ -116,9 +119,8 @@ class LogLinearPool(BaseDenoiser):
         # Votes say themselves how much they count; a given label is worth its weight.
         self._trust = self.given_weight if targets.evidence is None else 1.0
         known = trajectories[rows], self._right(targets, rows), targets.codes[rows]
-        n_checked = len(rows)
-        counts = np.ones(n_checked)
-        self._with_given = self._fit_pool(*known, self._evidence(targets, rows), counts)
+        n_checked, evidence = len(rows), self._evidence(targets, rows)
+        self._with_given = self._fit_pool(*known, evidence, np.ones(n_checked))
         self.weights_ = self._with_given.weights
         self.given_weight_ = self._with_given.given_weight
         # Which labels are verified may depend on the given ones: people read what looks
@@ -130,9 +132,8 @@ class LogLinearPool(BaseDenoiser):
         is_checked = targets.verified[rows] >= 0
         learnt[is_checked] = self._right(targets, rows[is_checked])
         nothing = np.full(len(rows), -1), np.zeros_like(evidence)
-        # What is said of the others comes from the verified ones, and is no more worth.
         counts = np.ones(len(rows))
-        counts[~is_checked] = min(1, n_checked / max(len(rows) - n_checked, 1))
+        counts[~is_checked] = min(1, _WORTH * n_checked / max((~is_checked).sum(), 1))
         self._without = self._fit_pool(some, learnt, *nothing, counts)
 
     def _right(self, targets, rows):
