@@ -533,10 +533,10 @@ class DyGenClassifier(
         self.pipeline_ = Pipeline(list(stages.items()))
         if self.store_trajectories:
             self.trajectories_ = trajectories
-        opinions = trajectories.opinions
+        opinions, weights = trajectories.opinions, trajectories.opinion_weights
         if opinions is None:
-            opinions = self.denoiser_.marginal_distributions_[:, None]
-        self._spread = spread(opinions)
+            opinions, weights = self.denoiser_.marginal_distributions_[:, None], None
+        self._spread = spread(opinions, weights)
         is_blind = is_blind and not len(targets.checked)
         if is_blind:  # there are the given labels, and nothing else
             certain = np.eye(len(targets.classes))[targets.codes[targets.labelled]]

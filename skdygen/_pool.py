@@ -20,15 +20,15 @@ def log_opinions(opinions):
     return np.log((1 - _DOUBT) * opinions + _DOUBT / opinions.shape[-1])
 
 
-def geometric_mean(opinions):
-    """Pool (n_samples, n_opinions, n_classes) with equal weights to a distribution."""
+def geometric_mean(opinions, weights=None):
+    """Pool (n_samples, n_opinions, n_classes) to a distribution; None: alike."""
     pooled = np.empty((len(opinions), opinions.shape[2]))
     for part in parts(len(opinions)):
-        pooled[part] = softmax(log_opinions(opinions[part]).mean(axis=1), axis=1)
+        pooled[part] = _pooled(log_opinions(opinions[part]), weights)
     return pooled
 
 
-def spread(opinions):
+def spread(opinions, weights=None):
     """How far the opinions on each text are apart, (n_samples,).
 
     The entropy of their geometric mean less their own, (n_samples, n_opinions,
@@ -38,10 +38,16 @@ def spread(opinions):
     found = np.empty(len(opinions))
     for part in parts(len(opinions)):
         log_p = log_opinions(opinions[part])
-        found[part] = entropy(softmax(log_p.mean(axis=1), axis=1), axis=1)
+        found[part] = entropy(_pooled(log_p, weights), axis=1)
         if opinions.shape[1] > 1:
-            found[part] -= entropy(np.exp(log_p), axis=2).mean(axis=1)
+            own = entropy(np.exp(log_p), axis=2)
+            found[part] -= np.average(own, axis=1, weights=weights)
     return found.clip(min=0)
+
+
+def _pooled(log_p, weights):
+    """Normalised product of opinions, each to the power of its weight."""
+    return softmax(np.average(log_p, axis=1, weights=weights), axis=1)
 
 
 class Pool:
@@ -49,12 +55,12 @@ class Pool:
 
     ``p(y | x, y~) ~ prod_v p_v(y | x)^w_v exp(g e_y + x B_y)``: opinions p_v, evidence
     e, which is [y = y~] of a given label y~, and features x (Genest and Zidek,
-    "Combining Probability Distributions", 1986). With no text to fit on, the weights
-    are equal, g is `given_weight` and B is 0; fitted is the maximum a posteriori.
+    "Combining Probability Distributions", 1986). With no text to fit on, w is
+    `weights`, g is `given_weight` and B is 0; fitted is the maximum a posteriori.
     """
 
-    def __init__(self, n_opinions, n_features, n_classes, given_weight):
-        self.weights = np.full(n_opinions, 1 / n_opinions)
+    def __init__(self, weights, n_features, n_classes, given_weight):
+        self.weights = weights
         self.given_weight = given_weight
         self.coef = np.zeros((n_features, n_classes))
 
@@ -71,13 +77,14 @@ class Pool:
         axes, triangle = np.linalg.qr(features.T)
         features = triangle.T
         prior_mean = np.concatenate([[1, self.given_weight], np.zeros(n_opinions)])
+        usual = self.weights
         spread = [_SD_WEIGHT] * n_opinions
         spread = np.array([_SD_SHARPNESS, _SD_GIVEN, *spread])
 
         def loss(parameters):
             weighing = parameters[: 2 + n_opinions]
             coef = parameters[2 + n_opinions :].reshape(-1, n_classes)
-            weights = weighing[0] / n_opinions + weighing[2:]
+            weights = weighing[0] * usual + weighing[2:]
             z = (weights @ flat).reshape(n_samples, n_classes) + features @ coef
             z += weighing[1] * evidence
             log_q = log_softmax(z, axis=1)
@@ -87,14 +94,14 @@ class Pool:
             value += (off @ off + (coef**2).sum()) / 2
             of_given = (residual * evidence).sum()
             of_weights = flat @ residual.ravel()
-            gradient = np.array([of_weights.mean(), of_given, *of_weights])
+            gradient = np.array([of_weights @ usual, of_given, *of_weights])
             of_coef = features.T @ residual + coef
             return value, np.concatenate([gradient + off / spread, of_coef.ravel()])
 
         start = np.concatenate([prior_mean, np.zeros(features.shape[1] * n_classes)])
         options = {"maxiter": _MOST_ITERATIONS, "ftol": 1e-7, "maxcor": 5}
         found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
-        self.weights = found[0] / n_opinions + found[2 : 2 + n_opinions]
+        self.weights = found[0] * usual + found[2 : 2 + n_opinions]
         self.given_weight = found[1]
         self.coef = axes @ found[2 + n_opinions :].reshape(-1, n_classes)
         return self

@@ -142,9 +142,9 @@ def _ask_networks(stage, networks, number, texts):
 
 def _arrays(trajectories):
     """Arrays of trajectories, by name."""
-    arrays = {f"recorded {name}": a for name, a in vars(trajectories).items()}
-    views = arrays.pop("recorded views")
-    del arrays["recorded classes"]
+    names = ("embeddings", "probabilities", "prior", "opinions")
+    arrays = {f"recorded {name}": getattr(trajectories, name) for name in names}
+    views = trajectories.views
     arrays |= {f"recorded view {name}": view for name, view in views.items()}
     return {name: array for name, array in arrays.items() if array is not None}
 

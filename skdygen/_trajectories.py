@@ -21,6 +21,7 @@ from ._storage import open_regular, replacing
 
 _FORMAT, _FORMAT_VERSION = "skdygen.Trajectories", "1"
 _VIEW = "view:"  # in front of its name, in a file
+_TOLD = ("classes", "opinion_weights", "fine_tuned")  # as JSON, there
 _MOST_OFF = 1e-3  # of a sum of probabilities, which may be in half precision
 _MOST_ROWS_IN_MEMORY = 2**26  # bytes
 _ROWS_AT_ONCE = 4096
@@ -48,9 +49,13 @@ class Trajectories:
         Prior belief in each class as the true one; rows sum to 1.
     opinions : array-like of shape (n_samples, n_opinions, n_classes), default=None
         The distributions that the prior was made of, if it was made of several.
+    opinion_weights : array-like of shape (n_opinions,), default=None
+        How much each of them counted, with a sum of 1; None: alike.
     views : dict of str to array-like of shape (n_samples, n_features), default=None
         Other features of the texts, which no label has touched, by name. "initial" is
         the embedding before the training.
+    fine_tuned : bool, default=False
+        Whether the encoder itself was trained, and not only a head on it.
 
     Attributes
     ----------
@@ -78,9 +83,12 @@ class Trajectories:
 
     def __init__(
         self, embeddings, probabilities, classes=None, prior=None, *, opinions=None,
-        views=None,
+        opinion_weights=None, views=None, fine_tuned=False,
     ):  # fmt: skip
-        self._put_together(embeddings, probabilities, classes, prior, opinions, views)
+        self._put_together(
+            embeddings, probabilities, classes, prior, opinions=opinions,
+            opinion_weights=opinion_weights, views=views, fine_tuned=fine_tuned,
+        )  # fmt: skip
         check_numbers(self.embeddings, "embeddings")
         _check_distributions(self.probabilities, "probabilities")
         self._check_prior()
@@ -88,18 +96,21 @@ class Trajectories:
             check_numbers(view, f"views[{name!r}]")
 
     @classmethod
-    def _unchecked(cls, embeddings, probabilities, classes, prior=None, opinions=None,
-                  views=None):  # fmt: skip
+    def _unchecked(cls, *arrays, **named):
         """Make trajectories of arrays whose numbers are known to be right, or not yet.
 
         It reads none of them: parts of mapped arrays are of no other numbers.
         """
         made = cls.__new__(cls)
-        made._put_together(embeddings, probabilities, classes, prior, opinions, views)
+        made._put_together(*arrays, **named)
         return made
 
-    def _put_together(self, embeddings, probabilities, classes, prior, opinions, views):
+    def _put_together(
+        self, embeddings, probabilities, classes=None, prior=None, *, opinions=None,
+        opinion_weights=None, views=None, fine_tuned=False,
+    ):  # fmt: skip
         """Take arrays that fit together."""
+        self.fine_tuned = bool(fine_tuned)
         self.embeddings = _as_array(embeddings, "embeddings", 4)
         self.probabilities = _as_array(probabilities, "probabilities", 4)
         if self.embeddings.shape[:3] != self.probabilities.shape[:3]:
@@ -127,14 +138,7 @@ class Trajectories:
                 f"prior must have shape {(len(self), self.n_classes)}, but has "
                 f"{self.prior.shape}."
             )
-        self.opinions = None
-        if opinions is not None:
-            self.opinions = _as_array(opinions, "opinions", 3)
-            if self.opinions.shape[::2] != (len(self), self.n_classes):
-                raise ValueError(
-                    f"opinions must have shape ({len(self)}, n_opinions, "
-                    f"{self.n_classes}), but has {self.opinions.shape}."
-                )
+        self._take_opinions(opinions, opinion_weights)
         self.views = {}
         for name, view in (views or {}).items():
             self.views[name] = _as_array(view, f"views[{name!r}]", 2)
@@ -144,11 +148,33 @@ class Trajectories:
                     f"has {len(view)}."
                 )
 
+    def _take_opinions(self, opinions, weights):
+        """Take opinions, if there are any, and how much each counts; None: alike."""
+        self.opinions = None
+        if opinions is not None:
+            self.opinions = _as_array(opinions, "opinions", 3)
+            if self.opinions.shape[::2] != (len(self), self.n_classes):
+                raise ValueError(
+                    f"opinions must have shape ({len(self)}, n_opinions, "
+                    f"{self.n_classes}), but has {self.opinions.shape}."
+                )
+        n_opinions = 0 if opinions is None else self.opinions.shape[1]
+        if weights is None:
+            weights = np.full(n_opinions, 1 / max(n_opinions, 1))
+        self.opinion_weights = _as_array(weights, "opinion_weights", 1)
+        if len(self.opinion_weights) != n_opinions:
+            raise ValueError(
+                f"opinion_weights must hold {n_opinions} numbers, one for each of the "
+                f"opinions, but holds {len(self.opinion_weights)}."
+            )
+
     def _check_prior(self):
         """Raise an error if prior or opinions are no distributions."""
         for name in ("prior", "opinions"):
             if getattr(self, name) is not None:
                 _check_distributions(getattr(self, name), name)
+        if self.opinions is not None:
+            _check_distributions(self.opinion_weights[None], "opinion_weights")
 
     n_branches = property(lambda self: self.embeddings.shape[1])
     n_epochs = property(lambda self: self.embeddings.shape[2])
@@ -222,7 +248,7 @@ class Trajectories:
         folder = next((found for found in folders if found is not None), None)
         return _allocate_in(folder, (len(self), *shape), dtype)
 
-    def with_prior(self, prior, opinions=None):
+    def with_prior(self, prior, opinions=None, opinion_weights=None):
         """Return the same trajectories with another prior.
 
         Parameters
@@ -231,13 +257,17 @@ class Trajectories:
             Prior belief in each class as the true one; rows sum to 1.
         opinions : array-like of shape (n_samples, n_opinions, n_classes), default=None
             What it was made of.
+        opinion_weights : array-like of shape (n_opinions,), default=None
+            How much each of them counted, with a sum of 1; None: alike.
 
         Returns
         -------
         trajectories : Trajectories
             Shares its arrays with this one.
         """
-        made = self._unchecked(**vars(self) | {"prior": prior, "opinions": opinions})
+        found = {"prior": prior, "opinions": opinions}
+        found["opinion_weights"] = opinion_weights
+        made = self._unchecked(**vars(self) | found)
         made._check_prior()
         return made
 
@@ -280,8 +310,9 @@ class Trajectories:
         probabilities[..., ~is_known] = 0
         probabilities[..., is_known] = self.probabilities
         return self._unchecked(
-            self.embeddings, probabilities, classes, views=self.views
-        )
+            self.embeddings, probabilities, classes, views=self.views,
+            fine_tuned=self.fine_tuned,
+        )  # fmt: skip
 
     def save(self, path):
         """Write the trajectories to one safetensors file.
@@ -310,7 +341,9 @@ class Trajectories:
             tensors[_VIEW + name] = np.ascontiguousarray(view)
         metadata = {"format": _FORMAT, "version": _FORMAT_VERSION}
         metadata["classes"] = json.dumps(self.classes.tolist())
-        metadata["sha256"] = _hash(tensors, metadata["classes"])
+        metadata["opinion_weights"] = json.dumps(self.opinion_weights.tolist())
+        metadata["fine_tuned"] = json.dumps(self.fine_tuned)
+        metadata["sha256"] = _hash(tensors, metadata)
         with replacing(path) as temporary:
             try:
                 save_file(tensors, temporary, metadata=metadata)
@@ -367,11 +400,12 @@ class Trajectories:
                 name: _read(file.get_slice(name), max_nbytes, temp_folder)
                 for name in file.keys()  # noqa: SIM118, safe_open is no dict
             }
-        if metadata["sha256"] != _hash(arrays, metadata["classes"]):
+        if metadata["sha256"] != _hash(arrays, metadata):
             raise ValueError("it has another checksum.")
         views = {n: arrays.pop(n) for n in list(arrays) if n.startswith(_VIEW)}
         views = {name.removeprefix(_VIEW): view for name, view in views.items()}
-        return cls(classes=json.loads(metadata["classes"]), views=views, **arrays)
+        told = {name: json.loads(metadata[name]) for name in _TOLD}
+        return cls(views=views, **told, **arrays)
 
 
 def check_trajectories(X, *, name="X"):
@@ -476,9 +510,9 @@ def _read(stored, max_nbytes, temp_folder):
     return array
 
 
-def _hash(arrays, classes):
-    """Hash what is in a file: arrays by name, and the classes as JSON."""
-    found = hashlib.sha256(classes.encode())
+def _hash(arrays, metadata):
+    """Hash what is in a file: arrays by name, and what is told as JSON."""
+    found = hashlib.sha256("".join(metadata[name] for name in _TOLD).encode())
     for name, array in sorted(arrays.items()):
         found.update(f"{name} {array.dtype.name} {array.shape}".encode())
         stored = array.dtype.newbyteorder("<")

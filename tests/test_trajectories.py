@@ -18,7 +18,9 @@ from skdygen.dynamics import IncrementalDynamics
 
 
 def assert_same(left, right):
+    assert left.fine_tuned == right.fine_tuned
     names = ("embeddings", "probabilities", "classes", "prior", "opinions")
+    names = (*names, "opinion_weights")
     pairs = [(getattr(left, name), getattr(right, name)) for name in names]
     assert left.views.keys() == right.views.keys()
     pairs += [(left.views[name], right.views[name]) for name in left.views]
@@ -34,7 +36,9 @@ def with_prior(random_trajectories):
     rng = np.random.RandomState(1)
     views = {"initial": rng.randn(40, 7), "some words": rng.randn(40, 2)}
     opinions = rng.dirichlet(np.ones(4), size=(40, 3))
-    return random_trajectories.with_views(views).with_prior(opinions[:, 0], opinions)
+    arrays = vars(random_trajectories.with_views(views))
+    found = Trajectories(**arrays | {"fine_tuned": True})
+    return found.with_prior(opinions[:, 0], opinions, [0.5, 0.25, 0.25])
 
 
 @pytest.fixture
@@ -75,7 +79,8 @@ def test_row_indexing(storage, rows, expected, request):
         assert_array_equal(getattr(taken, name), getattr(trajectories, name)[expected])
     for name, view in trajectories.views.items():
         assert_array_equal(taken.views[name], view[expected])
-    assert_array_equal(trajectories[rows].classes, trajectories.classes)
+    for name in ("classes", "opinion_weights", "fine_tuned"):
+        assert_array_equal(getattr(taken, name), getattr(trajectories, name))
 
 
 def test_many_rows_of_mapped_trajectories_are_mapped(mapped, monkeypatch):
@@ -142,6 +147,8 @@ def test_save_and_load(with_prior, tmp_path, classes, dtype):
     saved.save(tmp_path / "file")
     loaded = Trajectories.load(tmp_path / "file")
     assert_same(loaded, saved)
+    with_prior.save(tmp_path / "file")
+    assert_same(Trajectories.load(tmp_path / "file"), with_prior)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -222,6 +229,7 @@ def test_nothing_large_is_left_by_a_kill(tmp_path, monkeypatch):
         ({"classes": [1, 2, 2**64]}, "too large for 64 bits"),
         ({"prior": np.zeros((3, 2))}, "prior must have shape"),
         ({"opinions": np.zeros((3, 5, 2))}, "opinions must have shape"),
+        ({"opinion_weights": [1.0]}, "opinion_weights must hold 0 numbers"),
         ({"views": {"a": np.zeros((2, 7))}}, "'a'.* must have 3 rows"),
         ({"views": {"a": np.zeros(3)}}, "'a'.* must be a 2-d array"),
         ({"probabilities": np.full((3, 2, 2, 3), "a")}, "array of numbers"),
@@ -270,6 +278,11 @@ def test_bad_numbers(with_prior, tmp_path, monkeypatch, name, value, message):
     if name == "views":
         with pytest.raises(ValueError, match=message):
             with_prior.with_views(wrong)
+
+
+def test_weights_that_do_not_sum_to_one(with_prior):
+    with pytest.raises(ValueError, match=r"opinion_weights .* sum up to 1\.5"):
+        with_prior.with_prior(with_prior.prior, with_prior.opinions, [0.5, 0.5, 0.5])
 
 
 def test_parts_are_not_read_again(random_trajectories, monkeypatch):

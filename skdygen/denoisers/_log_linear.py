@@ -38,13 +38,14 @@ class LogLinearPool(BaseDenoiser):
     place of [y = y~], and g is 1 at first.
 
     Nothing in the labels alone says whose opinion to trust, nor who made the mistakes.
-    So all count alike at first, the given label as `given_weight` says, and b, A and B
-    are 0. Verified labels say it: all of these are then fitted to them, by maximum a
-    posteriori with Gaussian priors around these values. A (from pairs of given and
-    verified labels) learns which classes are confused, B (features of the views) what
-    the verified texts teach by themselves. Where no label is given, g and A are left
-    out, and the rest is fitted to the verified texts and to what is then said of the
-    others, which count twice as much as these, all together.
+    So each counts as in the prior at first (`Trajectories.opinion_weights`), the given
+    label as `given_weight` says, and b, A and B are 0. Verified labels say it: all of
+    these are then fitted to them, by maximum a posteriori with Gaussian priors around
+    these values. A (from pairs of given and verified labels) learns which classes are
+    confused, B (features of the views) what the verified texts teach by themselves.
+    Where no label is given, g and A are left out, and the rest is fitted to the
+    verified texts and to what is then said of the others, which count twice as much as
+    these, all together.
 
     Parameters
     ----------
@@ -142,11 +143,11 @@ class LogLinearPool(BaseDenoiser):
 
     def _fit_pool(self, trajectories, learnt, given, evidence, counts):
         """Fit to what is known of texts; a pool as it is by default, if to none."""
-        log_p = log_opinions(_opinions(trajectories))
+        opinions, weights = _opinions(trajectories)
         features = self._features(trajectories, given)
-        n_features = features.shape[1]
-        _, n_opinions, n_classes = log_p.shape
-        pool = Pool(n_opinions, n_features, n_classes, self._trust)
+        n_features, n_classes = features.shape[1], opinions.shape[2]
+        pool = Pool(weights, n_features, n_classes, self._trust)
+        log_p = log_opinions(opinions)
         known = log_p, features, learnt, evidence, counts
         return pool.fit(*known) if len(learnt) else pool
 
@@ -203,7 +204,7 @@ class LogLinearPool(BaseDenoiser):
 
     def _judge(self, pool, trajectories, given, evidence):
         """Ask a pool."""
-        log_p = log_opinions(_opinions(trajectories))
+        log_p = log_opinions(_opinions(trajectories)[0])
         features = self._features(trajectories, given)
         return pool.predict_proba(log_p, features, evidence)
 
@@ -223,11 +224,11 @@ def _some(rows):
 
 
 def _opinions(trajectories):
-    """Distributions that the prior was made of, or the prior itself."""
+    """Distributions that the prior was made of, or itself, and their weights."""
     if trajectories.opinions is not None:
-        return trajectories.opinions
+        return trajectories.opinions, trajectories.opinion_weights
     check_prior(trajectories)
-    return trajectories.prior[:, None]
+    return trajectories.prior[:, None], np.ones(1)
 
 
 def _unit(view):

@@ -509,8 +509,9 @@ def _allocate(stage, backbone, n_samples):
         **backbone.storage,
     )
     return Trajectories._unchecked(  # there are no numbers yet
-        embeddings, probabilities, classes, views={"initial": initial}
-    )
+        embeddings, probabilities, classes, views={"initial": initial},
+        fine_tuned=stage.trainable_layers != 0,
+    )  # fmt: skip
 
 
 def _check_finite(losses, epoch):

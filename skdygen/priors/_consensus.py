@@ -20,6 +20,9 @@ _UNFORETOLD = 2
 # A class with more of all labels would be thinned out for being large, and others would
 # win its texts.
 _LARGE = 2 / 3
+# Labels from which on what a trained encoder has learnt counts more than what was there
+# before, and how much more at most.
+_MANY, _MOST_WEIGHT = 5_000, 4
 
 
 class ConsensusPrior(BaseComposition, BasePrior):
@@ -48,6 +51,10 @@ class ConsensusPrior(BaseComposition, BasePrior):
     are left out, and "initial" is the first recorded epoch where nothing from before
     the training was recorded. All of them are handed on as `Trajectories.opinions`, for
     `LogLinearPool` to weigh.
+
+    All count alike, but an encoder that was itself trained (`Trajectories.fine_tuned`)
+    learns more from more labels: priors that read an epoch then count n / 5,000 times
+    as much as the others by n labels, once at least and four times at most.
 
     Parameters
     ----------
@@ -83,6 +90,8 @@ class ConsensusPrior(BaseComposition, BasePrior):
         if there are none.
     names_ : list of str
         Names of the priors that were asked, in the order of `Trajectories.opinions`.
+    weights_ : ndarray of shape (n_opinions,)
+        How much each of them counts in the mean; they sum to 1.
 
     Examples
     --------
@@ -167,6 +176,8 @@ class ConsensusPrior(BaseComposition, BasePrior):
                 shared["limits"] = limits[fitted.selection]
             opinions[:, position] = fitted._fit_prior(trajectories, targets, **shared)
             self.priors_.append(fitted)
+        n_learnt = len(targets.labelled) if trajectories.fine_tuned else 0
+        self.weights_ = self._weights(n_learnt)
         untouched = np.flatnonzero([_is_untouched(prior) for prior in self.priors_])
         untouched = untouched if len(untouched) else slice(None)
         self.untouched_distributions_ = np.array(opinions[:, untouched])
@@ -189,7 +200,14 @@ class ConsensusPrior(BaseComposition, BasePrior):
         return opinions
 
     def _attach(self, trajectories, opinions):
-        return trajectories.with_prior(geometric_mean(opinions), opinions)
+        pooled = geometric_mean(opinions, self.weights_)
+        return trajectories.with_prior(pooled, opinions, self.weights_)
+
+    def _weights(self, n_learnt):
+        """How much each prior counts where an encoder has learnt so many labels."""
+        reads_epochs = [prior._epochs_read() != set() for prior in self.priors_]
+        weights = np.where(reads_epochs, np.clip(n_learnt / _MANY, 1, _MOST_WEIGHT), 1)
+        return weights / weights.sum()
 
     def _default_priors(self, views):
         """Name the priors that are asked where none are given."""

@@ -161,7 +161,7 @@ def test_gradient_and_few_directions():
     minimize = _pool.minimize
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_pool, "minimize", compare)
-        pool = Pool(2, 30, 3, 2.0).fit(
+        pool = Pool(np.array([0.3, 0.7]), 30, 3, 2.0).fit(
             log_p, features, np.eye(3)[true], np.eye(3)[given], counts
         )
     assert seen["error"] < 1e-4

@@ -39,6 +39,7 @@ def test_learns_and_records(tiny_model, trainable_layers):
         tiny_model, trainable_layers=trainable_layers, n_epochs=6, learning_rate=3e-3
     )
     trajectories = dynamics.fit_transform(texts, labels)
+    assert trajectories.fine_tuned == (trainable_layers != 0)
     width = 16 if trainable_layers == 0 else 32
     assert trajectories.embeddings.shape == (120, 2, 6, width)
     assert trajectories.classes.tolist() == ["animal", "fruit"]

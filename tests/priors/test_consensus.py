@@ -1,17 +1,19 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import softmax
 from sklearn.base import clone
 
 from skdygen import Trajectories, _trajectories
 from skdygen._trajectories import folder_of_mapped
-from skdygen.denoisers import DirichletVAE
+from skdygen.denoisers import DirichletVAE, LogLinearPool
 from skdygen.priors import (
     ClassifierPrior,
     ConsensusPrior,
     RidgePrior,
     TrajectoryKNNPrior,
     UniformPrior,
+    _consensus,
 )
 
 
@@ -63,6 +65,27 @@ def test_default_finds_what_training_has_hidden(memorised):
     bare = Trajectories(trajectories.embeddings, trajectories.probabilities)
     prior = ConsensusPrior().fit_transform(bare, given).prior
     assert (prior.argmax(axis=1) == true).mean() > (given == true).mean()
+
+
+def test_a_trained_encoder_counts_more_by_more_labels(memorised, monkeypatch):
+    trajectories, _, given = memorised
+    trained = Trajectories(**vars(trajectories) | {"fine_tuned": True})
+    alike = ConsensusPrior().fit(trained, given)
+    assert_allclose(alike.weights_, 1 / 5)
+    monkeypatch.setattr(_consensus, "_MANY", len(given) / 3)
+    assert_allclose(ConsensusPrior().fit(trajectories, given).weights_, 1 / 5)
+    consensus = ConsensusPrior()
+    found = consensus.fit_transform(trained, given)
+    assert consensus.names_[3:] == ["last-clean", "last-cut"]
+    assert_allclose(consensus.weights_, np.array([1, 1, 1, 3, 3]) / 9)
+    for said in (found, consensus.transform(trained[::7])):
+        assert_array_equal(said.opinion_weights, consensus.weights_)
+        log_p = np.log(0.99 * said.opinions + 0.01 / 3)
+        pooled = softmax(np.einsum("nvk,v->nk", log_p, consensus.weights_), axis=1)
+        assert_allclose(said.prior, pooled, rtol=1e-5)
+    assert_allclose(LogLinearPool().fit(found, given).weights_, consensus.weights_)
+    monkeypatch.setattr(_consensus, "_MANY", 1)
+    assert_allclose(consensus.fit(trained, given).weights_[3:] * 11, 4)
 
 
 def test_a_large_class_is_not_thinned_out():
