@@ -496,8 +496,10 @@ class DyGenClassifier(
         stages = {"prior": clone(self.prior_), "denoiser": clone(self.denoiser_)}
         if hasattr(self, "dynamics_"):
             stages = {"dynamics": self.dynamics_} | stages
+        # As the first stage gives them: verified labels may have brought new classes.
+        trajectories = self.trajectories_.with_classes(self.prior_._learnt_classes)
         fitted = copy.copy(self)
-        fitted._conclude(stages, X, self.trajectories_, targets, None)
+        fitted._conclude(stages, X, trajectories, targets, None)
         vars(self).update(vars(fitted))
         return self
 

@@ -290,17 +290,19 @@ class Trajectories:
         return made
 
     def with_classes(self, classes):
-        """Return the same trajectories with classes that no network has learnt.
+        """Return the same trajectories with more classes, or with fewer.
 
         Parameters
         ----------
-        classes : array-like of shape (n_more_classes,)
-            Sorted; those that are there, and others, whose probability is 0.
+        classes : array-like of shape (n_other_classes,)
+            Sorted. The probability of those that no network has learnt is 0; only such
+            ones can be left out.
 
         Returns
         -------
         trajectories : Trajectories
-            These themselves if no class is new; without prior and opinions if one is.
+            These themselves if the classes are the same; else without prior and
+            opinions.
         """
         if np.array_equal(classes, self.classes):
             return self
@@ -308,7 +310,8 @@ class Trajectories:
         probabilities = self._allocate(shape, self.probabilities.dtype)
         is_known = np.isin(classes, self.classes)
         probabilities[..., ~is_known] = 0
-        probabilities[..., is_known] = self.probabilities
+        is_kept = np.isin(self.classes, classes)
+        probabilities[..., is_known] = self.probabilities[..., is_kept]
         return self._unchecked(
             self.embeddings, probabilities, classes, views=self.views,
             fine_tuned=self.fine_tuned,

@@ -102,6 +102,8 @@ def test_more_classes_of_mapped_trajectories_are_mapped(mapped, monkeypatch):
     assert folder_of_mapped(more) == folder_of_mapped(mapped.probabilities)
     assert_array_equal(more[..., :4], mapped.probabilities)
     assert not more[..., 4].any()
+    fewer = mapped.with_classes(classes).with_classes(mapped.classes)
+    assert_array_equal(fewer.probabilities, mapped.probabilities)
 
 
 def test_copies_of_what_others_have_mapped(random_trajectories, tmp_path, monkeypatch):

@@ -69,6 +69,17 @@ def test_verified_labels_correct_what_labels_alone_do_not(fitted):
         clf.labels_to_check(166)
 
 
+def test_refits_after_new_classes(fitted):
+    clf = pickle.loads(pickle.dumps(fitted))
+    verified = {3: "zebra", 5: "tool", 7: "alga"}
+    for row, label in verified.items():
+        predicted = clf.refit({row: label}).predict_proba(TEXTS)
+    expected = make().fit(TEXTS, GIVEN, verified=verified)
+    assert clf.classes_.tolist() == ["alga", "animal", "fruit", "tool", "zebra"]
+    assert_array_equal(predicted, expected.predict_proba(TEXTS))
+    assert_array_equal(expected.refit({9: "tool"}).predict(TEXTS[:1]).shape, (1,))
+
+
 def test_no_interval_without_verified_labels(fitted):
     for name in ("noise_rate_interval_", "correction_guarantee_"):
         assert not hasattr(fitted, name)
