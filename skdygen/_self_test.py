@@ -142,11 +142,7 @@ def _ask_networks(stage, networks, number, texts):
 
 def _arrays(trajectories):
     """Arrays of trajectories, by name."""
-    names = ("embeddings", "probabilities", "prior", "opinions")
-    arrays = {f"recorded {name}": getattr(trajectories, name) for name in names}
-    views = trajectories.views
-    arrays |= {f"recorded view {name}": view for name, view in views.items()}
-    return {name: array for name, array in arrays.items() if array is not None}
+    return {f"recorded {name}": a for name, a in trajectories._arrays().items()}
 
 
 def _own_words(estimator):

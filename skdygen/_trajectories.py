@@ -222,6 +222,13 @@ class Trajectories:
         state["views"] = {name: function(view) for name, view in self.views.items()}
         return Trajectories._unchecked(**state)
 
+    def _arrays(self):
+        """Arrays by name, as in a file, without those that are missing."""
+        names = ("embeddings", "probabilities", "prior", "opinions")
+        found = {name: getattr(self, name) for name in names}
+        found |= {_VIEW + name: view for name, view in self.views.items()}
+        return {name: array for name, array in found.items() if array is not None}
+
     def __getstate__(self):
         # joblib hands over the name of a mapped file; that of a process of its own is
         # gone with what was mapped before anybody can read it.
@@ -333,15 +340,7 @@ class Trajectories:
             If it cannot be written; what was there stays.
         """
         path = Path(path)
-        tensors = {
-            "embeddings": np.ascontiguousarray(self.embeddings),
-            "probabilities": np.ascontiguousarray(self.probabilities),
-        }
-        for name in ("prior", "opinions"):
-            if getattr(self, name) is not None:
-                tensors[name] = np.ascontiguousarray(getattr(self, name))
-        for name, view in self.views.items():
-            tensors[_VIEW + name] = np.ascontiguousarray(view)
+        tensors = {n: np.ascontiguousarray(a) for n, a in self._arrays().items()}
         metadata = {"format": _FORMAT, "version": _FORMAT_VERSION}
         metadata["classes"] = json.dumps(self.classes.tolist())
         metadata["opinion_weights"] = json.dumps(self.opinion_weights.tolist())

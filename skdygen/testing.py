@@ -380,9 +380,7 @@ def _answers(fitted, X):
 def _arrays(trajectories, how=""):
     """Arrays of trajectories by name, without those that they lack."""
     assert isinstance(trajectories, Trajectories)
-    found = {how + name: getattr(trajectories, name) for name in _MOMENTS}
-    found |= {f"{how}view {name}": view for name, view in trajectories.views.items()}
-    return {name: array for name, array in found.items() if array is not None}
+    return {how + name: array for name, array in trajectories._arrays().items()}
 
 
 def _assert_valid(fitted, found, n_samples):
