@@ -505,8 +505,7 @@ class BasePrior(ReadsTrajectoriesMixin, TransformsMixin, BaseStage, metaclass=AB
     def _fit_targets(self, X, targets, *, record=False):
         with fitting(self):
             X = self._remember(X, targets.classes)
-            prior = self._fit_prior(X, targets)
-        return self._attach(X, prior)
+            return self._attach(X, self._fit_prior(X, targets))
 
     def _transform(self, X):
         """Give trajectories their prior."""

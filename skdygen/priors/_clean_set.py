@@ -21,7 +21,7 @@ _FLOOR = 30
 _MOST_SCORES = 10_000  # a mixture of two needs no more
 _MOST_COMPARED = 10_000  # that neighbours are looked for among, unless all are
 _STARTS = (0.1, 0.3, 0.5)
-# Found once as long as trajectories are there: labels change, by votes or in a refit.
+# Found once as long as trajectories are there: labels change, by what votes teach.
 _NEIGHBORS = WeakKeyDictionary()
 _MOST_CONTAMINATION = 0.5  # as for scikit-learn's outlier detectors
 

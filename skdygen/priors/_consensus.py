@@ -53,8 +53,9 @@ class ConsensusPrior(BaseComposition, BasePrior):
     `LogLinearPool` to weigh.
 
     All count alike, but an encoder that was itself trained (`Trajectories.fine_tuned`)
-    learns more from more labels: priors that read an epoch then count n / 5,000 times
-    as much as the others by n labels, once at least and four times at most.
+    learns more from more labels: priors that read an epoch, or do not say what they
+    read, then count n / 5,000 times as much as the others by n labels, once at least
+    and four times at most.
 
     Parameters
     ----------
@@ -86,8 +87,9 @@ class ConsensusPrior(BaseComposition, BasePrior):
         The mean for the training texts.
     untouched_distributions_ : ndarray of shape (n_samples, n_untouched, n_classes)
         Those of the priors that learn from all labels by a view that no label has
-        touched, so that a text's own has no part in what they say of it; all of them,
-        if there are none.
+        touched, so that a text's own has no part in what they say of it (but for the
+        epoch that stands for "initial" where that is missing); all of them, if there
+        are none.
     names_ : list of str
         Names of the priors that were asked, in the order of `Trajectories.opinions`.
     weights_ : ndarray of shape (n_opinions,)
@@ -145,12 +147,15 @@ class ConsensusPrior(BaseComposition, BasePrior):
             raise ValueError("priors is empty; give at least one (name, prior) tuple.")
         for position, named in enumerate(self.priors):
             match named:
-                case (str(), BasePrior() as prior):
+                case (str(), BasePrior() as prior) if not isinstance(
+                    prior, ConsensusPrior
+                ):
                     prior._validate_params()
                 case _:
                     raise TypeError(
                         f"priors[{position}] must be a (name, prior) tuple such as "
-                        f"('near', TrajectoryKNNPrior()), but is {named!r}."
+                        f"('near', TrajectoryKNNPrior()), of a prior that is no "
+                        f"ConsensusPrior, but is {named!r}."
                     )
         self._validate_names([name for name, _ in self.priors])
 
@@ -165,8 +170,9 @@ class ConsensusPrior(BaseComposition, BasePrior):
         for position, (_, prior) in enumerate(named):
             fitted = clone(prior)
             fitted._remember(trajectories, targets.classes)
-            shared, criterion = {}, getattr(fitted, "criterion", "cut")
-            if isinstance(fitted, BaseCleanSetPrior) and criterion != "cut":
+            shared = {}
+            if isinstance(fitted, BaseCleanSetPrior) and fitted.criterion != "cut":
+                criterion = fitted.criterion
                 if criterion not in scores:  # made once for all priors with the same
                     scores[criterion] = noise_scores(trajectories, targets, criterion)
                 shared["scores"] = scores[criterion]
@@ -234,9 +240,9 @@ def _limits(opinions, targets):
 
 
 def _is_untouched(prior):
-    """Tell whether no label had a say in what a prior reads, nor in its texts."""
+    """Tell whether a prior reads a view, and labels chose none of its texts."""
     is_view = isinstance(getattr(prior, "view", None), str)
-    return is_view and prior.contamination_ == 0
+    return is_view and getattr(prior, "contamination_", None) == 0
 
 
 def not_foretold(opinions, targets):

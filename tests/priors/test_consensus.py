@@ -3,9 +3,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import softmax
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
 from skdygen import Trajectories, _trajectories
 from skdygen._trajectories import folder_of_mapped
+from skdygen.base import BasePrior
 from skdygen.denoisers import DirichletVAE, LogLinearPool
 from skdygen.priors import (
     ClassifierPrior,
@@ -125,6 +128,32 @@ def test_parameters_of_the_default_reach_its_priors(memorised):
     assert len(ConsensusPrior().fit(words, given).priors_) == 8
 
 
+class ClassShares(BasePrior):
+    """A prior that is not ours, and says the same of all texts."""
+
+    def __init__(self, view="initial", *, share=None, missing_label=None):
+        self.view, self.share, self.missing_label = view, share, missing_label
+
+    def _fit_prior(self, trajectories, targets):
+        share = 1 / len(targets.classes) if self.share is None else self.share
+        self.shares_ = np.full(len(targets.classes), share)
+        return self._prior(trajectories)
+
+    def _prior(self, trajectories):
+        return np.tile(self.shares_, (len(trajectories), 1))
+
+
+def test_a_prior_that_is_not_ours(memorised):
+    trajectories, _, given = memorised
+    consensus = ConsensusPrior([("shares", ClassShares())]).fit(trajectories, given)
+    assert_allclose(consensus.label_distributions_, 1 / 3)
+    refused = ClassShares(share=0.6)
+    with pytest.raises(ValueError, match="no distribution"):
+        refused.fit(trajectories, given)
+    with pytest.raises(NotFittedError):
+        check_is_fitted(refused)
+
+
 def test_named_priors_have_nested_parameters():
     consensus = ConsensusPrior([("linear", ClassifierPrior()), ("near", None)])
     consensus.set_params(near=TrajectoryKNNPrior(), linear__contamination=0.2)
@@ -143,6 +172,7 @@ def test_named_priors_have_nested_parameters():
         ([("criterion", ClassifierPrior())], ValueError, "'criterion'"),
         ([("a", ClassifierPrior()), ("a", ClassifierPrior())], ValueError, "unique"),
         ([("a", ClassifierPrior(selection="x"))], ValueError, "'selection'"),
+        ([("a", ConsensusPrior())], TypeError, r"priors\[0\].*no ConsensusPrior"),
     ],
 )
 def test_bad_priors(priors, error, message, memorised):
