@@ -51,7 +51,7 @@ def _pooled(log_p, weights):
 
 
 class Pool:
-    """A log-linear model of the true label, with a prior that says to trust all alike.
+    """A log-linear model of the true label, with a prior of how far to trust whom.
 
     ``p(y | x, y~) ~ prod_v p_v(y | x)^w_v exp(g e_y + x B_y)``: opinions p_v, evidence
     e, which is [y = y~] of a given label y~, and features x (Genest and Zidek,

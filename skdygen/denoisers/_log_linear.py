@@ -44,8 +44,8 @@ class LogLinearPool(BaseDenoiser):
     these values. A (from pairs of given and verified labels) learns which classes are
     confused, B (features of the views) what the verified texts teach by themselves.
     Where no label is given, g and A are left out, and the rest is fitted to the
-    verified texts and to what is then said of the others, which count twice as much as
-    these, all together.
+    verified texts and to what is then said of the others, which count at most twice as
+    much as these, all together.
 
     Parameters
     ----------
@@ -167,12 +167,7 @@ class LogLinearPool(BaseDenoiser):
         return held_out
 
     def _conditional(self, trajectories, codes):
-        evidence = self._of_labels(codes)
-        found = self._judge(self._with_given, trajectories, codes, evidence)
-        unknown = np.flatnonzero(codes < 0)
-        if len(unknown):
-            found[unknown] = self._marginal(trajectories[unknown])
-        return found
+        return self._conditional_on_votes(trajectories, codes, self._of_labels(codes))
 
     def _conditional_on_votes(self, trajectories, codes, evidence):
         return self._judge(self._with_given, trajectories, codes, evidence)
