@@ -29,7 +29,13 @@ from ._decisions import (
     estimate_transition_matrix,
     judge_labels,
 )
-from ._encoding import by_position, find_index, name_codes
+from ._encoding import (
+    by_position,
+    check_order,
+    check_same_texts,
+    find_index,
+    name_codes,
+)
 from ._label_review import LabelReviewMixin
 from ._pool import spread
 from ._progress import fit_task, task
@@ -403,7 +409,8 @@ class DyGenClassifier(
             "index", the position, and "verified", such as `labels_to_check` gives, with
             "probability" if they were not drawn with equal chances. `y` stays as it was
             given: each pair teaches how labels go wrong, and the first stage does not
-            change. A class that nobody gave is a new class.
+            change. A class that nobody gave is a new class. Searches and
+            cross-validation split one row for each text, and nothing else.
         votes : array-like, DataFrame or sparse matrix of shape \
                 (n_samples, n_annotators), default=None
             The labels that each annotator gave, people or rules, of the type of those
@@ -427,7 +434,9 @@ class DyGenClassifier(
         Raises
         ------
         ValueError
-            If a parameter, a text or a label is invalid; before anything is trained.
+            If a parameter, a text or a label is invalid, or a frame of votes or Series
+            of verified labels has the index of `X` in another order; before anything is
+            trained.
         TypeError
             If a row of `X` is no string, or labels or votes are of several types.
         """
@@ -436,6 +445,14 @@ class DyGenClassifier(
         index = find_index(X, y)
         X = self._check_X(X, stages.get("dynamics"))
         verified = by_position(verified, index, num_samples(X))
+        is_checked = isinstance(stages.get("dynamics"), BaseDynamics)
+        is_list = is_checked and isinstance(X, list) and isinstance(X[0], str)
+        texts = X if is_list else None  # and no features
+        if texts is not None:
+            check_same_texts(verified, texts)
+        for name, table in (("votes", votes), ("vote_confidence", vote_confidence)):
+            check_order(name, table, index)
+            check_order(name, table, texts)  # the index that `votes_from_long` gives
         targets = targets_for(
             X, y, sample_weight, self.missing_label, verified, votes, vote_confidence
         )
@@ -452,8 +469,7 @@ class DyGenClassifier(
                         stages["dynamics"], X, given, (y, sample_weight)
                     )
             self._conclude(stages, X, trajectories, targets, (y, sample_weight))
-        is_checked = isinstance(stages.get("dynamics"), BaseDynamics)
-        self._index, self._texts = index, X if is_checked else None
+        self._index, self._texts = index, texts
         return self
 
     def refit(self, verified: Any, X: ArrayLike | None = None) -> Self:
@@ -464,7 +480,8 @@ class DyGenClassifier(
         verified : array-like of shape (n_samples,), dict, Series or DataFrame
             As for `fit`; they are added to those that are known already.
         X : sequence of str of length n_samples, default=None
-            The training texts, if there is a `final_estimator` to be fitted again.
+            The training texts; needed if there is a `final_estimator` to be fitted
+            again and the classifier is a copy or comes from a file.
 
         Returns
         -------
@@ -484,14 +501,17 @@ class DyGenClassifier(
                 "refit needs the trajectories of the training texts; fit with "
                 "store_trajectories=True."
             )
-        if self.final_estimator is not None and X is None:
-            raise ValueError("refit needs the texts, X, for the final_estimator.")
         if not isinstance(self.prior_, BasePrior):
             raise ValueError(
                 f"prior={self.prior!r} takes no verified labels; fit again."
             )
         n_samples = len(self.label_distributions_)
+        X = self._texts if X is None else self._check_X_of_fit(X)
+        if self.final_estimator is not None and X is None:
+            raise ValueError("refit needs the texts, X, for the final_estimator.")
         verified = by_position(verified, self._index, n_samples)
+        if self._texts is not None:
+            check_same_texts(verified, self._texts)
         targets = self._targets.verify(verified, self.missing_label)
         stages = {"prior": clone(self.prior_), "denoiser": clone(self.denoiser_)}
         if hasattr(self, "dynamics_"):
@@ -499,9 +519,27 @@ class DyGenClassifier(
         # As the first stage gives them: verified labels may have brought new classes.
         trajectories = self.trajectories_.with_classes(self.prior_._learnt_classes)
         fitted = copy.copy(self)
+        vars(fitted).pop("final_estimator_", None)
         fitted._conclude(stages, X, trajectories, targets, None)
-        vars(self).update(vars(fitted))
+        self.__dict__ = vars(fitted)
         return self
+
+    def _check_X_of_fit(self, X):
+        """Return `X` if it can be what the classifier was fitted on."""
+        X = self._check_X(X, getattr(self, "dynamics_", None))
+        n_samples, known = len(self.label_distributions_), self._texts
+        if num_samples(X) != n_samples:
+            raise ValueError(
+                f"X has {num_samples(X)} texts, but the classifier was fitted on "
+                f"{n_samples}; pass those, in their order."
+            )
+        if known is not None and known != X:
+            row = next(i for i in range(n_samples) if known[i] != X[i])
+            raise ValueError(
+                f"X has another text in row {row} than the classifier was fitted on; "
+                f"pass the same texts in their order."
+            )
+        return X
 
     def _fit_stage(self, stage, X, targets, labels):
         """Fit one of the first two stages; give it and what it makes of the texts."""

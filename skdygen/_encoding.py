@@ -70,12 +70,15 @@ def find_index(*inputs):
 def by_position(verified, index, n_samples):
     """Give verified labels positions for their index, if they and the texts have one.
 
-    A ValueError says that the texts have none such, or several.
+    A ValueError says that the texts have none such, or several, or that there is one
+    for each in another order.
     """
-    is_part = isinstance(verified, pd.Series) and len(verified) != n_samples
-    if index is None or not is_part:
+    if index is None or not isinstance(verified, pd.Series):
         return verified
     index = pd.Index(index)  # an array after `load`
+    if len(verified) == n_samples:
+        check_order("verified", verified, index)
+        return verified
     twice = index[index.duplicated()]
     for is_wrong, found in (
         (~verified.index.isin(index), "is not in"),
@@ -87,6 +90,36 @@ def by_position(verified, index, n_samples):
                 f"{found} the index of X; pass a dict from positions to labels."
             )
     return verified.set_axis(index.get_indexer_for(verified.index))
+
+
+def check_order(name, table, index):
+    """Raise an error if rows that go by position have the index of X, otherwise."""
+    if index is None or not isinstance(table, (pd.Series, pd.DataFrame)):
+        return
+    index = pd.Index(index)
+    is_other = index.is_unique and len(table) == len(index)
+    if is_other and not table.index.equals(index) and table.index.isin(index).all():
+        row = np.flatnonzero(table.index != index)[0]
+        raise ValueError(
+            f"{name} has the index of X in another order: {table.index[row]!r} in row "
+            f"{row}, where X has {index[row]!r}; bring it into the order of X with "
+            f".loc, or pass {name}.to_numpy() if it is in that order."
+        )
+
+
+def check_same_texts(verified, texts):
+    """Raise an error if a frame of verified labels has other texts at its positions."""
+    if not (isinstance(verified, pd.DataFrame) and {"index", "text"} <= {*verified}):
+        return
+    for row, text in zip(verified["index"], verified["text"], strict=True):
+        if not (isinstance(row, numbers.Integral) and 0 <= row < len(texts)):
+            continue  # an error of its own
+        # Tables change blanks and cut what is long.
+        if isinstance(text, str) and text.split()[:20] != texts[row].split()[:20]:
+            raise ValueError(
+                f"verified has the text {text[:40]!r} for position {row}, but X has "
+                f"{texts[row][:40]!r} there; pass it with the texts it was made of."
+            )
 
 
 def encode_labels(

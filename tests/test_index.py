@@ -105,6 +105,41 @@ def test_labels_that_no_text_has_or_several():
         make().fit(twice, TRAIN["given"], verified=known.set_axis([3]))
 
 
+def test_rows_in_another_order_than_texts(fitted):
+    """What goes by position would go to other texts, and nobody would notice."""
+    order = np.argsort(TRAIN["text"].to_numpy())
+    sheet = TRAIN["right"].iloc[order]
+    for fit in (
+        lambda v: make().fit(TRAIN["text"], TRAIN["given"], verified=v),
+        copy.deepcopy(fitted).refit,
+    ):
+        with pytest.raises(ValueError, match=r"index of X in another order: .* row 0"):
+            fit(sheet)
+        assert_array_equal(fit(sheet.loc[TRAIN.index]).transduction_, TRAIN["right"])
+    votes = TRAIN[["given", "right"]]
+    with pytest.raises(ValueError, match="votes has the index of X in another order"):
+        make().fit(TRAIN["text"], votes=votes.iloc[order])
+    texts = [f"{i} {text}" for i, text in enumerate(TRAIN["text"])]
+    votes = votes.set_axis(texts)
+    with pytest.raises(ValueError, match="votes has the index of X in another order"):
+        make().fit(texts, votes=votes.iloc[order])
+    assert len(make().fit(texts, votes=votes).classes_) == 2
+    assert len(make().fit(texts, votes=votes.iloc[order].to_numpy()).classes_) == 2
+
+
+def test_a_table_of_other_texts(fitted):
+    table = fitted.labels_to_check(9, random_state=0)
+    table["verified"] = TRAIN["right"][table.index]
+    spaced = table.assign(text="  " + table["text"].str.replace(" ", " \r\n"))
+    make().fit(TRAIN["text"], TRAIN["given"], verified=spaced)
+    for fit in (
+        lambda v: make().fit(TRAIN["text"][::-1], TRAIN["given"], verified=v),
+        lambda v: fitted.refit(v.assign(index=v["index"].to_numpy()[::-1])),
+    ):
+        with pytest.raises(ValueError, match=r"verified has the text .* for position"):
+            fit(table)
+
+
 def test_texts_go_neither_with_copies_nor_into_files(fitted, tmp_path):
     fitted.save(tmp_path / "model.skops")
     loaded = skdygen.load(tmp_path / "model.skops")

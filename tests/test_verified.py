@@ -186,7 +186,17 @@ def test_refit_says_what_it_needs():
     final = make_pipeline(TfidfVectorizer(), LogisticRegression())
     clf = make(final_estimator=final).fit(TEXTS, GIVEN)
     with pytest.raises(ValueError, match="needs the texts, X"):
-        clf.refit(known)
+        pickle.loads(pickle.dumps(clf)).refit(known)
+    for X, message in (
+        ([], "X is empty"),
+        (TEXTS[:3], "X has 3 texts, but .* 240"),
+        ([*TEXTS[:5], "another", *TEXTS[6:]], "X has another text in row 5"),
+        ([1] * 240, "X must hold strings"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            clf.refit(known, X)
+    plain = pickle.loads(pickle.dumps(clf)).set_params(final_estimator=None)
+    assert not hasattr(plain.refit(known), "final_estimator_")
     before = clf.final_estimator_
     assert clf.refit(known, TEXTS).final_estimator_ is not before
     other = make(prior=make_pipeline(FunctionTransformer(), UniformPrior()))
