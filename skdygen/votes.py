@@ -119,13 +119,14 @@ def votes_from_long(
             raise ValueError(
                 f"column {column!r} is null in row {is_null.argmax()}; drop such rows."
             )
-    if (is_twice := table.duplicated([text, annotator])).any():
-        who, what = table.loc[is_twice, [annotator, text]].astype(object).iloc[0]
+    votes = table[table[label].notna()]
+    if (is_twice := votes.duplicated([text, annotator])).any():
+        who, what = votes.loc[is_twice, [annotator, text]].astype(object).iloc[0]
         raise ValueError(
             f"annotator {who!r} has two labels for text {what!r}; keep one of them."
         )
-    table = table.astype({label: object})  # integers would be floats beside holes
-    votes = table.pivot(index=text, columns=annotator, values=label)
+    votes = votes.astype({label: object})  # integers would be floats beside holes
+    votes = votes.pivot(index=text, columns=annotator, values=label)
     return votes.reindex(index=table[text].unique(), columns=table[annotator].unique())
 
 
@@ -160,6 +161,8 @@ def votes_from_lists(rows: Any) -> pd.DataFrame:
     for i, row in enumerate(rows):
         try:
             pairs = json.loads(row) if isinstance(row, str) else row
+            if any(isinstance(each, (str, dict)) for each in (pairs, *pairs)):
+                raise TypeError("two letters are no pair")
             votes += [(i, annotator, label) for annotator, label in pairs]
         except (TypeError, ValueError) as error:
             raise ValueError(

@@ -421,6 +421,8 @@ def test_votes_from_long():
     )
     with pytest.raises(ValueError, match="annotator 7 has two labels for text 'b'"):
         votes_from_long(pd.concat([table, table[:1]]), **names)
+    unsaid = table[:1].assign(tag=None)  # null is no vote
+    assert votes_from_long(pd.concat([unsaid, table]), **names).equals(votes)
     with pytest.raises(ValueError, match="'text' is no column of the table; it has 'b"):
         votes_from_long(table)
     with pytest.raises(ValueError, match="column 'who' is null in row 1"):
@@ -441,7 +443,8 @@ def test_votes_from_lists():
         assert votes.index.tolist() == [0, 1, 2]
         assert votes["bob"].isna().tolist() == [False, True, False]
         assert majority_vote(votes, missing_label="").tolist() == ["y", "", "x"]
-    for wrong in ("", "nothing", "[1]", np.nan, [("ann",)]):
+    two_letters = {"a1": "spam", "b1": "ham"}
+    for wrong in ("", "nothing", "[1]", np.nan, [("ann",)], two_letters, ["ab"]):
         with pytest.raises(ValueError, match=r"row 1 is .*, but a list of pairs"):
             votes_from_lists([[], wrong])
     with pytest.raises(ValueError, match="annotator 'ann' has two labels for text 1"):
