@@ -99,7 +99,7 @@ def _ask(estimator, texts):
     for number, stage in enumerate(stages):
         for name, view in stage.views_.items():
             if not language_models(view):
-                found = stage._keep(name, view.transform(texts))
+                found = stage._keep(name, view.transform(texts), len(texts))
                 answers[f"view {name} {number}"] = found
     final = getattr(estimator, "final_estimator_", None)
     dynamics = getattr(estimator, "dynamics_", None)

@@ -14,6 +14,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
 from sklearn.decomposition import TruncatedSVD
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
@@ -223,6 +224,31 @@ def test_columns_in_another_order_are_refused():
         StandardScaler(), IncrementalDynamics(vectorizer="passthrough", random_state=0)
     )
     assert make_fast(inner).fit(with_classes, y).classes_.tolist() == [0, 1]
+
+
+def test_labels_of_features_are_reviewed():
+    rng = np.random.RandomState(0)
+    y = np.arange(60) % 2
+    frame = pd.DataFrame({"a": rng.randn(60) + 5 * y, "b": rng.randn(60)})
+    view = make_column_transformer(("passthrough", ["a"]))
+    dynamics = IncrementalDynamics(
+        vectorizer="passthrough", views=[("a", view)], random_state=0
+    )
+    clf = make_fast(dynamics).fit(frame, y)
+    assert clf.score(frame, y) > 0.9
+    for X in (frame, frame.to_numpy().tolist()):
+        clf = make_fast(dynamics.set_params(views=[])).fit(X, y)
+        assert "text" not in clf.labels_to_check(3, random_state=0)
+
+
+def test_another_stage_may_know_some_of_the_classes():
+    y = np.where(np.arange(len(TEXTS)) < 3, "other", NOISY)
+    weights = (y != "other").astype(float)
+    votes = pd.DataFrame({"a": y, "b": y})
+    votes.loc[5, "b"] = "another"
+    for dynamics in (IncrementalDynamics(), make_pipeline(IncrementalDynamics())):
+        clf = make_fast(dynamics).fit(TEXTS, y, sample_weight=weights, votes=votes)
+        assert {"other", "another"} < {*clf.classes_}
 
 
 def test_a_second_fit_forgets_the_first(monkeypatch):

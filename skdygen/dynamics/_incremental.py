@@ -129,9 +129,10 @@ prior=False)
         return X  # with the names of its columns, if it has any
 
     def _check_seen(self, X):
-        if self._reads_features():
-            return validate_data(self, X, accept_sparse="csr", reset=False)
-        return super()._check_seen(X)
+        if not self._reads_features():
+            return super()._check_seen(X)
+        validate_data(self, X, accept_sparse="csr", reset=False)
+        return X  # views may know columns by their names
 
     def _reads_features(self):
         """Tell whether `X` is a matrix and not texts."""
@@ -205,9 +206,9 @@ prior=False)
 
     def _vectorize(self, X):
         """Turn texts into features as in the fit."""
-        if self.vectorizer_ is None:
-            return X
-        return self._check_features(self.vectorizer_.transform(X))
+        if self.vectorizer_ is not None:
+            X = self.vectorizer_.transform(X)
+        return self._check_features(X)
 
     def _check_features(self, features):
         """Make rows of what a vectorizer gives, be it a frame or sparse in any way."""

@@ -19,7 +19,13 @@ from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_is_fitted
 
 from .._encoding import check_texts
-from .._sklearn_compat import BaseComposition, HasMethods, Interval, fit_context
+from .._sklearn_compat import (
+    BaseComposition,
+    HasMethods,
+    Interval,
+    fit_context,
+    num_samples,
+)
 from .._trajectories import allocate, check_numbers, parts
 from ..base import TextInputMixin
 
@@ -219,7 +225,11 @@ class ViewsMixin(BaseComposition):
 
     def _fit_targets(self, X, targets, *, record=False):
         fitted = {name: clone(view) for name, view in self._named_views()}
-        views = {n: self._keep(n, v.fit_transform(X)) for n, v in fitted.items()}
+        n_samples = num_samples(X)
+        views = {
+            name: self._keep(name, view.fit_transform(X), n_samples)
+            for name, view in fitted.items()
+        }
         trajectories = super()._fit_targets(X, targets, record=record)
         self.views_ = fitted
         return trajectories.with_views(views) if record else trajectories
@@ -229,13 +239,23 @@ class ViewsMixin(BaseComposition):
 
     def _add_views(self, X, trajectories):
         """Add what the fitted views make of texts to their trajectories."""
-        views = {n: self._keep(n, v.transform(X)) for n, v in self.views_.items()}
+        n_samples = len(trajectories)
+        views = {
+            name: self._keep(name, view.transform(X), n_samples)
+            for name, view in self.views_.items()
+        }
         return trajectories.with_views(views)
 
-    def _keep(self, name, features):
-        """Put what a transformer gives into an array of half precision."""
+    def _keep(self, name, features, n_samples):
+        """Put what a transformer gives of texts into an array of half precision."""
         features = features.toarray() if sparse.issparse(features) else features
         features = np.asarray(features)
+        if features.ndim != 2 or len(features) != n_samples:
+            raise ValueError(
+                f"views[{name!r}] has the shape {features.shape}, but ({n_samples}, "
+                f"n_features) is needed: its transformer must give a row of numbers "
+                f"for each text."
+            )
         storage = {"max_nbytes": self.max_nbytes, "temp_folder": self.temp_folder}
         kept = allocate(features.shape, np.float16, **storage)
         with np.errstate(over="ignore"):

@@ -119,6 +119,16 @@ def test_views_have_nested_parameters():
             ValueError,
             r"views\['a'\] has inf in row 0, .* below 65504 as float16",
         ),
+        (
+            [("a", FunctionTransformer(lambda texts: np.zeros(len(texts))))],
+            ValueError,
+            r"views\['a'\] has the shape \(60,\), but \(60, n_features\)",
+        ),
+        (
+            [("a", FunctionTransformer(lambda texts: np.zeros((len(texts) - 1, 2))))],
+            ValueError,
+            r"views\['a'\] has the shape \(59, 2\), but \(60, n_features\)",
+        ),
     ],
 )
 def test_bad_views_are_refused_before_any_training(views, error, message, monkeypatch):
