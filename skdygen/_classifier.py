@@ -233,7 +233,7 @@ class DyGenClassifier(
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The classes seen in `y`.
+        The classes seen in `y`, in votes or among verified labels.
     transduction_ : ndarray of shape (n_samples,)
         Corrected labels of the training texts; verified ones as verified.
     label_distributions_ : ndarray of shape (n_samples, n_classes)

@@ -70,7 +70,8 @@ class LabelReviewMixin:
             - n_votes: number of its votes;
             - n_verified: number of those on texts with a verified label;
             - accuracy: share of its votes that are right, by the posterior of the true
-              labels; with five verified or more, corrected by these;
+              labels; with five verified or more that were drawn at random, corrected
+              by these;
             - accuracy_low, accuracy_high: ends of a 95 % interval, as for
               `noise_rate_interval_` valid whatever the model believes; NaN if fewer
               than five were verified that were drawn at random;
