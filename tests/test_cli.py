@@ -826,10 +826,36 @@ def test_labels_that_are_written_almost_alike(word_texts, quick, tmp_path, capsy
         "1 ",
         "1",
     ]
+    write(pd.DataFrame({"row": [0], "verified": ["1.0"]}), checked)
+    said = fail(capsys, "clean", path, "--verified", checked, "--force")
+    assert "b.csv: '1.0' in row 0 may be each of ['1', '1 ']; write one" in said
     path = tmp_path / "gaps.parquet"  # whole numbers are floats there
     frame.assign(y=(frame["y"] == "1") - 1.0).astype({"y": float}).to_parquet(path)
     error = fail(capsys, "clean", path, "--missing-label", "-1")
     assert "one class only, 0.0; 60 rows equal" in error
+
+
+@pytest.mark.parametrize(
+    ("classes", "typed"),
+    [
+        (["1", "2"], ["1.0", "2,00"]),
+        (["delivery", "refund"], ["Delivery", " REFUND."]),
+        ([False, True], ["FALSE", "TRUE"]),
+        (["'=a", "=a"], ["'=a", "=a"]),
+    ],
+)
+def test_verified_labels_are_spelled_otherwise(
+    classes, typed, word_texts, quick, tmp_path
+):
+    path, checked = tmp_path / "a.jsonl", tmp_path / "b.csv"
+    labels = [classes[name == "fruit"] for name in word_texts[1]]
+    frame = pd.DataFrame({"text": word_texts[0], "y": labels})
+    frame.to_json(path, orient="records", lines=True)
+    write(pd.DataFrame({"row": range(3), "verified": [*typed, "  "]}), checked)
+    assert run("clean", path, "--verified", checked, "--quiet") == 0
+    found = pd.read_json(tmp_path / "a.cleaned.jsonl", lines=True, dtype=False)
+    assert found["label_corrected"].tolist()[:2] == classes
+    assert {*found["label_corrected"]} == {*classes}
 
 
 def test_several_label_columns(table, word_texts, quick, tmp_path, capsys):
@@ -895,6 +921,8 @@ def test_new_labels_are_tried_before_the_training(tickets, capsys, monkeypatch):
         ("row,verified\n120,pet\n", "check.csv: '120' is no row of"),
         ("row,verified\n1,pet\n1,pet\n", "two labels for row 1"),
         ("row,verified\n1,\n", "nothing is verified there"),
+        ("row,verified\n1,fruit\n7,?\n", "check.csv: '?' in row 7 is no class"),
+        ("row,verified\n1,N/A\n", "leave the cell empty, or pass --missing-label N/A"),
         ("row,label\n1,pet\n", "'verified' is no column of"),
         ("row,verified,probability\n1,pet,2\n", "'2' is no probability"),
         ("row,text,verified\n1,other,pet\n", "row 1 has another text now"),

@@ -1,5 +1,7 @@
 """Which columns of a table hold texts and labels, and what is in them."""
 
+import shlex
+from collections import defaultdict
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pandas as pd
 
 from .._encoding import check_texts
 from ._annotation_tools import read_checked
+from ._inspect import LIKE_MISSING, key_of
 from ._tables import form_of, is_null, neutralize, spell, split_suffix
 
 _TEXT_NAMES = ("text", "body", "message", "content", "title", "sentence", "document")
@@ -101,11 +104,11 @@ def _read_checked(found, path, texts, classes, options):
     for name in ("row", "verified"):
         _check(found, path, "--verified needs a column, but", name)
     labels = read_labels(found, "verified", options.missing_label or ())
-    # Typed in, and maybe in a file of another kind: "1 " is the class 1, if no other.
-    spelled = {spell(label): label for label in classes.tolist()}
-    spelled |= {neutralize(name): label for name, label in spelled.items()}
-    keys = [spelled.get(spell(x), spelled.get(spell(x).strip(), x)) for x in labels]
-    labels = pd.Series(keys, dtype=object)
+    try:
+        labels = _find_classes(labels, classes.tolist(), found["row"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    labels = pd.Series(labels, dtype=object)
     found = found.reset_index(drop=True).assign(verified=labels)[labels.notna()]
     if found.empty:
         raise ValueError(f"--verified {path}: nothing is verified there.")
@@ -127,6 +130,34 @@ def _read_checked(found, path, texts, classes, options):
             raise ValueError(f"{path}: row {row} has another text now; check again.")
     labels = found["verified"].tolist()
     return pd.DataFrame({"index": rows, "verified": labels, "probability": drawn})
+
+
+def _find_classes(labels, classes, rows):
+    """Give the classes that are meant, None where no label is.
+
+    Typed in, and maybe in a file of another kind: "1.0" or "1 " is the class 1, and
+    "FALSE" is False, if no other class is spelled so. What is like none is new.
+    """
+    spelled = {spell(label): label for label in classes}
+    spelled = {neutralize(name): x for name, x in spelled.items()} | spelled
+    alike, found = defaultdict(list), []
+    for label in classes:
+        alike[key_of(label)].append(label)
+    for row, label in zip(rows, labels, strict=True):
+        name = "" if label is None else spell(label)
+        exact = [spelled[x] for x in (name, name.strip()) if x in spelled]
+        near = exact[:1] or alike.get(key_of(name), ()) if name.strip() else [None]
+        if len(near) > 1:
+            raise ValueError(
+                f"{label!r} in row {row} may be each of {near}; write one of them."
+            )
+        if not near and name.strip().casefold() in LIKE_MISSING:
+            raise ValueError(
+                f"{label!r} in row {row} is no class, but looks like no label; leave "
+                f"the cell empty, or pass --missing-label {shlex.quote(name)}."
+            )
+        found.append(near[0] if near else label)
+    return found
 
 
 def _match(columns, wanted):

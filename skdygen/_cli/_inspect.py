@@ -11,7 +11,7 @@ import pandas as pd
 
 from ._tables import form_of, is_null, spell
 
-_LIKE_MISSING = {
+LIKE_MISSING = {
     "", "n/a", "n.a.", "na", "#n/a", "<na>", "nan", "nil", "null", "none", "missing",
     "unknown", "undefined", "unlabeled", "unlabelled", "tbd", "-", "--", "?",
 }  # fmt: skip
@@ -71,13 +71,13 @@ def merge_spellings(cells):
     counts = _count(_as_scalars(cells))
     best = {}
     for label, _ in counts.most_common():
-        best.setdefault(_key(label), label)
+        best.setdefault(key_of(label), label)
     are_mixed = len({isinstance(label, str) for label in best.values()}) > 1
 
     def write(label):
         if label is None:
             return None
-        found = best.get(_key(label), label)
+        found = best.get(key_of(label), label)
         return spell(found) if are_mixed else found
 
     merged = {old: (write(old), n) for old, n in counts.items()}
@@ -120,7 +120,7 @@ def describe(path, text, texts, cells):
     }
 
 
-def _key(label):
+def key_of(label):
     """Give what labels have in common that differ by how they are written only."""
     text = unicodedata.normalize("NFKC", spell(label)).casefold().strip()
     number = _WHOLE.fullmatch(text)
@@ -177,7 +177,7 @@ def _shown(value, width=40):
 def _find_alike(counts, first):
     groups = defaultdict(list)
     for label, _ in counts.most_common():
-        groups[_key(label)].append(label)
+        groups[key_of(label)].append(label)
     groups = [group for group in groups.values() if len(group) > 1]
     if groups:
         n = sum(map(len, groups))
@@ -191,7 +191,7 @@ def _find_like_missing(counts, first):
     found = [
         label
         for label in counts
-        if isinstance(label, str) and label.strip().casefold() in _LIKE_MISSING
+        if isinstance(label, str) and label.strip().casefold() in LIKE_MISSING
     ]
     if found:
         options = " ".join(f"--missing-label {shlex.quote(x)}" for x in found)
