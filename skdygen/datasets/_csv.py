@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def load_noisy_csv(
     Raises
     ------
     ValueError
-        If a column is missing or the file has no rows.
+        If a column is missing, or the file has no rows, is not in UTF-8, or has rows
+        of more cells than the header. Commas alone at the end of rows do not matter.
 
     Examples
     --------
@@ -56,7 +58,11 @@ def load_noisy_csv(
     >>> data.data, data.target
     (['where is it', 'it broke'], array(['delivery', nan], dtype=object))
     """
-    frame = pd.read_csv(Path(path), dtype=str, keep_default_na=False)
+    try:
+        frame = _read(Path(path))
+    except ValueError as error:  # among them those of UTF-8 and of pandas' parser
+        problem = str(error).strip()
+        raise ValueError(f"{path} is no table in CSV and UTF-8: {problem}.") from error
     for argument, column in (("text", text), ("given", given), ("gold", gold)):
         if column is not None and column not in frame.columns:
             raise ValueError(
@@ -70,6 +76,23 @@ def load_noisy_csv(
         target=_labels(frame[given]),
         gold=None if gold is None else _labels(frame[gold]),
     )
+
+
+def _read(path):
+    """Read strings; of rows longer than the header, pandas makes the start an index."""
+    params = {"dtype": str, "keep_default_na": False}
+    frame = pd.read_csv(path, **params)
+    if isinstance(frame.index, pd.RangeIndex):
+        return frame
+    for row in frame.iloc[:, -frame.index.nlevels :].to_numpy():
+        for cell in filter(str.strip, row):
+            raise ValueError(
+                f"the cell {cell!r} has no column; put quotes around cells that hold "
+                f"commas"
+            )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)  # of what is empty
+        return pd.read_csv(path, index_col=False, **params)
 
 
 def _labels(column):

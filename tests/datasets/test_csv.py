@@ -52,6 +52,30 @@ def test_labels_that_are_written_differently_differ(written, labels, tmp_path):
     assert list(map(type, found)) == list(map(type, labels))
 
 
+def test_commas_at_the_end_of_rows(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("text,label_noisy\n007,a,,\nb,2\n")
+    data = load_noisy_csv(path)
+    assert data.data == ["007", "b"]
+    assert data.target.tolist() == ["a", "2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"text,label_noisy\nwell, yes,a\nwell, no,b\n", "the cell 'a' has no column"),
+        (b"text,label_noisy\nyes,a\nwell, no,b\n", "Expected 2 fields in line 3"),
+        (b"text,label_noisy\n\xe9,a\n", "can't decode byte 0xe9"),
+        (b"", "No columns to parse"),
+    ],
+)
+def test_what_is_no_table(content, message, tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"data\.csv is no table .*{message}"):
+        load_noisy_csv(path)
+
+
 def test_errors(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("text,label\na,b\n")
