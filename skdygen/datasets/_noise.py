@@ -78,35 +78,35 @@ def make_label_noise(
     rng = check_random_state(random_state)
     noisy = codes.copy()
     if kind == "symmetric":
-        flipped = _draw(rng, np.ones(len(codes)), rate)
+        flipped = _draw(rng, np.zeros(len(codes)), rate)
         steps = rng.randint(1, len(classes), size=len(flipped))
         noisy[flipped] = (codes[flipped] + steps) % len(classes)
     elif kind == "asymmetric":
         for code in range(len(classes)):
             members = np.flatnonzero(codes == code)
-            flipped = members[_draw(rng, np.ones(len(members)), rate)]
+            flipped = members[_draw(rng, np.zeros(len(members)), rate)]
             noisy[flipped] = (code + 1) % len(classes)
     else:
         if X is None:
             raise ValueError("kind='instance' needs X: one row of features per label.")
         X = check_array(X, accept_sparse="csr")
         check_consistent_length(X, codes)
-        weights, nearest = _doubt(X, codes, len(classes))
-        flipped = _draw(rng, weights, rate)
+        log_weights, nearest = _doubt(X, codes, len(classes))
+        flipped = _draw(rng, log_weights, rate)
         noisy[flipped] = nearest[flipped]
     return classes[noisy]
 
 
-def _draw(rng, weights, rate):
+def _draw(rng, log_weights, rate):
     """Draw a share of positions without replacement, with chances as the weights."""
-    n_drawn = round(rate * len(weights))
+    n_drawn = round(rate * len(log_weights))
     # The largest of log-weights with Gumbel noise (Efraimidis and Spirakis, 2006).
-    keys = np.log(weights) + rng.gumbel(size=len(weights))
+    keys = log_weights + rng.gumbel(size=len(log_weights))
     return np.argsort(-keys, kind="stable")[:n_drawn]
 
 
 def _doubt(X, codes, n_classes):
-    """Weight of each sample's chance to be mislabelled, and its nearest other class."""
+    """Log-weight of the chance to be mislabelled, and the nearest other class."""
     centroids = np.vstack(
         [np.asarray(X[codes == code].mean(axis=0)) for code in range(n_classes)]
     )
@@ -116,6 +116,8 @@ def _doubt(X, codes, n_classes):
     distances[rows, codes] = np.inf
     margin = distances.min(axis=1) - own
     spread = margin.std()
-    # One standard deviation nearer to another class: e**2 times the chance.
-    weights = np.exp(-2 * margin / spread) if spread > 0 else np.ones(len(codes))
-    return weights / weights.sum(), distances.argmin(axis=1)
+    # One standard deviation nearer to another class: e**2 times the chance. Where
+    # classes are points, margins differ by how they are rounded only.
+    is_spread = spread > 1e-6 * np.abs(margin).max()
+    log_weights = -2 * margin / spread if is_spread else np.zeros(len(codes))
+    return log_weights, distances.argmin(axis=1)

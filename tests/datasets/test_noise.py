@@ -59,6 +59,15 @@ def test_instance_noise_prefers_texts_near_another_class_and_goes_there():
     )
 
 
+@pytest.mark.parametrize("spread", [0, 1e-9, 1e-4, 1e-2])
+def test_instance_noise_of_classes_far_apart(spread):
+    own = TRUE[:, None] == list("abcd")
+    X = 10 * own + spread * np.random.RandomState(0).randn(1000, 4)
+    noisy = make_label_noise(TRUE, "instance", 0.2, X=X, random_state=0)
+    for label in "abcd":
+        assert 0.1 < (noisy != TRUE)[label == TRUE].mean() < 0.3
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_random_state(kind):
     X = make_features()
