@@ -1189,6 +1189,14 @@ def test_an_estimate_is_named(seconds, said):
     assert _training.name_seconds(seconds) == said
 
 
+@pytest.mark.parametrize("tool", ["label-studio", "argilla"])
+def test_tasks_of_a_fit_that_can_be_resumed(tool, tickets, tiny_model, tmp_path):
+    command = ["check", tickets, "--model", tiny_model, "--epochs", 1, "--quiet"]
+    assert run(*command, "--resume", "--format", tool) == 0
+    assert "tickets.check.json" in names_in(tmp_path)
+    assert "tickets.check.epochs" not in names_in(tmp_path)
+
+
 def test_an_estimate(tiny_model, monkeypatch):
     clock, seen = [0.0], []
 

@@ -19,7 +19,7 @@ from ._annotation_tools import TOOLS
 from ._columns import choose_shown
 from ._data import describe_data, open_table, read_data
 from ._outputs import check_outputs
-from ._tables import check_writable, split_suffix
+from ._tables import check_writable
 from ._terminal import progress, say, show
 
 _WORTH_AN_ESTIMATE = 1000  # texts: it takes as long as some two hundred in an epoch
@@ -91,8 +91,7 @@ def _set_up(clf, options, outputs):
     if not options.resume:
         return None
     folder = options.cache / "epochs" if options.cache else None
-    out = outputs["table"]
-    folder = folder or out.with_name(f"{split_suffix(out)[0]}.epochs")
+    folder = folder or outputs["table"].with_suffix(".epochs")
     clf.set_params(dynamics__checkpoint_dir=folder)
     return folder
 
