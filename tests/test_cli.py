@@ -1056,6 +1056,7 @@ def test_inspect_what_cannot_be_fitted(tmp_path, capsys):
     assert run("inspect", path) == 0
     said = parse_summary(capsys.readouterr().out)
     assert said["labels of two types"] == "1 of 3 classes"
+    assert said["labels that are none"] == "1, such as a list"
     assert said["classes written alike"] == "2, of what may be 1"
     # Of several label columns, those of one text may differ.
     pd.DataFrame({"text": ["a b"] * 9, "r1": [*"xy"] * 4 + ["x"], "r2": "x"}).to_csv(
@@ -1068,6 +1069,28 @@ def test_inspect_what_cannot_be_fitted(tmp_path, capsys):
     said = parse_summary(capsys.readouterr().out)
     assert said["columns of one name"] == "1"
     assert said["separator"] == "';', which is not what the name says"
+
+
+def test_texts_that_are_numbers_in_a_spreadsheet(word_texts, quick, tmp_path, capsys):
+    path = tmp_path / "a.xlsx"
+    frame = pd.DataFrame({"notes": word_texts[0], "label": word_texts[1]}, dtype=object)
+    frame.loc[[0, 1], "notes"] = [2024, 1.5]
+    frame.to_excel(path, index=False)
+    assert run("inspect", path) == 0
+    assert parse_summary(capsys.readouterr().out)["texts"].startswith("column 'notes'")
+    model = tmp_path / "a.skops"
+    assert run("clean", path, "--model-out", model, "--quiet") == 0
+    assert run("predict", model, path, "--quiet") == 0
+    for word in ("cleaned", "predicted"):
+        found = pd.read_excel(tmp_path / f"a.{word}.xlsx")["notes"].tolist()
+        assert found[:2] == [2024, 1.5]
+
+
+def test_inspect_refuses_what_clean_refuses(tmp_path, capsys):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": ["a"], "y": 0}\n{"text": "b", "y": 1}')
+    said = fail(capsys, "inspect", path)
+    assert "'text' must hold strings, but row 0 is ['a'] (list)" in said
 
 
 def test_normalize_labels(word_texts, quick, tmp_path, capsys):
@@ -1322,7 +1345,7 @@ def test_all_is_checked_before_the_training(
             b"text,y,is_issue\na,b,c\na,d,c\n",
             "already has a column 'is_issue'",
         ),
-        ("a.jsonl", b'{"text": 2, "y": 0}\n{"text": "a"}', "'text' must hold strings"),
+        ("a.jsonl", b'{"text": [], "y": 0}\n{"text": ""}', "'text' must hold strings"),
         (
             "a.jsonl",
             b'{"text": "", "y": 1}\n{"text": "", "y": "0"}',

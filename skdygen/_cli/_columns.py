@@ -53,7 +53,7 @@ def choose_text(table, path, wanted, labels=(), fitted=None):
 
 def read_texts(table, column):
     """Give the texts of a column, with an empty string where there is none."""
-    texts = ["" if is_null(cell) else cell for cell in table[column].tolist()]
+    texts = ["" if is_null(cell) else _spell(cell) for cell in table[column].tolist()]
     return check_texts(texts, name=f"column {column!r}")
 
 
@@ -160,6 +160,11 @@ def _find_classes(labels, classes, rows):
     return found
 
 
+def _spell(cell):
+    """Spell a number, which a spreadsheet makes of a text such as 2024."""
+    return spell(cell) if type(cell) in (int, float) else cell
+
+
 def _match(columns, wanted):
     """Names that fit a pattern, or what is wanted itself if there are none."""
     is_name = wanted in columns  # which may have brackets
@@ -177,7 +182,7 @@ def _check(table, path, option, name):
 
 def _mean_length(column):
     """Mean length of the texts of a column; 0 if it holds numbers or other things."""
-    cells = [cell for cell in column.tolist() if not is_null(cell) and cell != ""]
+    cells = [_spell(x) for x in column.tolist() if not is_null(x) and x != ""]
     are_texts = all(isinstance(cell, str) for cell in cells)
     if not are_texts or pd.to_numeric(pd.Series(cells), errors="coerce").notna().all():
         return 0

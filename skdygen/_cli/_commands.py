@@ -40,7 +40,7 @@ _ROW = "spreadsheet_row"  # where rows are not in the order of the table
 def inspect(options):
     """Say what is odd about a table."""
     table, text, cells = open_table(options)
-    texts = ["" if pd.isna(cell) else str(cell) for cell in table[text].astype(object)]
+    texts = read_texts(table, text)
     found = describe_table(options.table, table, text, texts, cells)
     for finding in found:
         show({finding.name: finding.count, "": finding.example})

@@ -23,6 +23,7 @@ _BETWEEN = re.compile(
     rf"(?<=\w){_SEPARATORS}(?=[^\W\d])|(?<=[^\W\d]){_SEPARATORS}(?=\w)"
 )
 _AROUND = " \t\r\n_.,;:'\u2019\"()[]"
+_SCALARS = (str, int, float, type(None))
 _WHOLE = re.compile(r"([-+]?\d+)(?:[.,]0{0,2})?")
 
 
@@ -48,6 +49,7 @@ def inspect_table(table, text, texts, cells):
     found = [
         _find_alike(counts, first),
         _find_like_missing(counts, first),
+        _find_no_scalars(cells),
         _find_types(counts, first),
         _find_rare(counts, first),
         *_find_no_labels(table, text, cells, labels, counts, first),
@@ -143,9 +145,8 @@ def _count(labels):
 
 def _as_scalars(cells):
     """Columns of labels, those that are none, such as lists, as strings."""
-    kinds = (str, int, float, type(None))
     return [
-        [cell if isinstance(cell, kinds) else str(cell) for cell in column]
+        [cell if isinstance(cell, _SCALARS) else str(cell) for cell in column]
         for column in cells.values()
     ]
 
@@ -199,6 +200,21 @@ def _find_like_missing(counts, first):
         return Finding(
             "labels like none", f"{n:,}", _list(found, counts, first),
             f"{options}, if they mean no label",
+        )  # fmt: skip
+
+
+def _find_no_scalars(cells):
+    found = [
+        (cell, row)
+        for column in cells.values()
+        for row, cell in enumerate(column)
+        if not isinstance(cell, _SCALARS)
+    ]
+    if found:
+        cell, row = found[0]
+        return Finding(
+            "labels that are none", f"{len(found):,}, such as a {type(cell).__name__}",
+            f"{_shown(cell)} (row {row})", "write one string or whole number each",
         )  # fmt: skip
 
 
