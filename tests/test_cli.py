@@ -375,6 +375,25 @@ def test_pandas_reads_what_came_from_parquet(tmp_path):
         assert not found.attrs
 
 
+@pytest.mark.parametrize("names", [["id"], ["id", "n"]])
+def test_an_index_of_ids_is_a_column(names, word_texts, quick, tmp_path, write_report):
+    path, model = tmp_path / "a.parquet", tmp_path / "a.skops"
+    ids = [f"T-{i}" for i in range(120)]
+    columns = {"id": ids, "n": range(120), "text": word_texts[0], "y": word_texts[1]}
+    frame = pd.DataFrame(columns).set_index(names)
+    frame.to_parquet(path)
+    report = ["--report", tmp_path / "a.html", "--id", "id", "--model-out", model]
+    assert run("clean", path, *report, "--quiet") == 0
+    assert write_report.call_args.kwargs["ids"].tolist() == ids
+    found = pd.read_parquet(tmp_path / "a.cleaned.parquet")
+    pd.testing.assert_frame_equal(found[frame.columns], frame)
+    assert run("check", path, "--quiet") == 0
+    for suffix, read in ((".csv", pd.read_csv), (".xlsx", pd.read_excel)):
+        out = tmp_path / f"b{suffix}"
+        assert run("predict", model, path, "--out", out, "--quiet") == 0
+        assert read(out)["id"].tolist() == ids
+
+
 FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1"]
 
 

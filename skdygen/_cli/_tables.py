@@ -302,6 +302,11 @@ def _read_parquet(path):
 
     # Other types would turn whole numbers with gaps into floats.
     table = pd.read_parquet(path, dtype_backend="pyarrow")
+    # Other files would lose an index with names, of ids, say.
+    names = [*table.index.names]
+    if not {None, *table.columns} & {*names}:
+        table = table.reset_index(names)
+        form_of(table)["index"] = names
     columns = (parquet.read_schema(path).pandas_metadata or {}).get("columns", ())
     form_of(table)["types"] = {c["name"]: c["numpy_type"] for c in columns}
     return table
@@ -312,6 +317,9 @@ def _write_parquet(table, file):
     import pyarrow
     from pyarrow import parquet
 
+    names = form_of(table).get("index")
+    if names and {*names} <= {*table.columns}:  # not so in what `check` writes
+        table = table.set_index(names)
     found = pyarrow.Table.from_pandas(table)
     known, before = found.schema.pandas_metadata, form_of(table).get("types", {})
     for column in known["columns"]:
