@@ -804,9 +804,9 @@ def test_errors_of_a_refit(tickets, model, tmp_path, capsys, monkeypatch):
     command += ["--force", "--refit"]
     assert "--fast is for the training" in fail(capsys, *command, fit, "--fast")
     assert "pass what --fit-out has written" in fail(capsys, *command, model)
-    for option in ("--fit-out", "--out"):
-        said = fail(capsys, *command, fit, option, fit)
-        assert "it is read or written already" in said
+    said = fail(capsys, *command, fit, "--fit-out", fit)
+    assert "it is read or written already" in said
+    assert "no table by its name" in fail(capsys, *command, fit, "--out", fit)
     frame = read(tickets)
     write(frame[1:], tickets)
     assert "has 119 rows, but" in fail(capsys, *command, fit)
@@ -1340,6 +1340,8 @@ def test_all_is_checked_before_the_training(
         ("a.csv.gz", b"text,label\n", "gz cannot be read"),
         ("a.parquet", b"text,label\n", "a.parquet cannot be read"),
         ("a.xlsx", b"text,label\n", "a.xlsx cannot be read"),
+        ("a.csv", b"text,label\na,b\nno, it,b\n", "saw 3; put quotes around cells"),
+        ("a.csv", b'text,label\na,"b\n', "EOF inside string starting at row 1 (Rows"),
         ("a.jsonl", b'{"text": "a"}\n{"text"', "a.jsonl cannot be read: line 2: "),
         ("a.jsonl", b"[1]\n", "line 1: it is no JSON object"),
         ("a.jsonl", b'{"x": 1}\n{"x": 1e400}', "line 2: the number 1e400 cannot be"),
@@ -1383,6 +1385,14 @@ def test_errors_of_tables(tmp_path, name, content, message, capsys):
     said = fail(capsys, "clean", tmp_path / name, "--dry-run")
     assert message in said
     assert str(tmp_path / name) in said or "olumn" in said
+
+
+@pytest.mark.parametrize("command", [["clean"], ["check"], ["predict", "a.skops"]])
+def test_names_are_checked_before_a_table_is_read(command, tmp_path, capsys):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"")
+    said = fail(capsys, *command, path, "--out", tmp_path / "b.txt")
+    assert "b.txt is no table by its name" in said
 
 
 def test_errors_of_a_fit_are_one_line(tickets, quick, capsys, monkeypatch):

@@ -17,6 +17,8 @@ def name_out(options, word, wanted=None):
     out = options.out or options.table.with_name(f"{stem}.{word}{wanted or suffix}")
     if wanted and out.suffix.lower() != wanted:
         raise ValueError(f"--out {out}: tasks are JSON; use a name in {wanted}.")
+    if not wanted:
+        split_suffix(out)  # raises errors
     return out
 
 

@@ -179,10 +179,16 @@ def _read_csv(text, separator):
         return pd.DataFrame()
     found, n_columns = _find_separator(text, separator)
     # A blank line is a row only where it can be an empty cell.
-    table = pd.read_csv(
-        io.StringIO(text, newline=""), sep=found, header=None, dtype=str,
-        keep_default_na=False, skip_blank_lines=n_columns > 1,
-    )  # fmt: skip
+    try:
+        table = pd.read_csv(
+            io.StringIO(text, newline=""), sep=found, header=None, dtype=str,
+            keep_default_na=False, skip_blank_lines=n_columns > 1,
+        )  # fmt: skip
+    except pd.errors.ParserError as error:
+        problem = str(error).strip()
+        if "Expected" in problem:  # fewer cells than a row has
+            problem += "; put quotes around cells that hold the separator"
+        raise ValueError(problem) from error
     table = _name_columns(table)
     if found != separator:
         form_of(table)["separator"] = found
