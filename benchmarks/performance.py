@@ -427,6 +427,10 @@ def texts(scaling):
                     "most probable": f"{row['accuracy, most probable']:.3f}",
                     "test: plain": f"{row['accuracy, plain']:.3f}",
                     "default": f"{row['accuracy, predicted']:.3f}",
+                    "50 verified: corrected": number(
+                        row.get("accuracy, verified corrected", np.nan)
+                    ),
+                    "50 verified: test": number(row.get("accuracy, verified", np.nan)),
                 }
             )
         if len(found) > 1:
