@@ -31,6 +31,7 @@ from ._decisions import (
 )
 from ._encoding import (
     by_position,
+    check_n_texts,
     check_order,
     check_same_texts,
     find_index,
@@ -449,8 +450,7 @@ class DyGenClassifier(
         is_checked = isinstance(stages.get("dynamics"), BaseDynamics)
         is_list = is_checked and isinstance(X, list) and isinstance(X[0], str)
         texts = X if is_list else None  # and no features
-        if texts is not None:
-            check_same_texts(verified, texts)
+        check_same_texts(verified, texts)
         for name, table in (("votes", votes), ("vote_confidence", vote_confidence)):
             check_order(name, table, index)
             check_order(name, table, texts)  # the index that `votes_from_long` gives
@@ -511,8 +511,7 @@ class DyGenClassifier(
         if self.final_estimator is not None and X is None:
             raise ValueError("refit needs the texts, X, for the final_estimator.")
         verified = by_position(verified, self._index, n_samples)
-        if self._texts is not None:
-            check_same_texts(verified, self._texts)
+        check_same_texts(verified, self._texts)
         targets = self._targets.verify(verified, self.missing_label)
         stages = {"prior": clone(self.prior_), "denoiser": clone(self.denoiser_)}
         if hasattr(self, "dynamics_"):
@@ -529,11 +528,7 @@ class DyGenClassifier(
         """Return `X` if it can be what the classifier was fitted on."""
         X = self._check_X(X, getattr(self, "dynamics_", None))
         n_samples, known = len(self.label_distributions_), self._texts
-        if num_samples(X) != n_samples:
-            raise ValueError(
-                f"X has {num_samples(X)} texts, but the classifier was fitted on "
-                f"{n_samples}; pass those, in their order."
-            )
+        check_n_texts(num_samples(X), n_samples)
         if known is not None and known != X:
             row = next(i for i in range(n_samples) if known[i] != X[i])
             raise ValueError(

@@ -107,9 +107,19 @@ def check_order(name, table, index):
         )
 
 
+def check_n_texts(n_samples, n_fitted):
+    """Raise an error if there are more or fewer texts than in the fit."""
+    if n_samples != n_fitted:
+        raise ValueError(
+            f"X has {n_samples} texts, but the classifier was fitted on {n_fitted}; "
+            f"pass those, in their order."
+        )
+
+
 def check_same_texts(verified, texts):
     """Raise an error if a frame of verified labels has other texts at its positions."""
-    if not (isinstance(verified, pd.DataFrame) and {"index", "text"} <= {*verified}):
+    is_table = isinstance(verified, pd.DataFrame) and {"index", "text"} <= {*verified}
+    if texts is None or not is_table:
         return
     for row, text in zip(verified["index"], verified["text"], strict=True):
         if not (isinstance(row, numbers.Integral) and 0 <= row < len(texts)):

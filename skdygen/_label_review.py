@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._annotators import describe_annotators
 from ._decisions import judge_labels
-from ._encoding import check_texts, find_index
+from ._encoding import check_n_texts, check_texts, find_index
 from ._verified import accept_surest, draw_to_check, estimate_share
 
 if TYPE_CHECKING:
@@ -102,11 +102,7 @@ class LabelReviewMixin:
         index, texts = self._index, self._texts
         if X is not None:
             texts, found = check_texts(X), find_index(X)
-            if len(texts) != n_samples:
-                raise ValueError(
-                    f"X has {len(texts)} texts, but the classifier was fitted on "
-                    f"{n_samples}; pass those, in their order."
-                )
+            check_n_texts(len(texts), n_samples)
             index = index if found is None else found
         suggested, confidence, quality, _ = judge_labels(
             self.label_distributions_[rows], codes

@@ -145,8 +145,11 @@ def _find_classes(labels, classes, rows):
         alike[key_of(label)].append(label)
     for row, label in zip(rows, labels, strict=True):
         name = "" if label is None else spell(label)
+        if not name.strip():
+            found.append(None)
+            continue
         exact = [spelled[x] for x in (name, name.strip()) if x in spelled]
-        near = exact[:1] or alike.get(key_of(name), ()) if name.strip() else [None]
+        near = exact[:1] or alike.get(key_of(name), ())
         if len(near) > 1:
             raise ValueError(
                 f"{label!r} in row {row} may be each of {near}; write one of them."

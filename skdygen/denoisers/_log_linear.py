@@ -143,11 +143,12 @@ class LogLinearPool(BaseDenoiser):
 
     def _fit_pool(self, trajectories, learnt, given, evidence, counts):
         """Fit to what is known of texts; a pool as it is by default, if to none."""
-        opinions, weights = _opinions(trajectories)
+        log_p = log_opinions(_opinions(trajectories))
         features = self._features(trajectories, given)
-        n_features, n_classes = features.shape[1], opinions.shape[2]
+        n_features, n_classes = features.shape[1], log_p.shape[2]
+        is_one = trajectories.opinions is None  # the prior itself
+        weights = np.ones(1) if is_one else trajectories.opinion_weights
         pool = Pool(weights, n_features, n_classes, self._trust)
-        log_p = log_opinions(opinions)
         known = log_p, features, learnt, evidence, counts
         return pool.fit(*known) if len(learnt) else pool
 
@@ -199,7 +200,7 @@ class LogLinearPool(BaseDenoiser):
 
     def _judge(self, pool, trajectories, given, evidence):
         """Ask a pool."""
-        log_p = log_opinions(_opinions(trajectories)[0])
+        log_p = log_opinions(_opinions(trajectories))
         features = self._features(trajectories, given)
         return pool.predict_proba(log_p, features, evidence)
 
@@ -219,11 +220,11 @@ def _some(rows):
 
 
 def _opinions(trajectories):
-    """Distributions that the prior was made of, or itself, and their weights."""
+    """Distributions that the prior was made of, or the prior itself."""
     if trajectories.opinions is not None:
-        return trajectories.opinions, trajectories.opinion_weights
+        return trajectories.opinions
     check_prior(trajectories)
-    return trajectories.prior[:, None], np.ones(1)
+    return trajectories.prior[:, None]
 
 
 def _unit(view):
