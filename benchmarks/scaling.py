@@ -27,7 +27,7 @@ from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 
 from skdygen import DyGenClassifier, Trajectories
-from skdygen._trajectories import allocate, parts
+from skdygen._memmap import allocate, parts
 from skdygen.datasets import make_label_noise
 from skdygen.dynamics import LanguageModelDynamics, _engine
 from skdygen.priors import TrajectoryKNNPrior

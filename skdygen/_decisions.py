@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
-from ._trajectories import parts
+from ._memmap import parts
 from .priors._clean_set import lowest
 
 _SUREST_SHARE = 0.25

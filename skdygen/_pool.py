@@ -5,7 +5,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
 
-from ._trajectories import parts
+from ._memmap import parts
 
 _DOUBT = 0.01  # share of every opinion that is spread over all classes
 # Standard deviations of the Gaussian priors: of the sharpness of all opinions together,

@@ -11,7 +11,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.std import TqdmDefaultWriteLock
 
-from ._trajectories import parts
+from ._memmap import parts
 
 logger = logging.getLogger(__name__)
 

@@ -3,30 +3,20 @@
 import hashlib
 import json
 import multiprocessing
-import os
-import shutil
-import tempfile
-import weakref
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from joblib.disk import memstr_to_bytes
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from sklearn.utils import gen_batches
 
 from ._encoding import label_array
+from ._memmap import allocate, allocate_in, folder_of_mapped, parts, take
 from ._storage import open_regular, replacing
 
 _FORMAT, _FORMAT_VERSION = "skdygen.Trajectories", "1"
 _VIEW = "view:"  # in front of its name, in a file
 _TOLD = ("classes", "opinion_weights", "fine_tuned")  # as JSON, there
 _MOST_OFF = 1e-3  # of a sum of probabilities, which may be in half precision
-_MOST_ROWS_IN_MEMORY = 2**26  # bytes
-_ROWS_AT_ONCE = 4096
-_TEMP_PREFIX = "skdygen-"
-_OPEN_FILES = "/proc/{}/fd"
 
 
 class Trajectories:
@@ -210,7 +200,7 @@ class Trajectories:
         if isinstance(rows, (int, np.integer)):
             row = range(len(self))[rows]
             rows = slice(row, row + 1)
-        return self._changed(lambda array: _take(array, rows))
+        return self._changed(lambda array: take(array, rows))
 
     def _changed(self, function):
         """Apply a function to every array; those that are missing stay so."""
@@ -253,7 +243,7 @@ class Trajectories:
         arrays = self.embeddings, self.probabilities
         folders = [folder_of_mapped(array) for array in arrays]
         folder = next((found for found in folders if found is not None), None)
-        return _allocate_in(folder, (len(self), *shape), dtype)
+        return allocate_in(folder, (len(self), *shape), dtype)
 
     def with_prior(self, prior, opinions=None, opinion_weights=None):
         """Return the same trajectories with another prior.
@@ -433,11 +423,6 @@ def check_prior(trajectories):
         )
 
 
-def parts(n_rows):
-    """Yield slices of the rows of a large array, of not too many at once."""
-    return gen_batches(n_rows, _ROWS_AT_ONCE)
-
-
 def _as_array(values, name, ndim):
     """Return values as an array of numbers of so many dimensions."""
     array = values if isinstance(values, np.ndarray) else np.asarray(values)
@@ -482,20 +467,6 @@ def _check_distributions(array, name):
             )
 
 
-def _take(array, rows):
-    """Rows of an array; many rows of a mapped array are mapped too."""
-    folder = folder_of_mapped(array)
-    if isinstance(rows, slice) or folder is None:
-        return array[rows]
-    rows = np.arange(len(array))[rows]
-    if not len(rows):
-        return array[rows]
-    taken = _allocate_in(folder, (len(rows), *array.shape[1:]), array.dtype)
-    for part in parts(len(rows)):
-        taken[part] = array[rows[part]]
-    return taken
-
-
 def _read(stored, max_nbytes, temp_folder):
     """Read one stored array piece by piece."""
     shape = tuple(stored.get_shape())
@@ -521,126 +492,3 @@ def _hash(arrays, metadata):
         for part in parts(len(array)):
             found.update(np.ascontiguousarray(array[part], dtype=stored))
     return found.hexdigest()
-
-
-def allocate_together(kinds, *, max_nbytes=None, temp_folder=None):
-    """Return arrays to be filled, each of a (shape, dtype); see `allocate`.
-
-    All are mapped if they have more than `max_nbytes` together.
-    """
-    n_bytes = sum(_n_bytes(*kind) for kind in kinds)
-    if max_nbytes is not None and n_bytes > _read_size(max_nbytes):
-        max_nbytes = 0
-    return [
-        allocate(*kind, max_nbytes=max_nbytes, temp_folder=temp_folder)
-        for kind in kinds
-    ]
-
-
-def allocate(shape, dtype, *, max_nbytes=None, temp_folder=None):
-    """Return an array to be filled, of any values.
-
-    One of more than `max_nbytes` (as for joblib, such as "100M"; None: no limit) is
-    mapped from a file in `temp_folder`, which goes with the last reference to it; on
-    Linux its data also if the process is killed. An OSError says that there is no room
-    for the file.
-    """
-    n_bytes = _n_bytes(shape, dtype)
-    if max_nbytes is None or n_bytes <= _read_size(max_nbytes):
-        return np.empty(shape, dtype=dtype)
-    check_temp_folder(temp_folder)
-    folder = tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=temp_folder)
-    try:
-        array = np.memmap(Path(folder) / "array", mode="w+", dtype=dtype, shape=shape)
-        file = _leave_a_link(array.filename, n_bytes)
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise OSError(
-            f"{n_bytes} bytes cannot be written to {folder} ({error}); set "
-            f"temp_folder to a folder with room for them, or raise max_nbytes."
-        ) from error
-    # Views of a memmap keep the mapping alive, not the memmap object itself.
-    weakref.finalize(array._mmap, _remove, folder, file, os.getpid())
-    return array
-
-
-def _n_bytes(shape, dtype):
-    """Size of an array."""
-    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-
-
-def _read_size(max_nbytes):
-    """Size in bytes, given so or as for joblib."""
-    return memstr_to_bytes(max_nbytes) if isinstance(max_nbytes, str) else max_nbytes
-
-
-def _leave_a_link(path, n_bytes):
-    """Reserve room for a mapped file, and have it go with this process if it can.
-
-    It then has no name any more, and its place is taken by a link to the open file,
-    which is returned: other processes read by that. If this one is killed, the link is
-    all that is left.
-    """
-    with ExitStack() as stack:
-        file = stack.enter_context(open(path, "rb+"))
-        if hasattr(os, "posix_fallocate"):
-            # A full disk is an error now, not the end of the process later.
-            os.posix_fallocate(file.fileno(), 0, n_bytes)
-        if not os.path.isdir(_OPEN_FILES.format("self")):
-            return None  # only Linux has such links
-        link = f"{path}.link"
-        try:
-            os.symlink(f"{_OPEN_FILES.format(os.getpid())}/{file.fileno()}", link)
-        except OSError:  # some file systems have none
-            return None
-        os.replace(link, path)
-        stack.pop_all()
-        return file
-
-
-def _remove(folder, file, pid):
-    """Remove what belongs to a mapped array; a forked child leaves it to its parent."""
-    if file is not None:
-        file.close()
-    if os.getpid() == pid:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def check_max_nbytes(max_nbytes):
-    """Raise a clear error if a size is a string that joblib cannot read."""
-    if isinstance(max_nbytes, str):
-        try:
-            memstr_to_bytes(max_nbytes)
-        except ValueError as error:
-            raise ValueError(
-                f"max_nbytes={max_nbytes!r} is not a size; use bytes, or a number with "
-                f"K, M or G such as '500M'."
-            ) from error
-
-
-def check_temp_folder(folder):
-    """Raise an error if there is a folder in which no file can be made."""
-    if folder is not None and not (
-        os.path.isdir(folder) and os.access(folder, os.W_OK)
-    ):
-        raise OSError(
-            f"temp_folder={os.fspath(folder)!r} is no folder that can be written to; "
-            f"make it, or use None for the system's."
-        )
-
-
-def _allocate_in(folder, shape, dtype):
-    """Return an array to be filled, in memory if it is small or there is no folder."""
-    max_nbytes = None if folder is None else _MOST_ROWS_IN_MEMORY
-    return allocate(shape, dtype, max_nbytes=max_nbytes, temp_folder=folder)
-
-
-def folder_of_mapped(array):
-    """Folder for copies of a mapped array, as given to `allocate`; None in memory."""
-    while isinstance(array, np.ndarray):
-        if isinstance(array, np.memmap) and array.filename is not None:
-            folder = Path(array.filename).parent
-            is_ours = folder.name.startswith(_TEMP_PREFIX)
-            return folder.parent if is_ours else Path(tempfile.gettempdir())
-        array = array.base
-    return None

@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ._encoding import check_texts, find_labels
+from ._memmap import check_max_nbytes, check_temp_folder, parts
 from ._progress import fit_task
 from ._sklearn_compat import (
     CallbackSupportMixin,
@@ -28,13 +29,7 @@ from ._sklearn_compat import (
 )
 from ._storage import StorageMixin
 from ._targets import make_targets
-from ._trajectories import (
-    Trajectories,
-    check_max_nbytes,
-    check_temp_folder,
-    check_trajectories,
-    parts,
-)
+from ._trajectories import Trajectories, check_trajectories
 from ._weights import read_weights
 
 if TYPE_CHECKING:

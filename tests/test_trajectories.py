@@ -1,8 +1,5 @@
-import os
 import pickle
-import sys
 import tempfile
-from unittest.mock import Mock
 
 import joblib
 import numpy as np
@@ -12,8 +9,8 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import save_file
 from sklearn.base import clone
 
-from skdygen import Trajectories, _trajectories
-from skdygen._trajectories import allocate, folder_of_mapped
+from skdygen import Trajectories, _memmap, _trajectories
+from skdygen._memmap import folder_of_mapped
 from skdygen.dynamics import IncrementalDynamics
 
 
@@ -88,7 +85,7 @@ def test_many_rows_of_mapped_trajectories_are_mapped(mapped, monkeypatch):
     folder = folder_of_mapped(mapped.embeddings)
     assert folder_of_mapped(mapped[:3].embeddings) == folder
     assert folder_of_mapped(mapped[rows].embeddings) is None
-    monkeypatch.setattr(_trajectories, "_MOST_ROWS_IN_MEMORY", 10)
+    monkeypatch.setattr(_memmap, "_MOST_ROWS_IN_MEMORY", 10)
     taken = mapped[rows]
     assert folder_of_mapped(taken.embeddings) == folder
     assert_same(taken, mapped[rows])
@@ -97,7 +94,7 @@ def test_many_rows_of_mapped_trajectories_are_mapped(mapped, monkeypatch):
 def test_more_classes_of_mapped_trajectories_are_mapped(mapped, monkeypatch):
     classes = [*mapped.classes, "z"]
     assert folder_of_mapped(mapped.with_classes(classes).probabilities) is None
-    monkeypatch.setattr(_trajectories, "_MOST_ROWS_IN_MEMORY", 10)
+    monkeypatch.setattr(_memmap, "_MOST_ROWS_IN_MEMORY", 10)
     more = mapped.with_classes(classes).probabilities
     assert folder_of_mapped(more) == folder_of_mapped(mapped.probabilities)
     assert_array_equal(more[..., :4], mapped.probabilities)
@@ -111,7 +108,7 @@ def test_copies_of_what_others_have_mapped(random_trajectories, tmp_path, monkey
         (tmp_path / name).mkdir()
     np.save(tmp_path / "mine" / "array.npy", random_trajectories.embeddings)
     array = np.load(tmp_path / "mine" / "array.npy", mmap_mode="r")
-    monkeypatch.setattr(_trajectories, "_MOST_ROWS_IN_MEMORY", 10)
+    monkeypatch.setattr(_memmap, "_MOST_ROWS_IN_MEMORY", 10)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     taken = Trajectories(array, random_trajectories.probabilities)[np.array([3, 1])]
     assert_array_equal(taken.embeddings, random_trajectories.embeddings[[3, 1]])
@@ -192,33 +189,6 @@ def test_temporary_file_goes_with_the_last_view(with_prior, tmp_path):
     assert not any(folder.iterdir())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="its data keep a name elsewhere")
-def test_nothing_large_is_left_by_a_kill(tmp_path, monkeypatch):
-    """All that is in the folder is a link to what is gone with the process."""
-    array = allocate((1000,), np.float64, max_nbytes=0, temp_folder=tmp_path)
-    array[:] = np.arange(1000)
-    (path,) = tmp_path.glob("*/*")
-    assert path.is_symlink()
-    assert_array_equal(np.fromfile(path), array)  # by which others read
-    n_open = len(os.listdir("/proc/self/fd"))
-    del array
-    assert len(os.listdir("/proc/self/fd")) == n_open - 2  # the mapping's own, too
-    assert list(tmp_path.iterdir()) == []
-    # Where there are no links, a name stays as long as the array.
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "symlink", Mock(side_effect=PermissionError))
-        array = allocate((9,), np.float64, max_nbytes=0, temp_folder=tmp_path)
-    (path,) = tmp_path.glob("*/*")
-    assert (path.is_symlink(), path.stat().st_size) == (False, array.nbytes)
-    del array
-    assert list(tmp_path.iterdir()) == []
-    # A forked child does not remove what its parent has.
-    array = allocate((9,), np.float64, max_nbytes=0, temp_folder=tmp_path)
-    monkeypatch.setattr(os, "getpid", lambda: 0)
-    del array
-    assert len(list(tmp_path.glob("*/*"))) == 1
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -263,7 +233,7 @@ def with_value(array, row, value):
     ],
 )
 def test_bad_numbers(with_prior, tmp_path, monkeypatch, name, value, message):
-    monkeypatch.setattr(_trajectories, "_ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(_memmap, "_ROWS_AT_ONCE", 7)
     if name == "views":
         wrong = {"initial": with_value(with_prior.views["initial"], 17, value)}
     else:

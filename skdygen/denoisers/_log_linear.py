@@ -9,9 +9,10 @@ import numpy as np
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import normalize
 
+from .._memmap import parts
 from .._pool import Pool, log_opinions
 from .._sklearn_compat import Interval
-from .._trajectories import check_prior, parts
+from .._trajectories import check_prior
 from ..base import BaseDenoiser
 
 # Texts that teach what to say where no label is given, and how much those of them that

@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 from sklearn.base import clone
 from torch import nn
 
-from .._trajectories import parts
+from .._memmap import parts
 from ._hub import backend_of
 
 _MOST_SHOWN = 60  # characters of a text

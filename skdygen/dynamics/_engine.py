@@ -17,8 +17,9 @@ from transformers import get_linear_schedule_with_warmup
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from .. import _torch
+from .._memmap import allocate_together
 from .._progress import bar, task, tasks
-from .._trajectories import Trajectories, allocate_together
+from .._trajectories import Trajectories
 from ._checkpoint import Checkpoint, hash_fit
 from ._encoders import fit_encoder, is_language_model
 from ._frozen import Backbone, Encoder

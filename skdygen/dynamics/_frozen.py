@@ -15,9 +15,9 @@ from sklearn.preprocessing import normalize
 from sklearn.utils import gen_batches
 from torch import nn
 
+from .._memmap import allocate
 from .._progress import bar
 from .._torch import autocast, fewer_rows
-from .._trajectories import allocate
 from ._encoders import as_embeddings, check_embeddings
 from ._windows import add_rest
 

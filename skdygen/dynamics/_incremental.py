@@ -15,9 +15,10 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import has_fit_parameter, validate_data
 
+from .._memmap import allocate_together
 from .._progress import tasks
 from .._sklearn_compat import HasMethods, Interval, StrOptions
-from .._trajectories import Trajectories, allocate_together
+from .._trajectories import Trajectories
 from ..base import BaseDynamics
 from ._views import ViewsMixin
 

@@ -19,6 +19,7 @@ from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_is_fitted
 
 from .._encoding import check_texts
+from .._memmap import allocate, parts
 from .._sklearn_compat import (
     BaseComposition,
     HasMethods,
@@ -26,7 +27,7 @@ from .._sklearn_compat import (
     fit_context,
     num_samples,
 )
-from .._trajectories import allocate, check_numbers, parts
+from .._trajectories import check_numbers
 from ..base import TextInputMixin
 
 _MOST_LEARNT = 100_000  # texts; words that are in none of so many are rare

@@ -9,8 +9,8 @@ import joblib
 import numpy as np
 from sklearn.mixture import GaussianMixture
 
+from .._memmap import parts
 from .._sklearn_compat import Interval, StrOptions
-from .._trajectories import parts
 from ..base import BasePrior
 from ._scores import cut_scores, find_neighbors, noise_scores
 

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from sklearn.metrics.pairwise import rbf_kernel
 
-from .._trajectories import parts
+from .._memmap import parts
 from ._clean_set import BaseCleanSetPrior
 
 # Strengths of the penalty that are tried, times the number of features.

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.neighbors import NearestNeighbors
 
-from .._trajectories import parts
+from .._memmap import parts
 
 
 def noise_scores(trajectories, targets, criterion):

@@ -6,7 +6,7 @@ from scipy.special import digamma, gammaln, softmax
 from sklearn.base import clone
 
 from skdygen import Trajectories
-from skdygen._trajectories import folder_of_mapped
+from skdygen._memmap import folder_of_mapped
 from skdygen.datasets import make_label_noise
 from skdygen.denoisers import DirichletVAE, _dirichlet_vae, _vae
 from skdygen.denoisers._dirichlet_vae import marginalize

@@ -5,8 +5,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skdygen._memmap import folder_of_mapped
 from skdygen._torch import seeded
-from skdygen._trajectories import folder_of_mapped
 from skdygen.dynamics._frozen import Backbone, Inputs, Ragged, _length_multiple
 from skdygen.dynamics._hub import load_sentence_transformer
 from skdygen.dynamics._networks import Branch

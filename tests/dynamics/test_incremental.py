@@ -8,7 +8,7 @@ from sklearn.linear_model import Perceptron, SGDClassifier
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.neural_network import MLPClassifier
 
-from skdygen._trajectories import folder_of_mapped
+from skdygen._memmap import folder_of_mapped
 from skdygen.dynamics import IncrementalDynamics
 from tests.conftest import make_word_texts
 

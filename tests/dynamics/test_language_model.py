@@ -19,7 +19,7 @@ from sentence_transformers import SentenceTransformer
 from sklearn.base import clone
 from tqdm.auto import tqdm
 
-from skdygen._trajectories import folder_of_mapped
+from skdygen._memmap import folder_of_mapped
 from skdygen.dynamics._hub import load_sentence_transformer
 from tests.conftest import make_word_texts, save_tiny_model
 from tests.dynamics.conftest import (

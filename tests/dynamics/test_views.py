@@ -6,8 +6,8 @@ from sklearn.base import clone
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.preprocessing import FunctionTransformer
 
-from skdygen import _trajectories
-from skdygen._trajectories import folder_of_mapped
+from skdygen import _memmap
+from skdygen._memmap import folder_of_mapped
 from skdygen.dynamics import IncrementalDynamics, LexicalView, _views
 from tests.conftest import make_word_texts
 
@@ -43,7 +43,7 @@ def test_lexical_view():
 def test_lexical_view_of_very_many_texts(monkeypatch):
     """As many as are learnt from, of the beginning, the middle and the end."""
     monkeypatch.setattr(_views, "_MOST_LEARNT", 30)
-    monkeypatch.setattr(_trajectories, "_ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(_memmap, "_ROWS_AT_ONCE", 7)
     texts = [*TEXTS, *TEXTS[:57], "rare words"]
     view = LexicalView(n_components=7, random_state=0)
     found = view.fit_transform(texts)

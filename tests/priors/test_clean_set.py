@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from skdygen import Trajectories, _trajectories
+from skdygen import Trajectories, _memmap
 from skdygen.priors import ClassifierPrior, TrajectoryKNNPrior
 from skdygen.priors._clean_set import estimate_contamination, lowest
 
@@ -104,7 +104,7 @@ def test_rows_are_judged_in_batches(clusters, monkeypatch):
     trajectories, _, given = clusters
     stage = TrajectoryKNNPrior(leave_one_out=True, voting="soft")
     expected = stage.fit_transform(trajectories, given).prior
-    monkeypatch.setattr(_trajectories, "_ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(_memmap, "_ROWS_AT_ONCE", 7)
     found = stage.fit_transform(trajectories, given).prior
     assert_allclose(found, expected, atol=1e-5)
 

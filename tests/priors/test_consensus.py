@@ -6,8 +6,8 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from skdygen import Trajectories, _trajectories
-from skdygen._trajectories import folder_of_mapped
+from skdygen import Trajectories, _memmap
+from skdygen._memmap import folder_of_mapped
 from skdygen.base import BasePrior
 from skdygen.denoisers import DirichletVAE, LogLinearPool
 from skdygen.priors import (
@@ -48,7 +48,7 @@ def test_what_is_said_of_mapped_trajectories_is_mapped(
     mapped = Trajectories.load(tmp_path / "all", max_nbytes=0, temp_folder=tmp_path)
     expected = ConsensusPrior().fit_transform(trajectories, given)
     assert folder_of_mapped(expected.opinions) is None
-    monkeypatch.setattr(_trajectories, "_MOST_ROWS_IN_MEMORY", 10)
+    monkeypatch.setattr(_memmap, "_MOST_ROWS_IN_MEMORY", 10)
     consensus = ConsensusPrior()
     for found in (consensus.fit_transform(mapped, given), consensus.transform(mapped)):
         assert folder_of_mapped(found.opinions) == tmp_path

@@ -5,7 +5,7 @@ from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
-from skdygen import Trajectories, _trajectories
+from skdygen import Trajectories, _memmap
 from skdygen._targets import make_targets
 from skdygen.datasets import make_label_noise
 from skdygen.priors import RidgePrior, TrajectoryKNNPrior, _clean_set, _ridge
@@ -16,7 +16,7 @@ from skdygen.priors._scores import cut_scores, find_neighbors
 @pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize("n_at_once", [7, 30])
 def test_each_row_is_predicted_by_the_others(is_weighted, n_at_once, monkeypatch):
-    monkeypatch.setattr(_trajectories, "_ROWS_AT_ONCE", n_at_once)
+    monkeypatch.setattr(_memmap, "_ROWS_AT_ONCE", n_at_once)
     rng = np.random.RandomState(0)
     X, targets = rng.randn(30, 4) + 3, rng.randn(30, 2)
     targets[:, 0] += X[:, 1]

@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.special import softmax
 
-from skdygen import Trajectories, _trajectories
+from skdygen import Trajectories, _memmap
 from skdygen._targets import make_targets
 from skdygen.priors._scores import (
     centroid_distances,
@@ -49,7 +49,7 @@ def test_scores_against_loops(function, slow):
 @pytest.mark.parametrize("rows_at_once", [4096, 7])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_distances_against_loops(dtype, rows_at_once, monkeypatch):
-    monkeypatch.setattr(_trajectories, "_ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(_memmap, "_ROWS_AT_ONCE", rows_at_once)
     rng = np.random.RandomState(0)
     embeddings = (rng.randn(30, 2, 3, 5) + 10).astype(dtype)
     codes = rng.randint(-1, 4, size=30)
