@@ -31,10 +31,10 @@ from ._decisions import (
 )
 from ._encoding import (
     by_position,
-    check_n_texts,
     check_order,
     check_same_texts,
     find_index,
+    fingerprint,
     name_codes,
 )
 from ._label_review import LabelReviewMixin
@@ -447,9 +447,10 @@ class DyGenClassifier(
         index = find_index(X, y)
         X = self._check_X(X, stages.get("dynamics"))
         verified = by_position(verified, index, num_samples(X))
-        is_checked = isinstance(stages.get("dynamics"), BaseDynamics)
-        is_list = is_checked and isinstance(X, list) and isinstance(X[0], str)
-        texts = X if is_list else None  # and no features
+        checksum = None
+        if isinstance(stages.get("dynamics"), BaseDynamics):
+            checksum = fingerprint(X)
+        texts = None if checksum is None else X  # and no features
         check_same_texts(verified, texts)
         for name, table in (("votes", votes), ("vote_confidence", vote_confidence)):
             check_order(name, table, index)
@@ -470,7 +471,7 @@ class DyGenClassifier(
                         stages["dynamics"], X, given, (y, sample_weight)
                     )
             self._conclude(stages, X, trajectories, targets, (y, sample_weight))
-        self._index, self._texts = index, texts
+        self._index, self._texts, self._fingerprint = index, texts, checksum
         return self
 
     def refit(self, verified: Any, X: ArrayLike | None = None) -> Self:
@@ -507,7 +508,11 @@ class DyGenClassifier(
                 f"prior={self.prior!r} takes no verified labels; fit again."
             )
         n_samples = len(self.label_distributions_)
-        X = self._texts if X is None else self._check_X_of_fit(X)
+        if X is None:
+            X = self._texts
+        else:
+            X = self._check_X(X, getattr(self, "dynamics_", None))
+            self._check_same_X(X)
         if self.final_estimator is not None and X is None:
             raise ValueError("refit needs the texts, X, for the final_estimator.")
         verified = by_position(verified, self._index, n_samples)
@@ -523,19 +528,6 @@ class DyGenClassifier(
         fitted._conclude(stages, X, trajectories, targets, None)
         self.__dict__ = vars(fitted)
         return self
-
-    def _check_X_of_fit(self, X):
-        """Return `X` if it can be what the classifier was fitted on."""
-        X = self._check_X(X, getattr(self, "dynamics_", None))
-        n_samples, known = len(self.label_distributions_), self._texts
-        check_n_texts(num_samples(X), n_samples)
-        if known is not None and known != X:
-            row = next(i for i in range(n_samples) if known[i] != X[i])
-            raise ValueError(
-                f"X has another text in row {row} than the classifier was fitted on; "
-                f"pass the same texts in their order."
-            )
-        return X
 
     def _fit_stage(self, stage, X, targets, labels):
         """Fit one of the first two stages; give it and what it makes of the texts."""

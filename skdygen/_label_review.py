@@ -12,7 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._annotators import describe_annotators
 from ._decisions import judge_labels
-from ._encoding import check_n_texts, check_texts, find_index
+from ._encoding import check_texts, find_index, fingerprint
+from ._sklearn_compat import num_samples
+from ._trajectories import Trajectories
 from ._verified import accept_surest, draw_to_check, estimate_share
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 class LabelReviewMixin:
     """Gives `DyGenClassifier` its methods about the training labels."""
 
-    _index = _texts = None  # of the training, where they are known
+    # Of the training, where they are known.
+    _index = _texts = _fingerprint = None
 
     def label_issues(self, X: ArrayLike | None = None) -> pd.DataFrame:
         """List the given labels that look wrong, the most suspicious first.
@@ -98,11 +101,11 @@ class LabelReviewMixin:
 
     def _table(self, rows, X=None):
         """Say what is given and what is most probable, of some texts."""
-        n_samples, codes = len(self.label_distributions_), self._targets.codes[rows]
+        codes = self._targets.codes[rows]
         index, texts = self._index, self._texts
         if X is not None:
+            self._check_same_X(X)
             texts, found = check_texts(X), find_index(X)
-            check_n_texts(len(texts), n_samples)
             index = index if found is None else found
         suggested, confidence, quality, _ = judge_labels(
             self.label_distributions_[rows], codes
@@ -120,6 +123,32 @@ class LabelReviewMixin:
         if texts is not None:
             columns["text"] = [texts[row] for row in rows]
         return pd.DataFrame(columns, index=rows if index is None else index[rows])
+
+    def _check_same_X(self, X):
+        """Raise an error if `X` is not what the classifier was fitted on.
+
+        Texts are compared with texts, and only the number of anything else.
+        """
+        n_samples, n_fitted = num_samples(X), len(self.label_distributions_)
+        if n_samples != n_fitted:
+            raise ValueError(
+                f"X has {n_samples} texts, but the classifier was fitted on "
+                f"{n_fitted}; pass those, in their order."
+            )
+        if isinstance(X, Trajectories) or self._fingerprint is None:
+            return
+        X = check_texts(X)
+        if fingerprint(X) == self._fingerprint:
+            return
+        where = ""
+        if self._texts is not None:
+            pairs = zip(X, self._texts, strict=True)
+            where = next(i for i, (a, b) in enumerate(pairs) if a.split() != b.split())
+            where = f", first in row {where}"
+        raise ValueError(
+            f"X has other texts than the classifier was fitted on, or another "
+            f"order{where}; pass the same texts in their order."
+        )
 
     def accept_labels(
         self, max_error: float = 0.05, confidence: float = 0.95

@@ -815,6 +815,12 @@ def test_errors_of_a_refit(tickets, model, tmp_path, capsys, monkeypatch):
     said = fail(capsys, *command, fit)
     assert "in row 3, but" in said
     assert "pass the same table, --label" in said
+    write(frame.assign(Body=frame["Body"][::-1].to_numpy()), tickets)
+    for other in (command, ["report", fit, tickets, "--out", tmp_path / "a.html"]):
+        said = fail(capsys, *other, *[fit] * (other is command))
+        assert "has other texts than" in said
+        assert "rows are in another order; pass the same table" in said
+    assert not (tmp_path / "a.html").exists()
 
 
 def test_what_is_verified_in_another_kind_of_file(word_texts, quick, tmp_path, capsys):

@@ -156,6 +156,9 @@ def test_texts_go_neither_with_copies_nor_into_files(fitted, tmp_path):
         assert_of_train(clf.labels_to_check(9, random_state=0, X=TRAIN["text"]))
         with pytest.raises(ValueError, match=r"X has 160 texts.* fitted on 120"):
             clf.label_issues(TEXTS)
+        with pytest.raises(ValueError, match=r"X has other texts .* another order; p"):
+            clf.label_issues(TRAIN["text"][::-1])
+        clf.label_issues("\r\n" + TRAIN["text"].str.replace(" ", "  "))  # by tables
     verified = TRAIN["right"].head(20)
     assert_array_equal(loaded.refit(verified).transduction_[:20], verified)
     assert_of_train(fitted.label_issues())  # still

@@ -190,7 +190,7 @@ def test_refit_says_what_it_needs():
     for X, message in (
         ([], "X is empty"),
         (TEXTS[:3], "X has 3 texts, but .* 240"),
-        ([*TEXTS[:5], "another", *TEXTS[6:]], "X has another text in row 5"),
+        ([*TEXTS[:5], "another", *TEXTS[6:]], "X has other .*, first in row 5"),
         ([1] * 240, "X must hold strings"),
     ):
         with pytest.raises((ValueError, TypeError), match=message):

@@ -19,7 +19,7 @@ from ..inspection import write_report
 from ._advice import why_none_corrected
 from ._annotation_tools import TOOLS, write_tasks, write_text
 from ._columns import choose_shown, choose_text, read_texts
-from ._data import describe_table, open_table
+from ._data import check_rows, describe_table, open_table
 from ._encodings import name_encoding
 from ._fit import check_device, fit, load_classifier
 from ._outputs import (
@@ -131,6 +131,7 @@ def report(options):
     """Write a report on the labels of a table that was cleaned before."""
     clf, table, text = _read(options, report=options.out)
     texts = read_texts(table, text)
+    check_rows(clf, texts, options.table, options.model)
     _report(clf, options.out, texts, table, options)
     if not options.quiet:
         show(name_encoding(form_of(table)))

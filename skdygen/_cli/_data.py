@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .._encoding import encode_labels, encode_verified, name_codes
+from .._encoding import encode_labels, encode_verified, fingerprint, name_codes
 from .._targets import make_targets
 from ._columns import choose_labels, choose_text, read_labels, read_texts, read_verified
 from ._encodings import name_encoding
@@ -75,7 +75,8 @@ def read_data(table, text, cells, options, clf=None):
     classes, codes, are_several = _encode(cells, votes)
     known = []
     if clf is not None:
-        _check_rows(clf, classes, codes, options)
+        check_rows(clf, texts, options.table, options.refit)
+        _check_labels(clf, classes, codes, options)
         classes, known = clf.classes_, clf._targets.checked.tolist()
     verified = read_verified(table, options, [*cells], texts, classes)
     if options.normalize_labels:
@@ -120,15 +121,25 @@ def _encode(cells, votes):
     return *encode_labels(labels, missing_label=np.nan, name=name), False
 
 
-def _check_rows(clf, classes, codes, options):
-    """Raise an error if a table has other rows or labels than a fit."""
+def check_rows(clf, texts, path, source):
+    """Raise an error if a table has other rows than a fit."""
+    n_fitted = len(clf.label_distributions_)
+    if len(texts) != n_fitted:
+        raise ValueError(
+            f"{path} has {len(texts):,} rows, but {source} was fitted on {n_fitted:,}; "
+            f"pass the same table."
+        )
+    if clf._fingerprint not in (None, fingerprint(texts)):
+        raise ValueError(
+            f"{path} has other texts than {source} was fitted on, or its rows are in "
+            f"another order; pass the same table."
+        )
+
+
+def _check_labels(clf, classes, codes, options):
+    """Raise an error if a table has other labels than a fit."""
     path, source = options.table, options.refit
     before = name_codes(clf._targets.codes, clf.classes_).tolist()
-    if len(codes) != len(before):
-        raise ValueError(
-            f"{path} has {len(codes):,} rows, but {source} was fitted on "
-            f"{len(before):,}; pass the same table."
-        )
     here = name_codes(codes, classes).tolist()
     for row, (label, its) in enumerate(zip(here, before, strict=True)):
         if label != its:

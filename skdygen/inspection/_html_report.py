@@ -111,11 +111,10 @@ def write_report(
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {path.parent} does not exist.")
     texts = check_texts(X)
+    estimator._check_same_X(texts)
     found = training_trajectories(
         estimator, texts if trajectories is None else trajectories
     )
-    if len(texts) != len(found):
-        raise ValueError(f"X has {len(texts)} texts, but trajectories {len(found)}.")
     for name, given in (("ids", ids), ("columns", columns)):
         if given is not None and len(given) != len(texts):
             raise ValueError(f"{name} has {len(given)} rows, but X {len(texts)} texts.")

@@ -9,7 +9,6 @@ from sklearn.utils.validation import check_is_fitted
 from .._classifier import DyGenClassifier
 from .._decisions import judge_labels
 from .._encoding import encode_labels
-from .._sklearn_compat import num_samples
 from .._trajectories import Trajectories, check_trajectories
 
 
@@ -81,12 +80,8 @@ def _check_classifier(estimator):
 
 def training_trajectories(estimator, X):
     """Trajectories of the training texts: X, or those stored, or replayed from X."""
-    n_fitted = len(estimator.label_distributions_)
-    if X is not None and num_samples(X) != n_fitted:
-        raise ValueError(
-            f"X has {num_samples(X)} rows, but the classifier was fitted on "
-            f"{n_fitted} texts; pass those, in their order, or their trajectories."
-        )
+    if X is not None:
+        estimator._check_same_X(X)
     if isinstance(X, Trajectories):
         return X
     if hasattr(estimator, "trajectories_"):

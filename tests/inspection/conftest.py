@@ -39,6 +39,7 @@ def stored(case):
     parts = found.embeddings, found.probabilities, found.classes
     clf.trajectories_ = Trajectories(*parts, views={"initial": initial})
     del clf.dynamics_
+    clf._texts = clf._fingerprint = None
     return clf
 
 

@@ -73,7 +73,7 @@ def test_stored_trajectories(case, stored, cls):
     replayed = clf.dynamics_.transform(texts)
     assert "before" not in cls.from_estimator(stored, replayed).moments
     for X in (texts[:5], replayed[:5]):
-        with pytest.raises(ValueError, match="X has 5 rows, but the classifier was fi"):
+        with pytest.raises(ValueError, match="X has 5 texts, but the classifier"):
             cls.from_estimator(stored, X)
     with pytest.raises(ValueError, match="training dynamics are missing: fit with"):
         cls.from_estimator(clf)

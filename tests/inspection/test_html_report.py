@@ -222,7 +222,7 @@ def test_nearest_clean(stored):
 
 
 @pytest.mark.usefixtures("without_pictures")
-def test_files(stored, reports, tmp_path):
+def test_files(case, stored, reports, tmp_path):
     texts = reports[0]
     lost, path = copy(stored), tmp_path / "report.html"
     del lost.trajectories_
@@ -232,7 +232,8 @@ def test_files(stored, reports, tmp_path):
     for message, others in (
         ("exists; pass overwrite=True", {"overwrite": False}),
         ("the folder .* does not exist", {"path": tmp_path / "no" / "report.html"}),
-        ("X has 3 texts, but trajectories 240", {"X": texts[:3]}),
+        ("X has 3 texts, but the classifier was fitted on 240", {"X": texts[:3]}),
+        ("first in row 0; pass", {"estimator": case[-1], "X": case[0][::-1]}),
         ("training dynamics are missing: fit with", {"trajectories": None}),
         ("ids has 3 rows, but X 240 texts", {"ids": range(3)}),
         ("columns has 1 rows, but X 240 texts", {"columns": pd.DataFrame({"a": [1]})}),
