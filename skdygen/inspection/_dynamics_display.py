@@ -62,7 +62,13 @@ class DynamicsDisplay(TrajectoryDisplay):
         self.other = other
         self.is_issue = is_issue
         self.moments = moments
-        self.index = np.arange(len(own))[list(np.atleast_1d(index))]
+        try:
+            self.index = np.arange(len(own))[list(np.atleast_1d(index))]
+        except IndexError as error:
+            raise ValueError(
+                f"index must hold positions of texts, of which there are {len(own)}: "
+                f"{error}."
+            ) from error
         unlabelled = self.index[np.isnan(own[self.index, -1])]
         if len(unlabelled):
             raise ValueError(f"index holds {unlabelled[0]}, a text without a label.")
@@ -91,7 +97,8 @@ class DynamicsDisplay(TrajectoryDisplay):
         Raises
         ------
         ValueError
-            If `X` is missing or of another length, or `index` holds an unlabelled text.
+            If `X` is missing or of another length, or `index` holds a text that is not
+            there or has no label.
         """
         return cls._of(*training_dynamics(estimator, X), index).plot(ax)
 

@@ -11,6 +11,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from difflib import SequenceMatcher
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,9 @@ from matplotlib.figure import Figure
 from sklearn.neighbors import NearestNeighbors
 
 from .._encoding import check_texts
+from .._sklearn_compat import Interval, validate_params
 from .._storage import replacing, versions
+from .._trajectories import Trajectories
 from ._dynamics_display import DynamicsDisplay
 from ._labels import Labels, training_trajectories
 from ._map_display import TrajectoryMapDisplay
@@ -35,6 +38,19 @@ _MOST_ISSUES = 5000
 _MOST_BYTES = 3_000_000  # of all texts
 
 
+@validate_params(
+    {
+        "path": [str, os.PathLike],
+        "title": [str],
+        "trajectories": [Trajectories, None],
+        "n_to_check": [Interval(Integral, 0, None, closed="left")],
+        "ids": ["array-like", None],
+        "columns": [pd.DataFrame, None],
+        "first_row": [Integral],
+        "overwrite": ["boolean"],
+    },
+    prefer_skip_nested_validation=True,
+)
 def write_report(
     estimator: Any,
     path: str | os.PathLike[str],
@@ -87,9 +103,9 @@ def write_report(
     Raises
     ------
     OSError, ValueError
-        If there is a file and `overwrite` is False, or no such folder; if `X`, `ids` or
-        `columns` are not as long as the training texts were, or their dynamics are
-        missing.
+        If there is a file and `overwrite` is False, or no such folder; if `X` has other
+        texts than the classifier was fitted on, `ids` or `columns` not as many rows, or
+        the dynamics are missing.
 
     Examples
     --------

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._classifier import DyGenClassifier
 from .._decisions import judge_labels
 from .._encoding import encode_labels
-from .._trajectories import Trajectories, check_trajectories
+from .._trajectories import Trajectories, check_numbers, check_trajectories
 
 
 class Labels(NamedTuple):
@@ -44,6 +44,7 @@ class Labels(NamedTuple):
                 f"labels in y and a column for each of the {len(classes)} classes, but "
                 f"has shape {found.shape}; if y lacks a class, name all with classes."
             )
+        check_numbers(found, "label_distributions")
         return cls.of_codes(classes, codes, found)
 
     @classmethod

@@ -1,16 +1,25 @@
 """Where texts are, and how they move, in two dimensions."""
 
+from numbers import Integral
+
 import numpy as np
 from matplotlib.lines import Line2D
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 
+from .._sklearn_compat import HasMethods, Interval, validate_params
 from ._labels import training_dynamics
 from ._style import TrajectoryDisplay, class_styles, printable
 
 _ROWS = ("given", "suggested")
 _MOST_NAMED = 20  # classes in the legend
+_CONSTRAINTS = {
+    "epochs": ["array-like"],
+    "projection": [HasMethods("fit_transform"), None],
+    "max_samples": [Interval(Integral, 2, None, closed="left"), None],
+    "random_state": ["random_state"],
+}
 
 
 class TrajectoryMapDisplay(TrajectoryDisplay):
@@ -66,6 +75,7 @@ class TrajectoryMapDisplay(TrajectoryDisplay):
         self.index = index
 
     @classmethod
+    @validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
     def from_estimator(
         cls, estimator, X=None, *, epochs=("initial", -1), projection=None,
         max_samples=1000, random_state=0, ax=None,
@@ -107,6 +117,7 @@ class TrajectoryMapDisplay(TrajectoryDisplay):
         return cls._of(*found, epochs, projection, max_samples, random_state).plot(ax)
 
     @classmethod
+    @validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
     def _of(
         cls, labels, trajectories, moments, epochs=("initial", -1), projection=None,
         max_samples=1000, random_state=0,

@@ -3,11 +3,16 @@
 import numpy as np
 from sklearn.metrics import PrecisionRecallDisplay
 
+from .._classifier import DyGenClassifier
 from .._decisions import correct_labels
 from .._encoding import encode_labels, join_classes, label_array
+from .._sklearn_compat import validate_params
 from .._targets import Targets
 from ._labels import Labels
 from ._style import BLUE, GREY, ORANGE, VERMILION, Display
+
+_THRESHOLD = "correction_threshold"
+_CONSTRAINTS = {_THRESHOLD: DyGenClassifier._parameter_constraints[_THRESHOLD]}
 
 
 class LabelQualityDisplay(Display):
@@ -74,6 +79,7 @@ class LabelQualityDisplay(Display):
         return cls._from_labels(labels, corrected, y_true, ax)
 
     @classmethod
+    @validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
     def from_predictions(
         cls, y, label_distributions, *, classes=None, correction_threshold="auto",
         y_true=None, missing_label=None, ax=None,

@@ -126,5 +126,10 @@ class TrajectoryDisplay(Display):
         check_trajectories(trajectories, name="trajectories")
         classes = trajectories.classes
         labels = Labels.of_predictions(y, label_distributions, classes, missing_label)
+        if len(labels.given) != len(trajectories):
+            raise ValueError(
+                f"y has {len(labels.given)} labels, but trajectories are of "
+                f"{len(trajectories)} texts; pass one label for each."
+            )
         moments = moment_names(None, trajectories)
         return cls._of(labels, trajectories, moments, **params).plot(ax)

@@ -267,12 +267,37 @@ def test_arguments_that_do_not_fit(stored):
         (shown.TrajectoryMapDisplay, {"epochs": [4]}, "positions among the 4 recorded"),
         (shown.TrajectoryMapDisplay, {"epochs": []}, "positions among the 4 recorded"),
         (shown.DynamicsDisplay, {"index": [1, 0]}, "index holds 0, a text without a"),
+        (shown.DynamicsDisplay, {"index": 240}, "there are 240: index 240 is out of"),
+        (shown.DynamicsDisplay, {"index": [1.5]}, "index must hold positions of texts"),
+        (shown.TrajectoryMapDisplay, {"max_samples": 1}, "'max_samples' .* Got 1"),
+        (shown.TrajectoryMapDisplay, {"projection": "pca"}, "'projection' parameter"),
+        (shown.TrajectoryMapDisplay, {"random_state": "a"}, "'random_state' paramet"),
         (shown.LabelQualityDisplay, {"y_true": ["a"] * 3}, "y_true has 3 labels"),
     ):
         with pytest.raises(ValueError, match=match):
             cls.from_estimator(stored, **params)
     with pytest.raises(ValueError, match=r"has shape \(2, 3\); if y lacks a class"):
         shown.LabelQualityDisplay.from_predictions(["a", "b"], np.ones((2, 3)))
+    for params, match in (
+        (
+            {"label_distributions": [[0.5, 0.5], [np.nan, 1]]},
+            "has nan in row 1",
+        ),
+        ({"correction_threshold": 75}, "'correction_threshold' parameter .* Got 75"),
+    ):
+        params = {"y": ["a", "b"], "label_distributions": np.eye(2)} | params
+        with pytest.raises(ValueError, match=match):
+            shown.LabelQualityDisplay.from_predictions(**params)
+    of_two = stored.trajectories_[:2], stored.classes_[:3], np.eye(3)[:, [0] * 6]
+    with pytest.raises(ValueError, match="y has 3 labels, but trajectories are of 2"):
+        shown.DynamicsDisplay.from_predictions(*of_two)
+    with pytest.raises(ValueError, match="'max_samples' parameter"):
+        shown.TrajectoryMapDisplay.from_predictions(
+            stored.trajectories_,
+            [stored.classes_[1]] * 240,
+            np.eye(6)[[0] * 240],
+            max_samples=0,
+        )
     # Labels of another type, which would all be wrong, or classes of their own.
     other = (TypeError, r"has 0 \(int\) in row 1, but labels are such as 'a'")
     with pytest.raises(other[0], match=f"y_true {other[1]}"):

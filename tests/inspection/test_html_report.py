@@ -235,6 +235,9 @@ def test_files(case, stored, reports, tmp_path):
         ("X has 3 texts, but the classifier was fitted on 240", {"X": texts[:3]}),
         ("first in row 0; pass", {"estimator": case[-1], "X": case[0][::-1]}),
         ("training dynamics are missing: fit with", {"trajectories": None}),
+        ("'n_to_check' parameter .* Got -1", {"n_to_check": -1}),
+        ("'columns' parameter", {"columns": {"a": [1] * 240}}),
+        ("'first_row' parameter", {"first_row": "2"}),
         ("ids has 3 rows, but X 240 texts", {"ids": range(3)}),
         ("columns has 1 rows, but X 240 texts", {"columns": pd.DataFrame({"a": [1]})}),
     ):
