@@ -79,6 +79,7 @@ class Trajectories:
             embeddings, probabilities, classes, prior, opinions=opinions,
             opinion_weights=opinion_weights, views=views, fine_tuned=fine_tuned,
         )  # fmt: skip
+        self._neighbors = {}  # found in these arrays, for priors that ask again
         check_numbers(self.embeddings, "embeddings")
         _check_distributions(self.probabilities, "probabilities")
         self._check_prior()
@@ -86,13 +87,14 @@ class Trajectories:
             check_numbers(view, f"views[{name!r}]")
 
     @classmethod
-    def _unchecked(cls, *arrays, **named):
+    def _unchecked(cls, *arrays, _neighbors=None, **named):
         """Make trajectories of arrays whose numbers are known to be right, or not yet.
 
         It reads none of them: parts of mapped arrays are of no other numbers.
         """
         made = cls.__new__(cls)
         made._put_together(*arrays, **named)
+        made._neighbors = {} if _neighbors is None else _neighbors
         return made
 
     def _put_together(
@@ -210,6 +212,7 @@ class Trajectories:
             if getattr(self, name) is not None
         }
         state["views"] = {name: function(view) for name, view in self.views.items()}
+        state["_neighbors"] = None
         return Trajectories._unchecked(**state)
 
     def _arrays(self):
@@ -311,7 +314,7 @@ class Trajectories:
         probabilities[..., is_known] = self.probabilities[..., is_kept]
         return self._unchecked(
             self.embeddings, probabilities, classes, views=self.views,
-            fine_tuned=self.fine_tuned,
+            fine_tuned=self.fine_tuned, _neighbors=self._neighbors,
         )  # fmt: skip
 
     def save(self, path):

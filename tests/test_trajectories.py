@@ -34,7 +34,7 @@ def with_prior(random_trajectories):
     views = {"initial": rng.randn(40, 7), "some words": rng.randn(40, 2)}
     opinions = rng.dirichlet(np.ones(4), size=(40, 3))
     arrays = vars(random_trajectories.with_views(views))
-    found = Trajectories(**arrays | {"fine_tuned": True})
+    found = Trajectories._unchecked(**arrays | {"fine_tuned": True})
     return found.with_prior(opinions[:, 0], opinions, [0.5, 0.25, 0.25])
 
 
@@ -238,8 +238,10 @@ def test_bad_numbers(with_prior, tmp_path, monkeypatch, name, value, message):
         wrong = {"initial": with_value(with_prior.views["initial"], 17, value)}
     else:
         wrong = with_value(getattr(with_prior, name), 17, value)
+    arrays = vars(with_prior) | {name: wrong}
+    del arrays["_neighbors"]
     with pytest.raises(ValueError, match=message):
-        Trajectories(**vars(with_prior) | {name: wrong})
+        Trajectories(**arrays)
     damaged = Trajectories._unchecked(**vars(with_prior) | {name: wrong})
     damaged.save(tmp_path / "file")
     with pytest.raises(ValueError, match=message):

@@ -1,6 +1,7 @@
 """Labels that somebody has verified: what they do and prove, and which to ask for."""
 
 import pickle
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from skdygen._verified import (
     inclusion_probabilities,
 )
 from skdygen.dynamics import IncrementalDynamics
-from skdygen.priors import UniformPrior
+from skdygen.priors import UniformPrior, _clean_set
 from tests.conftest import make_word_texts
 
 TEXTS, LABELS = make_word_texts(240, ("animal", "fruit", "tool"))
@@ -176,6 +177,28 @@ def test_bad_verified_labels(verified, error, message, fitted, monkeypatch):
     with pytest.raises(error, match=message):
         fitted.refit(verified)
     assert fitted.label_distributions_ is before
+
+
+def test_neighbors_are_found_once(fitted, monkeypatch):
+    """They do not depend on labels, and take most of a refit of many texts."""
+    find = Mock(wraps=_clean_set.find_neighbors)
+    monkeypatch.setattr(_clean_set, "find_neighbors", find)
+    clf = make().fit(TEXTS, GIVEN)
+    n_found = find.call_count
+    clf.refit({0: LABELS[0]}).refit({1: "another class"}).refit({2: LABELS[2]})
+    assert find.call_count == n_found
+    assert len(clf.trajectories_[:9]._neighbors) == 0
+    # They are made anew after a file, once.
+    loaded = pickle.loads(pickle.dumps(fitted))
+    assert not loaded.trajectories_._neighbors
+    expected = loaded.refit({0: LABELS[0]}).label_distributions_
+    assert find.call_count == 2 * n_found
+    loaded.refit({1: LABELS[1]})
+    assert find.call_count == 2 * n_found
+    assert_array_equal(
+        clone(fitted).fit(TEXTS, GIVEN, verified={0: LABELS[0]}).label_distributions_,
+        expected,
+    )
 
 
 def test_refit_says_what_it_needs():

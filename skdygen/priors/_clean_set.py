@@ -3,7 +3,6 @@
 import logging
 from abc import abstractmethod
 from numbers import Integral, Real
-from weakref import WeakKeyDictionary
 
 import joblib
 import numpy as np
@@ -21,8 +20,6 @@ _FLOOR = 30
 _MOST_SCORES = 10_000  # a mixture of two needs no more
 _MOST_COMPARED = 10_000  # that neighbours are looked for among, unless all are
 _STARTS = (0.1, 0.3, 0.5)
-# Found once as long as trajectories are there: labels change, by what votes teach.
-_NEIGHBORS = WeakKeyDictionary()
 _MOST_CONTAMINATION = 0.5  # as for scikit-learn's outlier detectors
 
 
@@ -75,16 +72,21 @@ class BaseCleanSetPrior(BasePrior):
         return self._prior(trajectories, np.arange(len(trajectories)))
 
     def _neighbors(self, trajectories, rows):
-        """Distances and positions of the nearest of some texts."""
-        known = _NEIGHBORS.setdefault(trajectories, {})
+        """Distances and positions of the nearest of some texts.
+
+        They are found once for a fit and all its refits: only labels change.
+        """
+        known = trajectories._neighbors
+        source = trajectories.views.get(self.view, trajectories.embeddings)
         # Time grows with their number, times that of all texts.
         most = self.max_samples and min(self.max_samples, _MOST_COMPARED)
         key = self.view, most, joblib.hash(rows)
-        if key not in known:
-            known[key] = find_neighbors(
+        if key not in known or known[key][0] is not source:
+            found = find_neighbors(
                 lambda some: self._space(trajectories, some), rows, most
             )
-        return known[key]
+            known[key] = source, found
+        return known[key][1]
 
     def _prior(self, trajectories, positions=None):
         prior = np.empty((len(trajectories), len(self.classes_)))

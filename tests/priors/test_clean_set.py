@@ -4,7 +4,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from skdygen import Trajectories, _memmap
-from skdygen.priors import ClassifierPrior, TrajectoryKNNPrior
+from skdygen.priors import ClassifierPrior, RidgePrior, TrajectoryKNNPrior
 from skdygen.priors._clean_set import estimate_contamination, lowest
 
 
@@ -107,6 +107,23 @@ def test_rows_are_judged_in_batches(clusters, monkeypatch):
     monkeypatch.setattr(_memmap, "_ROWS_AT_ONCE", 7)
     found = stage.fit_transform(trajectories, given).prior
     assert_allclose(found, expected, atol=1e-5)
+
+
+def test_neighbors_in_a_view_that_is_replaced(clusters):
+    trajectories, _, given = clusters
+    rng = np.random.RandomState(0)
+    cut = RidgePrior("cut", view="words")
+    trajectories = trajectories.with_views({"words": rng.rand(len(given), 3)})
+    cut.fit(trajectories, given)
+    others = rng.rand(2, len(given), 3)
+    trajectories.views["words"] = others[0]
+    for trajectories in (trajectories, trajectories.with_views({"words": others[1]})):
+        before = cut.fit(trajectories, given).noise_scores_
+        again = Trajectories(
+            trajectories.embeddings, trajectories.probabilities,
+            trajectories.classes, views=trajectories.views,
+        )  # fmt: skip
+        assert_array_equal(cut.fit(again, given).noise_scores_, before)
 
 
 def test_very_few_texts():

@@ -72,7 +72,7 @@ def test_default_finds_what_training_has_hidden(memorised):
 
 def test_a_trained_encoder_counts_more_by_more_labels(memorised, monkeypatch):
     trajectories, _, given = memorised
-    trained = Trajectories(**vars(trajectories) | {"fine_tuned": True})
+    trained = Trajectories._unchecked(**vars(trajectories) | {"fine_tuned": True})
     alike = ConsensusPrior().fit(trained, given)
     assert_allclose(alike.weights_, 1 / 5)
     monkeypatch.setattr(_consensus, "_MANY", len(given) / 3)
