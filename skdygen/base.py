@@ -449,6 +449,8 @@ class BasePrior(ReadsTrajectoriesMixin, TransformsMixin, BaseStage, metaclass=AB
     """Base of the second stage: `Trajectories` to `Trajectories` with a prior.
 
     Subclasses define `_fit_prior` and `_prior`, and have a parameter `missing_label`.
+    What `_fit_prior` says of a verified text must not come from the verified label of
+    this text: it is by these labels that corrections are judged and proved.
 
     Examples
     --------

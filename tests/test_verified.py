@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -24,7 +25,13 @@ from skdygen._verified import (
     inclusion_probabilities,
 )
 from skdygen.dynamics import IncrementalDynamics
-from skdygen.priors import UniformPrior, _clean_set
+from skdygen.priors import (
+    ClassifierPrior,
+    ConsensusPrior,
+    TrajectoryKNNPrior,
+    UniformPrior,
+    _clean_set,
+)
 from tests.conftest import make_word_texts
 
 TEXTS, LABELS = make_word_texts(240, ("animal", "fruit", "tool"))
@@ -177,6 +184,33 @@ def test_bad_verified_labels(verified, error, message, fitted, monkeypatch):
     with pytest.raises(error, match=message):
         fitted.refit(verified)
     assert fitted.label_distributions_ is before
+
+
+IN_SAMPLE = TrajectoryKNNPrior(), ClassifierPrior(KNeighborsClassifier(1), view=-1)
+OF_VERIFIED = [
+    *IN_SAMPLE,
+    TrajectoryKNNPrior(voting="soft", leave_one_out=True),
+    ConsensusPrior(),
+    ConsensusPrior([("near", IN_SAMPLE[0]), ("linear", IN_SAMPLE[1])]),
+]
+
+
+@pytest.mark.parametrize("prior", OF_VERIFIED, ids=repr)
+def test_priors_do_not_know_what_they_are_judged_by(fitted, prior):
+    """What is said of a verified text is hardly changed by what was verified of it."""
+    rows = np.arange(0, 240, 8).tolist()
+    right = dict(zip(rows, LABELS[rows], strict=True))
+    wrong = {r: "animal" if right[r] == "tool" else "tool" for r in rows}
+
+    def say(known):
+        stage = clone(prior)
+        return stage.fit_transform(fitted.trajectories_, GIVEN, verified=known).prior
+
+    expected = say(right)
+    for row in rows[:9]:
+        found = say(right | {row: wrong[row]})
+        assert_allclose(found[row], expected[row], atol=0.15)
+    assert np.abs(say(wrong) - expected).max() > 0.1  # others learn from them
 
 
 def test_neighbors_are_found_once(fitted, monkeypatch):

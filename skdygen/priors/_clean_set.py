@@ -68,6 +68,7 @@ class BaseCleanSetPrior(BasePrior):
         weights = np.where(is_checked, full_weight, targets.weights)
         self.clean_codes_ = codes[self.clean_indices_]
         self.clean_weights_ = weights[self.clean_indices_]
+        self._is_checked = is_checked[self.clean_indices_]
         self._learn(self._space(trajectories, self.clean_indices_), targets)
         return self._prior(trajectories, np.arange(len(trajectories)))
 

@@ -16,13 +16,16 @@ from .._sklearn_compat import HasMethods
 from .._weights import fit_weighted
 from ._clean_set import BaseCleanSetPrior
 
+_N_FOLDS = 5  # of verified texts, of which each is judged by what others teach
+
 
 class ClassifierPrior(BaseCleanSetPrior):
     """Prior by a classifier fitted on texts whose dynamics look clean.
 
     Each given label gets a noise score from the training dynamics; a classifier is
     fitted on the embeddings of the texts with the lowest scores, and its probabilities
-    are everybody's prior.
+    are everybody's prior; those of verified texts come from fits without them, in five
+    parts.
 
     Parameters
     ----------
@@ -98,26 +101,50 @@ class ClassifierPrior(BaseCleanSetPrior):
         self.max_samples = max_samples
         self.missing_label = missing_label
 
+    def _fit_prior(self, trajectories, targets, **shared):
+        prior = super()._fit_prior(trajectories, targets, **shared)
+        rows = targets.checked
+        for first in range(min(_N_FOLDS, len(rows))):
+            left = rows[first::_N_FOLDS]
+            kept = ~np.isin(self.clean_indices_, left)
+            fitted = self._fit_classifier(
+                self._space(trajectories, self.clean_indices_[kept]),
+                self.clean_codes_[kept],
+                self.clean_weights_[kept],
+            )
+            prior[left] = self._ask(*fitted, self._space(trajectories, left))
+        return prior
+
     def _learn(self, space, targets):
+        self.estimator_, self._found_codes = self._fit_classifier(
+            space, self.clean_codes_, self.clean_weights_
+        )
+
+    def _judge(self, space, positions=None):
+        return self._ask(self.estimator_, self._found_codes, space)
+
+    def _fit_classifier(self, space, codes, weights):
+        """Fit a classifier; give it, and the codes that it knows."""
         # Numbered without gaps, as some classifiers want it.
-        self._found_codes, codes = np.unique(self.clean_codes_, return_inverse=True)
-        if len(self._found_codes) == 1:
-            self.estimator_ = DummyClassifier()
+        found, codes = np.unique(codes, return_inverse=True)
+        if len(found) == 1:
+            estimator = DummyClassifier()
         elif self.estimator is None:
-            self.estimator_ = make_pipeline(
+            estimator = make_pipeline(
                 StandardScaler(),
                 LogisticRegression(class_weight="balanced", max_iter=1000),
             )
         else:
-            self.estimator_ = clone(self.estimator)
-        are_given = (self.clean_weights_ != 1).any()
-        weights = self.clean_weights_ if are_given else None
+            estimator = clone(self.estimator)
+        weights = weights if (weights != 1).any() else None
         with warnings.catch_warnings():
             # Few clean texts of many classes are classes all the same.
             warnings.filterwarnings("ignore", "The number of unique classes")
-            fit_weighted(self.estimator_, space, codes, weights)
+            fit_weighted(estimator, space, codes, weights)
+        return estimator, found
 
-    def _judge(self, space, positions=None):
+    def _ask(self, estimator, codes, space):
+        """Probabilities of all classes by a classifier that knows some."""
         prior = np.zeros((len(space), len(self.classes_)))
-        prior[:, self._found_codes] = self.estimator_.predict_proba(space)
+        prior[:, codes] = estimator.predict_proba(space)
         return prior

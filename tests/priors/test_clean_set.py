@@ -117,13 +117,13 @@ def test_neighbors_in_a_view_that_is_replaced(clusters):
     cut.fit(trajectories, given)
     others = rng.rand(2, len(given), 3)
     trajectories.views["words"] = others[0]
-    for trajectories in (trajectories, trajectories.with_views({"words": others[1]})):
-        before = cut.fit(trajectories, given).noise_scores_
-        again = Trajectories(
-            trajectories.embeddings, trajectories.probabilities,
-            trajectories.classes, views=trajectories.views,
+    for changed in (trajectories, trajectories.with_views({"words": others[1]})):
+        found = cut.fit(changed, given).noise_scores_
+        anew = Trajectories(
+            changed.embeddings, changed.probabilities,
+            changed.classes, views=changed.views,
         )  # fmt: skip
-        assert_array_equal(cut.fit(again, given).noise_scores_, before)
+        assert_array_equal(found, cut.fit(anew, given).noise_scores_)
 
 
 def test_very_few_texts():
