@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from copy import deepcopy
+from inspect import signature
 from numbers import Integral
 from typing import Any
 
@@ -13,7 +14,7 @@ from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import SGDClassifier
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import has_fit_parameter, validate_data
+from sklearn.utils.validation import validate_data
 
 from .._memmap import allocate_together
 from .._progress import tasks
@@ -166,7 +167,16 @@ prior=False)
         self.vectorizer_ = (
             TfidfVectorizer() if self.vectorizer is None else clone(self.vectorizer)
         )
-        return self._check_features(self.vectorizer_.fit_transform(X))
+        try:
+            found = self.vectorizer_.fit_transform(X)
+        except ValueError as error:
+            if self.vectorizer is not None or "empty vocabulary" not in str(error):
+                raise
+            raise ValueError(
+                "no text in X has a word of two letters or more; pass another "
+                "vectorizer, such as TfidfVectorizer(analyzer='char')."
+            ) from error
+        return self._check_features(found)
 
     def _train_branch(self, features, targets, rng):
         """Return one classifier as it was after each epoch."""
@@ -175,14 +185,19 @@ prior=False)
             estimator = SGDClassifier(loss="log_loss", alpha=1e-3, average=True)
         else:
             estimator = clone(self.estimator)
-        if "random_state" in estimator.get_params():
-            estimator.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
+        seeds = {
+            name: rng.randint(np.iinfo(np.int32).max)
+            for name in sorted(estimator.get_params())
+            if name.rpartition("__")[2] == "random_state"
+        }
+        estimator.set_params(**seeds)
         if self.bootstrap:
             labelled = rng.choice(labelled, size=len(labelled))
         every_class = np.arange(len(self.classes_))
         is_weighted = (weights[labelled] != weights[labelled[0]]).any()
         weights = weights / weights[targets.labelled].mean()  # or steps are too small
-        if is_weighted and not has_fit_parameter(estimator, "sample_weight"):
+        takes_weights = "sample_weight" in signature(estimator.partial_fit).parameters
+        if is_weighted and not takes_weights:
             raise ValueError(
                 f"sample_weight was given, but {type(estimator).__name__} takes none; "
                 f"use another estimator, or no weights."

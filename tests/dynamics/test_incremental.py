@@ -5,6 +5,7 @@ from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import Perceptron, SGDClassifier
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.neural_network import MLPClassifier
 
@@ -48,6 +49,54 @@ def test_branches_differ(bootstrap, tmp_path):
     assert folder_of_mapped(embeddings) == tmp_path
     assert not np.allclose(embeddings[:, 0], embeddings[:, 1])
     assert not np.allclose(embeddings[:, 1], embeddings[:, 2])
+
+
+def test_every_seed_comes_from_the_random_state():
+    texts, labels = make_word_texts(60)
+    estimator = OneVsRestClassifier(SGDClassifier(loss="log_loss", alpha=1e-3))
+    first, second = (
+        IncrementalDynamics(clone(estimator), random_state=0).fit_transform(
+            texts, labels
+        )
+        for _ in range(2)
+    )
+    assert_array_equal(first.embeddings, second.embeddings)
+    assert (first.embeddings[:, 0] != first.embeddings[:, 1]).any()
+
+
+class OnlyPartial(SGDClassifier):
+    """A classifier of which one method takes weights."""
+
+    def fit(self, X, y):
+        return super().fit(X, y)
+
+
+class OnlyFit(SGDClassifier):
+    """The other way round."""
+
+    def partial_fit(self, X, y, classes=None):
+        return super().partial_fit(X, y, classes)
+
+
+def test_weights_that_an_estimator_takes_or_not():
+    texts, labels = make_word_texts(60)
+    weights = np.linspace(0.1, 2, 60)
+    found, plain = (
+        IncrementalDynamics(kind(loss="log_loss"), random_state=0)
+        .fit(texts, labels, weights)
+        .predict_proba(texts)
+        for kind in (OnlyPartial, SGDClassifier)
+    )
+    assert_array_equal(found, plain)
+    with pytest.raises(ValueError, match="sample_weight was given, but OnlyFit takes"):
+        IncrementalDynamics(OnlyFit(loss="log_loss"), random_state=0).fit(
+            texts, labels, weights
+        )
+
+
+def test_texts_without_words():
+    with pytest.raises(ValueError, match=r"no text in X .*\(analyzer='char'\)"):
+        IncrementalDynamics(random_state=0).fit(list("abcd"), [0, 1, 0, 1])
 
 
 def test_what_is_large_together_is_mapped_together():
