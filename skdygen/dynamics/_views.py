@@ -28,8 +28,9 @@ from .._sklearn_compat import (
     num_samples,
 )
 from .._trajectories import check_numbers
-from ..base import TextInputMixin
+from ..base import TextInputMixin, fitting
 
+_MOST_COMPARED = 500  # texts
 _MOST_LEARNT = 100_000  # texts; words that are in none of so many are rare
 _WORDS = r"(?u)\b\w+\b"  # those of one letter, too
 
@@ -226,13 +227,14 @@ class ViewsMixin(BaseComposition):
 
     def _fit_targets(self, X, targets, *, record=False):
         fitted = {name: clone(view) for name, view in self._named_views()}
-        n_samples = num_samples(X)
-        views = {
-            name: self._keep(name, view.fit_transform(X), n_samples)
-            for name, view in fitted.items()
-        }
-        trajectories = super()._fit_targets(X, targets, record=record)
-        self.views_ = fitted
+        views = {}
+        with fitting(self):
+            for name, view in fitted.items():
+                found = view.fit_transform(X)
+                views[name] = self._keep(name, found, num_samples(X))
+                _check_precision(name, found, views[name])
+            trajectories = super()._fit_targets(X, targets, record=record)
+            self.views_ = fitted
         return trajectories.with_views(views) if record else trajectories
 
     def _transform(self, X):
@@ -249,9 +251,9 @@ class ViewsMixin(BaseComposition):
 
     def _keep(self, name, features, n_samples):
         """Put what a transformer gives of texts into an array of half precision."""
-        features = features.toarray() if sparse.issparse(features) else features
-        features = np.asarray(features)
-        if features.ndim != 2 or len(features) != n_samples:
+        features = _as_rows(features)
+        is_table = len(features.shape) == 2 and features.shape[1]
+        if not is_table or features.shape[0] != n_samples:
             raise ValueError(
                 f"views[{name!r}] has the shape {features.shape}, but ({n_samples}, "
                 f"n_features) is needed: its transformer must give a row of numbers "
@@ -259,7 +261,36 @@ class ViewsMixin(BaseComposition):
             )
         storage = {"max_nbytes": self.max_nbytes, "temp_folder": self.temp_folder}
         kept = allocate(features.shape, np.float16, **storage)
-        with np.errstate(over="ignore"):
-            kept[:] = features
+        for part in parts(n_samples):
+            try:
+                with np.errstate(over="ignore"):
+                    kept[part] = _dense(features[part])
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"views[{name!r}] holds something that is no number: {error}"
+                ) from error
         check_numbers(kept, f"views[{name!r}]")  # before the training
         return kept
+
+
+def _as_rows(features):
+    """What a transformer gives, as an array or a sparse matrix that has rows."""
+    return features.tocsr() if sparse.issparse(features) else np.asarray(features)
+
+
+def _dense(rows):
+    """Rows as an array, sparse or not."""
+    return rows.toarray() if sparse.issparse(rows) else rows
+
+
+def _check_precision(name, features, kept):
+    """Raise an error if what tells texts apart was lost in half precision."""
+    some = np.linspace(0, len(kept) - 1, min(len(kept), _MOST_COMPARED)).astype(int)
+    before = _dense(_as_rows(features)[some]).astype(np.float64).var(axis=0).sum()
+    after = kept[some].astype(np.float64).var(axis=0).sum()
+    if after < before / 2:
+        raise ValueError(
+            f"views[{name!r}] has numbers that are too small for half precision, or "
+            f"too near to each other; put a sklearn.preprocessing.StandardScaler "
+            f"behind its transformer."
+        )

@@ -1,9 +1,13 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skdygen import _memmap
@@ -17,6 +21,11 @@ TEXTS, LABELS = make_word_texts(60)
 def count_letters(texts):
     """Tell how long texts are, and how many letters "a" they have."""
     return sparse.csr_matrix([[len(text), text.count("a")] for text in texts])
+
+
+def make_tiny(counts):
+    """Make numbers so small that half precision has none of them."""
+    return counts * 1e-9
 
 
 VIEWS = [("words", CountVectorizer()), ("letters", FunctionTransformer(count_letters))]
@@ -129,9 +138,56 @@ def test_views_have_nested_parameters():
             ValueError,
             r"views\['a'\] has the shape \(59, 2\), but \(60, n_features\)",
         ),
+        (
+            [("a", FunctionTransformer(lambda texts: np.zeros((len(texts), 0))))],
+            ValueError,
+            r"views\['a'\] has the shape \(60, 0\), but \(60, n_features\)",
+        ),
+        (
+            [("a", FunctionTransformer(lambda texts: [[text] for text in texts]))],
+            ValueError,
+            r"views\['a'\] holds something that is no number: .* to float",
+        ),
+        (
+            [("a", make_pipeline(CountVectorizer(), FunctionTransformer(make_tiny)))],
+            ValueError,
+            r"views\['a'\] .* too small for half precision, .*StandardScaler",
+        ),
+        (
+            [("a", FunctionTransformer(lambda texts: [[6e4 + len(t)] for t in texts]))],
+            ValueError,
+            r"views\['a'\] .* too near to each other; put",
+        ),
     ],
 )
 def test_bad_views_are_refused_before_any_training(views, error, message, monkeypatch):
     monkeypatch.setattr(IncrementalDynamics, "_fit", None)
     with pytest.raises(error, match=message):
         IncrementalDynamics(views=views).fit(TEXTS, LABELS)
+
+
+def test_a_fit_whose_view_fails_leaves_none_behind():
+    dynamics = IncrementalDynamics(random_state=0).fit(TEXTS, LABELS)
+    dynamics.set_params(
+        views=[("a", FunctionTransformer(lambda texts: [[np.nan]] * 60))]
+    )
+    with pytest.raises(ValueError, match="nan in row 0"):
+        dynamics.fit(TEXTS, LABELS)
+    with pytest.raises(NotFittedError):
+        dynamics.transform(TEXTS)
+
+
+def test_a_sparse_view_is_never_dense_as_a_whole():
+    wide = HashingVectorizer(n_features=2**12)
+    texts = TEXTS * 300
+    dynamics = IncrementalDynamics(
+        views=[("words", wide)], n_branches=1, n_epochs=1, max_nbytes=0, random_state=0
+    )
+    tracemalloc.start()
+    try:
+        found = dynamics.fit_transform(texts, list(LABELS) * 300).views["words"]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < found.size * 8 / 2  # it is of double precision
+    assert_allclose(found[:9], wide.transform(texts[:9]).toarray(), atol=1e-3)
