@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 # Parameters that do not matter for what a fit comes to, or are hashed by their outcome.
 _WITHOUT_INFLUENCE = {
     "checkpoint_dir", "device", "max_nbytes", "missing_label", "model", "precision",
-    "random_state", "store_weights", "temp_folder", "verbose",
+    "random_state", "store_weights", "temp_folder", "verbose", "views",
 }  # fmt: skip
 _PLACES = {"name_or_path", "is_local", "local_files_only"}
 _DIGEST = 32  # bytes of a checksum, in front of what it is of
@@ -36,17 +36,7 @@ class Checkpoint:
         self.path = None
         if _torch.process_index():
             return
-        folder = Path(folder).expanduser()
-        self.path = folder / f"fit-{key}.pt"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise OSError(
-                f"checkpoint_dir: nothing can be written to {folder} ({error}); use "
-                f"another folder, or None."
-            ) from error
+        self.path = Path(folder).expanduser() / f"fit-{key}.pt"
 
     def read(self):
         """Return what `write` was given last; None if nothing is kept or of use."""
@@ -97,6 +87,20 @@ class Checkpoint:
         if self.path is not None:
             for path in self.path.parent.glob(f"*{self.path.name}*"):
                 path.unlink(missing_ok=True)
+
+
+def check_folder(folder):
+    """Make a folder for checkpoints; raise an error if nothing can be written there."""
+    folder = Path(folder).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"checkpoint_dir: nothing can be written to {folder} ({error}); use "
+            f"another folder, or None."
+        ) from error
 
 
 def _hash_rest(file):

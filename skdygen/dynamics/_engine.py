@@ -6,6 +6,7 @@ is being fitted, `stage` here.
 """
 
 import logging
+import os
 import time
 from functools import partial
 
@@ -20,10 +21,10 @@ from .. import _torch
 from .._memmap import allocate_together
 from .._progress import bar, task, tasks
 from .._trajectories import Trajectories
-from ._checkpoint import Checkpoint, hash_fit
+from ._checkpoint import Checkpoint, check_folder, hash_fit
 from ._encoders import fit_encoder, is_language_model
 from ._frozen import Backbone, Encoder
-from ._hub import begins_with_transformer, load_sentence_transformer
+from ._hub import begins_with_transformer, find_model, load_sentence_transformer
 from ._networks import Branch, Branches, HiddenLayer, coregularized_loss, is_head
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,15 @@ _OF_A_REPLAY = (
 )  # fmt: skip
 
 
+def check_machine(stage):
+    """Raise an error if a stage lacks what is to be on this machine."""
+    _torch.find_device(stage.device)
+    if isinstance(stage.model, (str, os.PathLike)):
+        find_model(stage.model, verify=False)
+    if stage.checkpoint_dir is not None and not _torch.process_index():
+        check_folder(stage.checkpoint_dir)
+
+
 @_torch.usual_modes()
 def fit(stage, texts, targets, *, record):
     """Fine-tune all branches; set the fitted attributes and give `Trajectories`.
@@ -50,6 +60,7 @@ def fit(stage, texts, targets, *, record):
     with task("encoding"):
         stage.encoder_ = fit_encoder(stage.model, texts)
         backbone = make_backbone(stage, device)
+        _check_n_components(stage, backbone.n_features)
         # The part of the model that is not trained is computed here, once per text.
         inputs = backbone.encode(texts)
 
@@ -438,15 +449,21 @@ def _make_branches(stage, backbone, n_classes):
     return Branches(branches).to(backbone.device)
 
 
-def _make_projection(stage, n_features, seed):
-    """Make what recorded embeddings are projected by, if they are."""
-    if stage.n_components is None:
-        return None
-    if stage.n_components >= n_features:
+def _check_n_components(stage, n_features):
+    """Raise an error if embeddings cannot be projected to so few dimensions."""
+    if stage.trainable_layers == 0:
+        n_features = stage.hidden_size
+    if stage.n_components is not None and stage.n_components >= n_features:
         raise ValueError(
             f"n_components={stage.n_components}, but the embeddings are no wider "
             f"than {n_features}; use a smaller number, or None."
         )
+
+
+def _make_projection(stage, n_features, seed):
+    """Make what recorded embeddings are projected by, if they are."""
+    if stage.n_components is None:
+        return None
     projection = GaussianRandomProjection(stage.n_components, random_state=seed)
     return projection.fit(np.zeros((1, n_features), dtype=np.float32))
 

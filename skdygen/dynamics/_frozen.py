@@ -48,7 +48,10 @@ class Ragged:
     """
 
     def __init__(self, flat, lengths, fill=0):
-        self.flat = flat
+        # A tokeniser can leave nothing of texts; there has to be an item to mask.
+        self.flat = (
+            flat if len(flat) else np.full((1, *flat.shape[1:]), fill, flat.dtype)
+        )
         self.lengths = np.asarray(lengths, dtype=np.int64)
         self.starts = np.cumsum(self.lengths) - self.lengths
         self.fill = fill

@@ -304,6 +304,10 @@ prior=False)
         self.random_state = random_state
         self.verbose = verbose
 
+    def _fit_targets(self, X, targets, *, record=False):
+        _engine.check_machine(self)  # before anything is read
+        return super()._fit_targets(X, targets, record=record)
+
     def _fit(self, X, targets, *, record):
         self._idle_networks, self._self_test = [], None  # those of the fit before
         return _engine.fit(self, X, targets, record=record)

@@ -14,6 +14,7 @@ from numpy.testing import assert_array_equal
 from sentence_transformers import SentenceTransformer
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 from transformers import BertJapaneseTokenizer
 
@@ -174,6 +175,42 @@ def test_a_fit_that_cannot_begin(tiny_model, tmp_path):
     with pytest.raises(ValueError, match="no model"):
         dynamics.fit(TEXTS, LABELS)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_before_any_text_is_read(tiny_model, tmp_path):
+    """What is wrong with the machine, or with numbers, costs no pass over the texts."""
+    (tmp_path / "file").touch()
+    for params, match in (
+        ({"checkpoint_dir": tmp_path / "file"}, "checkpoint_dir: nothing can be"),
+        ({"model": "no/such model"}, "no/such model"),
+        ({"device": "cuda:77"}, "cuda:77"),
+    ):
+        dynamics = make_dynamics(
+            tiny_model, views=[("a", FunctionTransformer(refuse))]
+        ).set_params(**params)
+        with pytest.raises((OSError, ValueError, RuntimeError), match=match):
+            dynamics.fit(TEXTS, LABELS)
+    frozen = make_dynamics(read_one, trainable_layers=0, hidden_size=32)
+    with pytest.raises(ValueError, match=r"n_components=64, .* no wider than 32"):
+        frozen.set_params(n_components=64).fit(TEXTS, LABELS)
+
+
+def refuse(texts):
+    """Fail where texts are read."""
+    raise AssertionError("texts were read")
+
+
+def read_one(texts):
+    """Embed a text; of more, something is amiss."""
+    assert len(texts) == 1
+    return np.ones((1, 5))
+
+
+def test_views_need_not_be_pickled(tiny_model, tmp_path):
+    lengths = FunctionTransformer(lambda texts: [[len(text)] for text in texts])
+    dynamics = make_dynamics(tiny_model, checkpoint_dir=tmp_path)
+    dynamics.set_params(views=[("lengths", lengths)])
+    assert dynamics.fit_transform(TEXTS, LABELS).views["lengths"].shape[1] == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limit on sizes of files")

@@ -1,8 +1,10 @@
 import copy
 import gc
+import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import threading
 import weakref
 from pathlib import Path
@@ -30,6 +32,19 @@ from tests.dynamics.conftest import (
     make_dynamics,
 )
 from tests.test_torch import MODES
+
+
+@pytest.mark.parametrize("trainable_layers", [0, 1, "all"])
+def test_texts_of_which_a_tokenizer_leaves_nothing(
+    tiny_model, trainable_layers, tmp_path
+):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"post_processor": None}))
+    dynamics = make_dynamics(folder, trainable_layers=trainable_layers, n_epochs=1)
+    dynamics.fit(TEXTS, LABELS)
+    alone, beside = dynamics.predict_proba([""]), dynamics.predict_proba(["", "a"])
+    assert_allclose(alone[0], beside[0], atol=1e-3)
 
 
 @pytest.mark.parametrize("trainable_layers", [0, 1, "all"])
