@@ -51,6 +51,11 @@ def fit_weighted(estimator, X, y, weights, *, method="fit", on_request=False):
         return fit(X, y, **params)
 
 
+def takes_weights(estimator):
+    """Tell whether `fit` takes weights, that of a step if it is a pipeline."""
+    return next(_weight_parameters(estimator), None) is not None
+
+
 def _weight_parameters(estimator, prefix=""):
     """Names under which `fit` takes weights; of a pipeline, those of its steps."""
     if isinstance(estimator, Pipeline):

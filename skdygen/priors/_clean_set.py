@@ -169,6 +169,8 @@ class BaseCleanSetPrior(BasePrior):
 def lowest(scores, weights, share):
     """Positions of the lowest scores that make up a share of the weight, at least 1."""
     order = np.argsort(scores, kind="stable")
+    if share >= 1:
+        return order
     middle = np.cumsum(weights[order]) - weights[order] / 2
     return order[: max(1, int((middle < share * weights.sum()).sum()))]
 

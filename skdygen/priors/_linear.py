@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from .._sklearn_compat import HasMethods
-from .._weights import fit_weighted
+from .._weights import fit_weighted, takes_weights
 from ._clean_set import BaseCleanSetPrior
 
 _N_FOLDS = 5  # of verified texts, of which each is judged by what others teach
@@ -137,6 +137,11 @@ class ClassifierPrior(BaseCleanSetPrior):
         else:
             estimator = clone(self.estimator)
         weights = weights if (weights != 1).any() else None
+        if weights is not None and not takes_weights(estimator):
+            raise ValueError(
+                f"sample_weight was given, but {estimator!r} takes none; use another "
+                f"estimator, or no weights."
+            )
         with warnings.catch_warnings():
             # Few clean texts of many classes are classes all the same.
             warnings.filterwarnings("ignore", "The number of unique classes")

@@ -208,14 +208,17 @@ def fit_ridge(read, targets, weights):
     penalties = len(center) * np.array(_PENALTIES)
     shrunk = 1 / (variances.clip(min=0)[:, None] + penalties)
     maps = [axes @ (factors[:, None] * (axes.T @ moments)) for factors in shrunk.T]
-    residuals = np.empty((len(maps), *targets.shape))
+    errors, lefts = np.zeros(len(maps)), np.empty((len(targets), len(maps)))
     for part in slices:
         rows = read(part) - center
         leverages = weights[part, None] * ((rows @ axes) ** 2 @ shrunk + 1 / total)
-        left = np.maximum(1 - leverages, 1e-6)
+        lefts[part] = np.maximum(1 - leverages, 1e-6)
         for which, coef in enumerate(maps):
-            found = targets[part] - rows @ coef
-            residuals[which, part] = found / left[:, which, None]
-    best = np.einsum("pnk,pnk,n->p", residuals, residuals, weights).argmin()
-    coef = maps[best]
-    return targets - residuals[best] + mean, coef, mean - center @ coef
+            residuals = (targets[part] - rows @ coef) / lefts[part, which, None]
+            errors[which] += np.einsum("nk,nk,n->", residuals, residuals, weights[part])
+    best = errors.argmin()
+    coef, left_out = maps[best], np.empty_like(targets)
+    for part in slices:  # once more: of all penalties they would be too many
+        residuals = targets[part] - (read(part) - center) @ coef
+        left_out[part] = targets[part] - residuals / lefts[part, best, None] + mean
+    return left_out, coef, mean - center @ coef

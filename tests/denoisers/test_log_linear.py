@@ -211,3 +211,6 @@ def test_without_a_prior():
     bare = Trajectories(trajectories.embeddings, trajectories.probabilities)
     with pytest.raises(ValueError, match="X has no prior"):
         LogLinearPool().fit(bare, given)
+    new = {0: given.max() + 1}
+    with pytest.raises(ValueError, match=r"verified has the label .* in X does not"):
+        LogLinearPool().fit(trajectories, given, verified=new)

@@ -57,6 +57,11 @@ def test_contamination_is_estimated_or_given(clusters):
     assert stage.contamination_ == 0.1
 
 
+def test_all_are_the_lowest_of_all():
+    weights = np.array([1e6, 1e-12, 1e-12])
+    assert_array_equal(lowest(np.arange(3.0), weights, 1.0), [0, 1, 2])
+
+
 def test_lowest_scores_make_up_a_share_of_the_weight():
     scores, weights = np.array([4.0, 1.0, 3.0, 2.0]), np.array([1.0, 2.0, 1.0, 4.0])
     assert lowest(scores, weights, 0.25).tolist() == [1]

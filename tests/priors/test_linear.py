@@ -3,6 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 
 from skdygen import Trajectories
 from skdygen.priors import ClassifierPrior
@@ -14,6 +15,15 @@ def test_classifier_of_ones_own(memorised):
     found = prior.fit_transform(trajectories, given).prior
     shares = np.bincount(prior.clean_codes_) / len(prior.clean_codes_)
     assert_allclose(found, np.tile(shares, (240, 1)))
+
+
+def test_weights_that_a_classifier_takes_not(memorised):
+    trajectories, _, given = memorised
+    prior = ClassifierPrior(KNeighborsClassifier())
+    weights = np.linspace(0.1, 2, len(given))
+    with pytest.raises(ValueError, match=r"sample_weight .* KNeighbors.* takes none"):
+        prior.fit(trajectories, given, weights)
+    prior.fit(trajectories, given, np.where(weights > 1, 1, 0))  # which are missing
 
 
 def test_one_class_left_among_the_clean(memorised):
