@@ -2,7 +2,8 @@
 What does a fast predictor cost in accuracy?
 ============================================
 
-By default a prediction replays the recorded epochs. A ``final_estimator`` is trained
+By default a prediction passes each text through the language model and the last
+recorded epoch of every branch. A ``final_estimator`` is trained
 once, on the corrected labels with their probabilities as weights, and then predicts
 alone.
 """

@@ -54,8 +54,9 @@ print(f"labels replaced:        {(clf.transduction_ != given).sum()}")
 # %%
 # How many are wrong
 # ------------------
-# The model's guess is not to be relied on. Fifty labels that are read, part of them
-# drawn at random, give an interval that holds the share in 95 % of all cases:
+# The model's guess is not to be relied on. Fifty labels that are read, drawn by chance
+# and the doubtful ones more often, give an interval that holds the share in 95 % of all
+# cases:
 
 checked = clf.labels_to_check(50, random_state=0)
 checked["verified"] = right.loc[checked.index]

@@ -110,9 +110,9 @@ middle.legend(frameon=False, loc="upper right")
 plt.show()
 
 # %%
-# On the left, one of the draws of 25 is no better than putting the labels in. With few
-# verified labels chance has a say in whether corrections have made these better; if
-# they have not, none is made.
+# On the left, every draw lifts the corrected labels far above putting the labels in.
+# That is not promised: with few verified labels chance has a say in whether corrections
+# have made these better; if they have not, few or none are made.
 #
 # On the right, nothing is promised of the estimate that comes without verified labels,
 # and here it happens to be not far off. Where the model has learnt the mistakes it is
