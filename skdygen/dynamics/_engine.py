@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from transformers import get_linear_schedule_with_warmup
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from .. import _torch
-from .._memmap import allocate_together
+from .._memmap import allocate_together, parts
 from .._progress import bar, task, tasks
 from .._trajectories import Trajectories
 from ._checkpoint import Checkpoint, check_folder, hash_fit
@@ -37,6 +38,12 @@ _OF_A_REPLAY = (
     "model", "batch_size", "max_tokens", "device", "max_nbytes", "temp_folder",
     "verbose",
 )  # fmt: skip
+# Those that say what fitted networks are: as they were in the fit.
+_OF_NETWORKS = (
+    "n_branches", "trainable_layers", "hidden_size", "dropout", "max_length",
+    "max_windows",
+)  # fmt: skip
+_LEAST_VARIANCE = 1e-5  # what torch's LayerNorm adds to that of a text's numbers
 
 
 def check_machine(stage):
@@ -57,12 +64,15 @@ def fit(stage, texts, targets, *, record):
     device = _torch.find_device(stage.device)
     stage.precision_ = _torch.choose_precision(stage.precision, device)
     stage.recorded_epochs_ = recorded_epochs(stage)
+    stage._of_networks = {name: getattr(stage, name) for name in _OF_NETWORKS}
     with task("encoding"):
         stage.encoder_ = fit_encoder(stage.model, texts)
         backbone = make_backbone(stage, device)
         _check_n_components(stage, backbone.n_features)
         # The part of the model that is not trained is computed here, once per text.
         inputs = backbone.encode(texts)
+    if stage.trainable_layers == 0:
+        _check_variance(inputs.fields["sentence_embedding"])
 
     rng = check_random_state(stage.random_state)
     checkpoint = resumed = None
@@ -326,6 +336,7 @@ class Networks:
 
     def __init__(self, stage):
         self.settings = _replay_settings(stage)
+        stage = _as_fitted(stage)
         device = _torch.find_device(stage.device)
         # Not verified: its fingerprint is compared below.
         self.backbone = make_backbone(stage, device, verify=False)
@@ -355,7 +366,7 @@ class Networks:
         wanted = positions if epochs is None else {positions[i] for i in epochs}
         with self._progress(len(texts) * len(wanted), "replaying") as progress:
             inputs = self.backbone.encode(texts)
-            trajectories = _allocate(stage, self.backbone, len(texts))
+            trajectories = _allocate(_as_fitted(stage), self.backbone, len(texts))
             self.backbone.embed(texts, inputs, trajectories.views["initial"])
             recorder = Recorder(stage, trajectories)
             self.branches.eval()
@@ -407,6 +418,11 @@ def _epochs_recorded_in_training(stage):
     if recording == "auto":
         recording = "evaluation" if stage.trainable_layers == 0 else "mixed"
     return {"evaluation": [], "training": epochs, "mixed": epochs[:-1]}[recording]
+
+
+def _as_fitted(stage):
+    """What networks of a stage are made by, whatever has been set since its fit."""
+    return SimpleNamespace(**vars(stage) | stage._of_networks)
 
 
 def _replay_settings(stage):
@@ -530,6 +546,18 @@ def _allocate(stage, backbone, n_samples):
         embeddings, probabilities, classes, views={"initial": initial},
         fine_tuned=stage.trainable_layers != 0,
     )  # fmt: skip
+
+
+def _check_variance(embeddings):
+    """Raise an error if the numbers of a text are too alike to learn from."""
+    n_texts = len(embeddings)
+    found = sum(embeddings[part].var(axis=1).sum() for part in parts(n_texts)) / n_texts
+    if found < _LEAST_VARIANCE:
+        raise ValueError(
+            f"model gives {embeddings.shape[1]} numbers for a text that differ too "
+            f"little (variance {found:.1g}, {_LEAST_VARIANCE:g} is needed); give more, "
+            f"or multiply them."
+        )
 
 
 def _check_finite(losses, epoch):

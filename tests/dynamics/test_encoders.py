@@ -162,6 +162,8 @@ def test_texts_that_it_is_asked_about():
         (sparse.csr_matrix, "sparse matrix of 18 columns.*TruncatedSVD"),
         (lambda x: np.where(x > 2, np.nan, x), "gives nan for the text 'owl owl owl'"),
         (lambda x: np.where(x > 2, 1e6, x), "gives 1000000.0 for the text 'owl"),
+        (lambda x: x * 1e-4, "18 numbers for a text that differ too little"),
+        (lambda x: x * 0 + 5, "variance 0, 1e-05 is needed"),
     ],
 )
 def test_what_is_no_embedding_is_refused_before_any_training(
@@ -176,6 +178,11 @@ def test_what_is_no_embedding_is_refused_before_any_training(
 
     with pytest.raises(ValueError, match=message):
         make_frozen(encode).fit(texts, LABELS)
+
+
+def test_one_number_for_a_text_is_too_few():
+    with pytest.raises(ValueError, match=r"gives 1 numbers for a text .* give more"):
+        make_frozen(lambda texts: count_words(texts)[:, :1]).fit(TEXTS, LABELS)
 
 
 def test_another_encoder_or_width_at_prediction():

@@ -34,6 +34,23 @@ from tests.dynamics.conftest import (
 from tests.test_torch import MODES
 
 
+def test_what_is_set_after_a_fit_is_for_the_next_one(tiny_model):
+    """But for where and how predictions are computed."""
+    dynamics = make_dynamics(tiny_model, trainable_layers=1, n_epochs=1)
+    expected = dynamics.fit(TEXTS, LABELS).predict_proba(TEXTS)
+    replayed = dynamics.transform(TEXTS)
+    dynamics.set_params(
+        trainable_layers=0, n_branches=3, hidden_size=7, max_length=3, max_windows=1,
+        n_components=2, dropout=0.9, batch_size=5,
+    )  # fmt: skip
+    for fitted in (dynamics, pickle.loads(pickle.dumps(dynamics))):
+        assert_allclose(fitted.predict_proba(TEXTS), expected, atol=1e-5)
+        again = fitted.transform(TEXTS)
+        assert again.fine_tuned
+        assert_same(again, replayed, atol=1e-2)
+    assert dynamics.fit_transform(TEXTS, LABELS).embeddings.shape[1] == 3
+
+
 @pytest.mark.parametrize("trainable_layers", [0, 1, "all"])
 def test_texts_of_which_a_tokenizer_leaves_nothing(
     tiny_model, trainable_layers, tmp_path
