@@ -1,7 +1,6 @@
 """What a classifier takes from its `memory` instead of computing it again."""
 
 import copy
-import hashlib
 import logging
 import os
 from contextlib import suppress
@@ -13,7 +12,7 @@ from joblib._store_backends import FileSystemStoreBackend
 from sklearn.utils.validation import check_memory
 
 from . import __version__
-from ._storage import replacing
+from ._storage import hash_rest, replacing
 from .base import BaseDynamics
 
 logger = logging.getLogger(__name__)
@@ -85,12 +84,12 @@ class _CheckedStore(FileSystemStoreBackend):
         super().dump_item(call_id, *args, **params)
         entry, digest = self._paths(call_id)
         with suppress(OSError), replacing(digest) as temporary:  # the disk may be full
-            temporary.write_text(_hash_file(entry))
+            temporary.write_text(_hash(entry))
 
     def load_item(self, call_id, *args, **params):
         entry, digest = self._paths(call_id)
         # joblib logs the error and computes the entry again.
-        if not digest.exists() or digest.read_text() != _hash_file(entry):
+        if not digest.exists() or digest.read_text() != _hash(entry):
             raise ValueError(f"{entry} is not what was written.")
         return super().load_item(call_id, *args, **params)
 
@@ -106,9 +105,6 @@ class _CheckedStore(FileSystemStoreBackend):
         return folder / "output.pkl", folder / "output.sha256"
 
 
-def _hash_file(path):
+def _hash(path):
     with open(path, "rb") as file:
-        found = hashlib.sha256()
-        while block := file.read(2**20):
-            found.update(block)
-    return found.hexdigest()
+        return hash_rest(file).hexdigest()

@@ -265,6 +265,14 @@ def _checksum(archive, header):
     ).hexdigest()
 
 
+def hash_rest(file):
+    """Make a SHA-256 of an open file, from where it is read."""
+    found = hashlib.sha256()
+    while block := file.read(2**20):
+        found.update(block)
+    return found
+
+
 @contextmanager
 def replacing(path):
     """Yield the path of a temporary file beside a file, which it becomes when whole.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .. import __version__, _torch
-from .._storage import replacing
+from .._storage import hash_rest, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Checkpoint:
         try:
             with open(self.path, "rb") as file:
                 digest = file.read(_DIGEST)
-                if _hash_rest(file) != digest:
+                if hash_rest(file).digest() != digest:
                     raise ValueError("it is not what was written")
                 file.seek(_DIGEST)
                 state = torch.load(file, map_location="cpu", weights_only=True)
@@ -72,7 +72,7 @@ class Checkpoint:
                 file.write(bytes(_DIGEST))
                 torch.save(state, file)
                 file.seek(_DIGEST)
-                digest = _hash_rest(file)
+                digest = hash_rest(file).digest()
                 file.seek(0)
                 file.write(digest)
         except (OSError, RuntimeError) as error:  # torch's writer raises the latter
@@ -101,14 +101,6 @@ def check_folder(folder):
             f"checkpoint_dir: nothing can be written to {folder} ({error}); use "
             f"another folder, or None."
         ) from error
-
-
-def _hash_rest(file):
-    """Hash an open file from where it is read."""
-    found = hashlib.sha256()
-    while block := file.read(2**20):
-        found.update(block)
-    return found.digest()
 
 
 def hash_fit(stage, model, *facts):

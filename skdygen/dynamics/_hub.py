@@ -14,6 +14,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 
+from .._storage import hash_rest
+
 logger = logging.getLogger(__name__)
 
 # Packages that carry a model: package, folder in it, sha256 of model.safetensors.
@@ -196,12 +198,9 @@ def _find_offline_copy(name, verify):
 
 
 def _sha256(path):
-    """Checksum of a file, read in pieces of a megabyte."""
-    digest = hashlib.sha256()
+    """Checksum of a file."""
     with path.open("rb") as file:
-        while piece := file.read(2**20):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hash_rest(file).hexdigest()
 
 
 def _look_into_cache(name):
