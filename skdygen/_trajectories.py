@@ -421,8 +421,9 @@ def check_prior(trajectories):
     """Raise a clear error if the second stage has been left out."""
     if trajectories.prior is None:
         raise ValueError(
-            "X has no prior; put a prior such as skdygen.priors.ConsensusPrior before "
-            "the denoiser."
+            "X has no prior, or none of these classes; put a prior such as "
+            "skdygen.priors.ConsensusPrior before the denoiser, and pass it the same "
+            "verified labels."
         )
 
 

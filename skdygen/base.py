@@ -425,14 +425,7 @@ class ReadsTrajectoriesMixin:
             lambda array: np.empty((0, *array.shape[1:]), array.dtype)
         )
         self.trajectory_shape_ = trajectories.embeddings.shape[1:]
-        known = trajectories.with_classes(classes)
-        if trajectories.prior is not None and known.prior is None:
-            new = np.setdiff1d(classes, trajectories.classes).tolist()
-            raise ValueError(
-                f"verified has the label {new[0]!r}, a class that the prior in X does "
-                f"not know; pass the same verified labels to the fit of the prior."
-            )
-        return known
+        return trajectories.with_classes(classes)
 
     def _check_seen(self, X):
         trajectories = check_trajectories(X)

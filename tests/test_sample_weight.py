@@ -146,8 +146,8 @@ def test_wrong_labels_of_little_weight_do_little_harm(stages):
 def test_a_classifier_that_takes_no_weights_is_named():
 
     class Unweighted(Perceptron):
-        def fit(self, X, y):
-            return super().fit(X, y)
+        def partial_fit(self, X, y, classes=None):
+            return super().partial_fit(X, y, classes)
 
     dynamics = IncrementalDynamics(Unweighted(), random_state=0)
     with pytest.raises(ValueError, match="Unweighted takes none"):

@@ -212,5 +212,5 @@ def test_without_a_prior():
     with pytest.raises(ValueError, match="X has no prior"):
         LogLinearPool().fit(bare, given)
     new = {0: given.max() + 1}
-    with pytest.raises(ValueError, match=r"verified has the label .* in X does not"):
+    with pytest.raises(ValueError, match=r"or none of these .* same verified labels"):
         LogLinearPool().fit(trajectories, given, verified=new)

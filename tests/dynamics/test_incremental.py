@@ -65,20 +65,13 @@ def test_every_seed_comes_from_the_random_state():
 
 
 class OnlyPartial(SGDClassifier):
-    """A classifier of which one method takes weights."""
+    """A classifier of which only partial_fit takes weights."""
 
     def fit(self, X, y):
         return super().fit(X, y)
 
 
-class OnlyFit(SGDClassifier):
-    """The other way round."""
-
-    def partial_fit(self, X, y, classes=None):
-        return super().partial_fit(X, y, classes)
-
-
-def test_weights_that_an_estimator_takes_or_not():
+def test_weights_that_partial_fit_takes():
     texts, labels = make_word_texts(60)
     weights = np.linspace(0.1, 2, 60)
     found, plain = (
@@ -88,10 +81,6 @@ def test_weights_that_an_estimator_takes_or_not():
         for kind in (OnlyPartial, SGDClassifier)
     )
     assert_array_equal(found, plain)
-    with pytest.raises(ValueError, match="sample_weight was given, but OnlyFit takes"):
-        IncrementalDynamics(OnlyFit(loss="log_loss"), random_state=0).fit(
-            texts, labels, weights
-        )
 
 
 def test_texts_without_words():
