@@ -40,7 +40,11 @@ class BaseCleanSetPrior(BasePrior):
 
     @abstractmethod
     def _learn(self, space, targets):
-        """Learn `clean_codes_`, weighted by `clean_weights_`, from embeddings."""
+        """Learn `clean_codes_`, weighted by `clean_weights_`, from embeddings.
+
+        Gives the prior of these texts without their own labels, or None if `_judge` is
+        to say it.
+        """
 
     @abstractmethod
     def _judge(self, space, positions=None):
@@ -69,8 +73,11 @@ class BaseCleanSetPrior(BasePrior):
         self.clean_codes_ = codes[self.clean_indices_]
         self.clean_weights_ = weights[self.clean_indices_]
         self._is_checked = is_checked[self.clean_indices_]
-        self._learn(self._space(trajectories, self.clean_indices_), targets)
-        return self._prior(trajectories, np.arange(len(trajectories)))
+        left_out = self._learn(self._space(trajectories, self.clean_indices_), targets)
+        prior = self._prior(trajectories, np.arange(len(trajectories)))
+        if left_out is not None:
+            prior[self.clean_indices_] = left_out
+        return prior
 
     def _neighbors(self, trajectories, rows):
         """Distances and positions of the nearest of some texts.

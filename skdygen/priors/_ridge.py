@@ -114,12 +114,6 @@ class RidgePrior(BaseCleanSetPrior):
         self.max_samples = max_samples
         self.missing_label = missing_label
 
-    def _fit_prior(self, trajectories, targets, **shared):
-        prior = super()._fit_prior(trajectories, targets, **shared)
-        prior[self.clean_indices_] = self._left_out
-        del self._left_out
-        return prior
-
     def _learn(self, space, targets):
         weights, learnt = self.clean_weights_, np.eye(len(self.classes_))
         learnt = learnt[self.clean_codes_]
@@ -143,7 +137,7 @@ class RidgePrior(BaseCleanSetPrior):
         )
         self.coef_ = sharpness * coef
         self.intercept_ = sharpness * intercept + offset
-        self._left_out = softmax(sharpness * left_out + offset, axis=1)
+        return softmax(sharpness * left_out + offset, axis=1)
 
     def _judge(self, space, positions=None):
         return softmax(self._widen(space) @ self.coef_ + self.intercept_, axis=1)
