@@ -109,10 +109,11 @@ def describe_annotators(targets, distributions, held_out, alpha=0.05):
         own = np.flatnonzero(votes.annotators == j)
         checked = np.flatnonzero(~np.isnan(drawn[own]))
         n_verified[j] = len(checked)
-        if (drawn[own[checked]] < 1).sum() >= _LEAST_VERIFIED:
+        p = drawn[own[checked]]
+        if ((p > 0) & (p < 1)).sum() >= _LEAST_VERIFIED:
             seen = own[checked]
             share, ends = estimate_share(
-                is_wrong[seen], checked, doubts[own], drawn[seen], alpha
+                is_wrong[seen], checked, doubts[own], drawn[seen], alpha, targets.worth
             )
             accuracy[j], low[j], high[j] = 1 - share, 1 - ends[1], 1 - ends[0]
     wrong = np.zeros((n_annotators, n_classes, n_classes))

@@ -599,7 +599,7 @@ class DyGenClassifier(
             logger.info("votes and texts: %.1f %% of the labels changed", 100 * changed)
             if changed < _FEW_CHANGES:
                 break
-        return stage, found, targets
+        return stage, found, targets.hold_out(found.prior)
 
     def _decide(self, targets):
         """Draw conclusions from the posterior; give corrected codes (n_samples,)."""

@@ -261,11 +261,12 @@ class LabelReviewMixin:
             checked = np.flatnonzero(np.isin(rows, labels))
             return estimate_share(
                 is_wrong[checked], np.searchsorted(labels, rows[checked]),
-                doubts[labels], drawn[checked],
+                doubts[labels], drawn[checked], worth=targets.worth,
             )  # fmt: skip
 
         share, interval = estimate(targets.labelled)
-        self.noise_rate_ = share if np.isfinite(share) else self.noise_rate_
+        share = share if np.isfinite(share) else np.clip(self.noise_rate_, *interval)
+        self.noise_rate_ = float(share)
         self.noise_rate_interval_ = np.array(interval)
         self.class_noise_rate_intervals_ = np.array(
             [
@@ -288,5 +289,5 @@ class LabelReviewMixin:
         doubts = 1 - held_out[np.arange(len(said)), said]
         return accept_surest(
             doubts, rows, said[rows] != targets.verified[rows],
-            targets.probabilities[rows], max_error, 1 - confidence,
+            targets.probabilities[rows], max_error, 1 - confidence, targets.worth,
         )  # fmt: skip

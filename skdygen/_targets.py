@@ -10,6 +10,10 @@ from ._encoding import encode_labels, encode_verified, join_classes, shown
 from ._votes import Votes, encode_votes
 from ._weights import read_weights
 
+_N_FOLDS = 5  # of verified texts, where each is judged by the others
+_EVEN = 1e-6  # chances that differ by no larger part are alike
+_LEAST_WORTH = 0.5  # what `labels_to_check` gives of the mean chance at least
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -27,7 +31,8 @@ class Targets:
     verified : ndarray of shape (n_samples,) and dtype int64
         Position of each verified label in `classes`; -1 where nobody has looked.
     probabilities : ndarray of shape (n_samples,)
-        With what probability each verified text was drawn; NaN where none is verified.
+        With what probability each verified text was drawn: 1 if it was taken in any
+        case, 0 if it was chosen after others were drawn; NaN where none is verified.
     votes : Votes or None
         Single votes, if they say more than `codes`, with codes into `classes`.
     believed : ndarray of shape (n_samples, n_classes) or None
@@ -63,6 +68,14 @@ class Targets:
         return np.flatnonzero(self.verified >= 0)
 
     @property
+    def worth(self):
+        """What the texts least likely to be drawn have of the mean chance, at least."""
+        drawn = self.probabilities[_by_chance(self.probabilities)]
+        if not len(drawn) or np.ptp(drawn) <= _EVEN * drawn.max():
+            return 1.0
+        return min(_LEAST_WORTH, drawn.min() * len(self.codes) / len(drawn))
+
+    @property
     def voted(self):
         """Whether each text has a vote, (n_samples,) of bool."""
         return np.bincount(self.votes.rows, minlength=len(self.codes)) > 0
@@ -90,6 +103,19 @@ class Targets:
             self.voted[:, None], found.distributions, self.distributions
         )
         return replace(self, believed=believed, evidence=found.evidence)
+
+    def hold_out(self, distributions):
+        """Return the same with evidence on verified texts from the others alone.
+
+        They are judged by what was verified, which teaches how annotators err.
+        """
+        evidence, rows = self.evidence.copy(), self.checked
+        for first in range(min(_N_FOLDS, len(rows))):
+            left, known = rows[first::_N_FOLDS], self.verified.copy()
+            known[left] = -1
+            found = Annotators().fit(self.votes, distributions, known)
+            evidence[left] = found.evidence[left]
+        return replace(self, evidence=evidence)
 
     def as_believed(self):
         """Return the same with the class that is believed in the place of the given."""
@@ -126,6 +152,9 @@ class Targets:
         unsaid = is_new & np.isnan(drawn)
         drawn = np.where(unsaid, unsaid.sum() / n_samples, drawn)
         drawn[~is_new] = np.nan
+        # All texts were drawn from before: what is chosen now stands for none of them.
+        if _by_chance(self.probabilities).any() and not _by_chance(drawn).any():
+            drawn[is_new] = 0
         return Targets(
             classes,
             moved[self.codes],
@@ -136,13 +165,19 @@ class Targets:
         )
 
 
+def _by_chance(probabilities):
+    """Tell which texts were drawn by chance, not taken in any case or afterwards."""
+    return (probabilities > 0) & (probabilities < 1)
+
+
 def _join_draws(*draws):
     """Probabilities of being in any of several draws, (n_samples,); NaN if in none.
 
     A text is as likely to be in all of them together as in its own, times how much
-    more there are; what is taken in any case has the probability 1 all the same.
+    more there are; what is taken in any case has the probability 1 all the same, and
+    what is in no draw, 0.
     """
-    sizes = [(draw < 1).sum() for draw in draws]
+    sizes = [_by_chance(draw).sum() for draw in draws]
     joined = np.full(len(draws[0]), np.nan)
     for draw, size in zip(draws, sizes, strict=True):
         more = draw * sum(sizes) / max(size, 1)

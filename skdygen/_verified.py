@@ -4,29 +4,32 @@ import numpy as np
 from scipy.stats import beta
 
 
-def estimate_share(is_wrong, checked, doubts, probabilities, alpha=0.05):
+def estimate_share(is_wrong, checked, doubts, probabilities, alpha=0.05, worth=1.0):
     """Estimate the share of wrong labels, and an interval that holds it.
 
     The labels are N; of the verified ones, `is_wrong`, `doubts` (any guess of how
     likely each is wrong, made without it) and `probabilities` (of being drawn; 1: read
-    in any case) are (n_checked,), and `checked` their positions among `doubts`, (N,).
-    Returns a share, and the ends of an interval that holds the true one in 1 - alpha of
-    all draws, whatever the doubts are worth.
+    in any case; 0: not by chance) are (n_checked,), and `checked` their positions among
+    `doubts`, (N,); `worth` is what the labels that are least likely to be drawn have of
+    the mean chance, at least. Returns a share, and the ends of an interval that holds
+    the true one in 1 - alpha of all draws, whatever the doubts are worth.
 
     The share is the mean doubt of all, corrected by what was found where somebody has
     looked (Angelopoulos, Duchi and Zrnic, "PPI++", 2023), of those that were not read
     in any case. The interval is that of Clopper and Pearson for as many independent
-    draws as have the same variance (Korn and Graubard, 1998).
+    draws as have the same variance (Korn and Graubard, 1998). Both lie between what is
+    known to be wrong, and that with all that nobody has read.
     """
+    n_wrong, n_unread = is_wrong.sum(), len(doubts) - len(checked)
+    known = n_wrong / len(doubts), (n_wrong + n_unread) / len(doubts)
+    if not n_unread:
+        return known[0], known
     certain = probabilities >= 1
     n_rest = len(doubts) - certain.sum()
     found = is_wrong[certain].sum()
-    drawn = np.flatnonzero(~certain)
-    if not n_rest:
-        share = found / len(doubts)
-        return share, (share, share)
+    drawn = np.flatnonzero((probabilities > 0) & ~certain)
     if not len(drawn):
-        return np.nan, (found / len(doubts), (found + n_rest) / len(doubts))
+        return np.nan, known
     wrong = is_wrong[drawn].astype(float)
     weights = 1 / probabilities[drawn]
     weights /= weights.sum()
@@ -46,14 +49,15 @@ def estimate_share(is_wrong, checked, doubts, probabilities, alpha=0.05):
     if 0 < share < 1 and spread > 0 and 0 < wrong.sum() < n_drawn:
         # No better than twice what it is without doubts: variances are uncertain too.
         n_effective = min(share * (1 - share) / spread, 2 * plain)
-    else:
-        n_effective = plain
+    else:  # where the wrong ones are, there can be the least likely to be drawn
+        n_effective = min(plain, worth * n_drawn)
     positive = share * n_effective
     low = beta.ppf(alpha / 2, positive, n_effective - positive + 1) if positive else 0
     high = beta.ppf(1 - alpha / 2, positive + 1, n_effective - positive)
     high = 1.0 if positive >= n_effective else high
-    ends = [(found + n_rest * end) / len(doubts) for end in (share, low, high)]
-    return float(ends[0]), (float(ends[1]), float(ends[2]))
+    ends = (found + n_rest * np.array([share, low, high])) / len(doubts)
+    share, *ends = np.clip(ends, *known).tolist()
+    return share, tuple(ends)
 
 
 def most_errors(n_wrong, n_drawn, alpha):
@@ -63,26 +67,29 @@ def most_errors(n_wrong, n_drawn, alpha):
     return np.where(n_right > 0, ends, 1.0)
 
 
-def accept_surest(doubts, checked, is_wrong, probabilities, max_error, alpha):
+def accept_surest(
+    doubts, checked, is_wrong, probabilities, max_error, alpha, worth=1.0
+):
     """Accept the surest labels, such that few of all N are wrong and accepted.
 
     `doubts` (N,) order the labels; `checked` are positions of those that were verified,
     `is_wrong` tells what was found there, and `probabilities` how likely they were
-    drawn, as for `estimate_share`, (n_checked,) each. With probability 1 - alpha at
-    most a share `max_error` of all labels is accepted, not verified, and wrong (Candes,
-    Ilyas and Zrnic, "Probably Approximately Correct Labels", 2025): accepted are those
-    below the largest doubt for which the upper end of that share is small enough.
+    drawn, (n_checked,) each; these and `worth` are those of `estimate_share`. With
+    probability 1 - alpha at most a share `max_error` of all labels is accepted, not
+    verified, and wrong (Candes, Ilyas and Zrnic, "Probably Approximately Correct
+    Labels", 2025): accepted are those below the largest doubt for which the upper end
+    of that share is small enough.
     Returns which are accepted, (N,) of bool, and how many more have to be verified at
     random before the surer half could be.
     """
-    drawn = np.flatnonzero(probabilities < 1)
+    drawn = np.flatnonzero((probabilities > 0) & (probabilities < 1))
     order = drawn[np.argsort(doubts[checked[drawn]], kind="stable")]
     levels, wrong = doubts[checked[order]], is_wrong[order]
     weights = 1 / probabilities[order]
     weights /= weights.sum()
     # A draw of a large weight stands for many: as few draws as if all had the largest.
-    n_drawn = 1 / np.maximum.accumulate(weights)
-    n_rest = len(doubts) - len(checked) + len(drawn)
+    n_drawn = np.minimum(1 / np.maximum.accumulate(weights), worth * len(drawn))
+    n_rest = len(doubts) - (probabilities >= 1).sum()
     limit = max_error * len(doubts) / max(n_rest, 1)
     ends = most_errors(np.cumsum(weights * wrong) * n_drawn, n_drawn, alpha)
     fails = np.flatnonzero(ends > limit)

@@ -68,8 +68,10 @@ class Votes:
         stated = self.annotators[is_stated], self.confidence[is_stated]
         n_each = np.bincount(self.annotators[is_stated], minlength=len(self.names))
         usual = np.bincount(*stated, minlength=len(self.names)) / n_each.clip(min=1)
-        found = self.confidence / np.where(usual > 0, usual, 1)[self.annotators]
-        return np.where(is_stated, found, 1.0)
+        usual, found = usual[self.annotators], np.ones(len(self.rows))
+        return np.divide(
+            self.confidence, usual, out=found, where=is_stated & (usual > 0)
+        )
 
     def shares(self, n_classes):
         """Distribution of the votes on each text, (n_samples, n_classes); 0 of none."""

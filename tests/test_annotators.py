@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skdygen import DyGenClassifier
 from skdygen._annotators import Annotators
+from skdygen._targets import make_targets
 from skdygen._votes import Votes, encode_votes
 from skdygen.denoisers import DirichletVAE, TransitionMatrixDenoiser
 from skdygen.dynamics import IncrementalDynamics, LanguageModelDynamics
@@ -151,6 +152,21 @@ def test_verified_labels_are_certain_and_teach_who_errs():
     assert quality["accuracy_low"].lt(true).all()
     assert quality["accuracy_high"].gt(true).all()
     assert quality["n_verified"].tolist() == votes[:100].notna().sum().tolist()
+
+
+def test_verified_texts_are_judged_by_what_others_teach():
+    targets = make_targets(None, votes=VOTES, missing_label=np.nan)
+    guess = np.full((len(TEXTS), 3), 1 / 3)
+    rows, evidence = np.arange(40), {}
+    for own in range(3):  # what was verified of the first text
+        known = dict(zip(rows.tolist(), LABELS[:40], strict=True)) | {0: CLASSES[own]}
+        asked = targets.verify(known).ask_annotators(guess)
+        evidence[own] = asked.evidence[0], asked.hold_out(guess).evidence[0]
+        rest = slice(40, None)
+        assert_array_equal(asked.hold_out(guess).evidence[rest], asked.evidence[rest])
+    for own in (1, 2):
+        assert np.abs(evidence[own][0] - evidence[0][0]).max() > 0
+        assert_array_equal(evidence[own][1], evidence[0][1])
 
 
 def test_an_annotator_who_never_errs_confuses_nothing():

@@ -18,6 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 import skdygen
 from skdygen import DyGenClassifier, DyGenCorrector
+from skdygen._targets import Targets, make_targets
 from skdygen._verified import (
     accept_surest,
     draw_to_check,
@@ -165,7 +166,7 @@ def test_a_class_that_nobody_gave(fitted, tmp_path):
         (pd.Series(["tool", "fruit"], index=[3, 3]), ValueError, "two labels.* 3"),
         (pd.DataFrame({"index": [3, 3], "verified": "tool"}), ValueError, "two labels"),
         ({5: 1}, TypeError, r"1 \(int\) in row 5, but .*'animal' \(str\)"),
-        ({5: "tool", 6: 1}, TypeError, "mixes types .* row 6"),
+        ({5: "tool", 6: 1}, TypeError, "mixes types: row 6"),
         (
             pd.DataFrame({"index": [2], "verified": "tool", "probability": 0}),
             ValueError,
@@ -211,6 +212,18 @@ def test_priors_do_not_know_what_they_are_judged_by(fitted, prior):
         found = say(right | {row: wrong[row]})
         assert_allclose(found[row], expected[row], atol=0.15)
     assert np.abs(say(wrong) - expected).max() > 0.1  # others learn from them
+
+
+def test_priors_know_no_labels_better_than_verified_ones(fitted):
+    """Else doubts about those would be no sample of all doubts."""
+    verified = dict(enumerate(LABELS[:40].tolist()))
+    given = np.searchsorted(fitted.classes_, GIVEN)
+    for prior in IN_SAMPLE:
+        stage = clone(prior).set_params(contamination=0.0)
+        before = stage.fit_transform(fitted.trajectories_, GIVEN).prior
+        assert (before.argmax(axis=1) == given).all()
+        found = stage.fit_transform(fitted.trajectories_, GIVEN, verified=verified)
+        assert (found.prior.argmax(axis=1) == given)[40:].mean() < 1
 
 
 def test_neighbors_are_found_once(fitted, monkeypatch):
@@ -358,6 +371,79 @@ def test_intervals_hold_the_share_in_93_percent_of_draws(share, n, is_uneven):
     assert held >= 930
     if not is_uneven:
         assert np.mean(errors) < np.mean(naive) * 1.05
+
+
+def test_intervals_where_no_wrong_label_was_drawn():
+    """The wrong ones are those least likely to be drawn, as where all opinions err."""
+    rng = np.random.RandomState(0)
+    n, n_samples, share = 50, 1000, 0.08
+    is_wrong = np.arange(n_samples) < share * n_samples
+    spread = np.where(is_wrong, 0, rng.uniform(0.5, 1.5, n_samples))
+    held, n_draws = 0, 1000
+    for _ in range(n_draws):
+        rows, p = draw_to_check(1 + spread / spread.mean(), n, rng)
+        targets = make_targets(np.arange(n_samples) % 2)
+        table = pd.DataFrame({"index": rows, "verified": 0, "probability": p})
+        targets = targets.verify(table)
+        checked = targets.checked
+        p = targets.probabilities[checked]
+        doubts = np.full(n_samples, 0.5)
+        _, (low, high) = estimate_share(
+            is_wrong[checked], checked, doubts, p, worth=targets.worth
+        )
+        held += low <= share <= high
+    assert held / n_draws >= 0.93
+
+
+def test_what_is_chosen_after_a_draw_is_no_part_of_it():
+    rng = np.random.RandomState(0)
+    n_samples, share = 400, 0.25
+    is_wrong = rng.permutation(n_samples) < share * n_samples
+    right = is_wrong.astype(int) ^ 1  # all are given a 1
+    given = np.ones(n_samples, dtype=int)
+    start = Targets.unverified(np.array([0, 1]), given, given.astype(float))
+    suspicious = np.argsort(~is_wrong, kind="stable")
+    held, n_draws = {"before": 0, "after": 0}, 500
+    for _ in range(n_draws):
+        for order in held:
+            targets, left = start, np.arange(n_samples)
+            for draw in ("draw", "choice") if order == "after" else ("choice", "draw"):
+                if draw == "draw":
+                    rows = rng.choice(left, 100, replace=False)
+                    p = 100 / len(left)
+                else:
+                    rows, p = suspicious[np.isin(suspicious, left)][:50], 1.0
+                left = np.setdiff1d(left, rows)
+                table = {"index": rows, "verified": right[rows], "probability": p}
+                targets = targets.verify(pd.DataFrame(table))
+            checked = targets.checked
+            _, (low, high) = estimate_share(
+                is_wrong[checked], checked, np.full(n_samples, 0.5),
+                targets.probabilities[checked], worth=targets.worth,
+            )  # fmt: skip
+            held[order] += low <= share <= high
+            assert low >= is_wrong[checked].mean() * len(checked) / n_samples
+    assert min(held.values()) / n_draws >= 0.93
+
+
+def test_what_is_known_of_all_is_no_estimate(fitted):
+    n_wrong = (GIVEN != LABELS).sum()
+    for rounds in ((120, 120), (100, 100, 40), (239,)):
+        clf = pickle.loads(pickle.dumps(fitted))
+        for draw, n in enumerate(rounds):
+            clf.refit(fill_in(clf.labels_to_check(n, random_state=draw)))
+        n_unread = 240 - sum(rounds)
+        low, high = clf.noise_rate_interval_ * 240
+        assert low >= n_wrong - n_unread - 1e-9
+        assert high <= n_wrong + n_unread + 1e-9
+        if not n_unread:
+            assert_allclose(clf.noise_rate_interval_, clf.noise_rate_)
+            widths = np.diff(clf.class_noise_rate_intervals_, axis=1)
+            assert_allclose(widths, 0, atol=1e-9)
+    clf = pickle.loads(pickle.dumps(fitted))
+    clf.refit(fill_in(clf.labels_to_check(239, "suspicious")))
+    low, high = clf.noise_rate_interval_
+    assert low <= clf.noise_rate_ <= high
 
 
 def test_draws_of_unequal_size_count_by_their_size(fitted):

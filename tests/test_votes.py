@@ -8,7 +8,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
@@ -140,6 +140,13 @@ def test_confidence(kind):
     named = pd.DataFrame(NUMBERS, columns=["a", "b"])
     with pytest.raises(ValueError, match="named differently"):
         encode_votes(named, confidence=named[["b", "a"]] / 2)
+
+
+def test_who_is_never_sure_is_as_sure_as_usual():
+    votes = pd.DataFrame({"a": [0, 1, 0], "b": [1, 1, 0]})
+    sure = pd.DataFrame({"a": [0.0, 0.0, 0.0], "b": [0.5, np.nan, 1.0]})
+    found = encode_votes(votes, n_samples=3, confidence=sure)[1].trust
+    assert_allclose(np.sort(found), [2 / 3, 1, 1, 1, 1, 4 / 3])
 
 
 def test_annotators_without_a_vote_are_left_out(caplog):

@@ -40,9 +40,9 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
     n_neighbors : int, default=10
         Number of neighbours.
     leave_one_out : bool, default=False
-        Whether a clean text is left out of its own neighbours, as a verified one always
-        is. If not, it is one at distance 0 and so keeps the label it has, as in the
-        paper.
+        Whether a clean text is left out of its own neighbours, as it always is where
+        some are verified. If not, it is one at distance 0 and so keeps the label it
+        has, as in the paper.
     voting : {"hard", "soft"}, default="hard"
         Whether the prior is all on the class with most votes, or shared out as the
         votes are.
@@ -152,9 +152,10 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         row, col, distance = graph.row, graph.col, graph.data
         if positions is not None:
             is_own = self.clean_indices_[col] == positions[row]
-            # What is verified is judged by that, and may not know it.
-            is_left_out = is_own & (self.leave_one_out | self._is_checked[col])
-            distance[is_left_out] = np.inf
+            # What is verified is judged by that, and may not know it: nor may others
+            # know their own labels, or they would look better beside it.
+            if self.leave_one_out or self._is_checked.any():
+                distance[is_own] = np.inf
         order = np.lexsort((distance, row))
         rank = np.arange(len(order)) - np.searchsorted(row[order], row[order])
         order = order[rank < self.n_neighbors]

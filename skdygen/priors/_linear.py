@@ -16,7 +16,7 @@ from .._sklearn_compat import HasMethods
 from .._weights import fit_weighted, takes_weights
 from ._clean_set import BaseCleanSetPrior
 
-_N_FOLDS = 5  # of verified texts, of which each is judged by what others teach
+_N_FOLDS = 5  # of clean texts, each of which is judged by what others teach
 
 
 class ClassifierPrior(BaseCleanSetPrior):
@@ -24,8 +24,8 @@ class ClassifierPrior(BaseCleanSetPrior):
 
     Each given label gets a noise score from the training dynamics; a classifier is
     fitted on the embeddings of the texts with the lowest scores, and its probabilities
-    are everybody's prior; those of verified texts come from fits without them, in five
-    parts.
+    are everybody's prior. Where some labels are verified, those of clean texts come
+    from fits without them, in five parts.
 
     Parameters
     ----------
@@ -103,15 +103,17 @@ class ClassifierPrior(BaseCleanSetPrior):
 
     def _fit_prior(self, trajectories, targets, **shared):
         prior = super()._fit_prior(trajectories, targets, **shared)
-        rows = targets.checked
-        for first in range(min(_N_FOLDS, len(rows))):
-            left = rows[first::_N_FOLDS]
-            kept = ~np.isin(self.clean_indices_, left)
+        rows = self.clean_indices_
+        # What is verified is judged by that, and may not know it: nor may others know
+        # their own labels, or they would look better beside it.
+        for first in range(min(_N_FOLDS, len(rows)) if self._is_checked.any() else 0):
+            is_left = np.arange(len(rows)) % _N_FOLDS == first
             fitted = self._fit_classifier(
-                self._space(trajectories, self.clean_indices_[kept]),
-                self.clean_codes_[kept],
-                self.clean_weights_[kept],
+                self._space(trajectories, rows[~is_left]),
+                self.clean_codes_[~is_left],
+                self.clean_weights_[~is_left],
             )
+            left = rows[is_left]
             prior[left] = self._ask(*fitted, self._space(trajectories, left))
         return prior
 
