@@ -1,13 +1,18 @@
 """What a classifier takes from its `memory` instead of computing it again."""
 
 import copy
+import inspect
 import logging
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from pickle import PicklingError
 
 import joblib
+import numpy as np
+import scipy
+import sklearn
 from joblib._store_backends import FileSystemStoreBackend
 from sklearn.utils.validation import check_memory
 
@@ -16,6 +21,8 @@ from ._storage import hash_rest, replacing
 from .base import BaseDynamics
 
 logger = logging.getLogger(__name__)
+
+_VERSIONED = {"numpy", "scipy", "skdygen", "sklearn"}  # known by their versions
 
 
 def from_cache(memory, function, stage, *args):
@@ -44,10 +51,24 @@ def from_cache(memory, function, stage, *args):
 
 
 def _identify(stage):
-    """List what decides over results besides parameters: the version, and files."""
+    """List what decides over results besides parameters: versions, files, sources."""
     parts = (stage, *stage.get_params().values())
     dynamics = [part for part in parts if isinstance(part, BaseDynamics)]
-    return [__version__, *(part._identify_files() for part in dynamics)]
+    versions = [__version__, sklearn.__version__, np.__version__, scipy.__version__]
+    files = [part._identify_files() for part in dynamics]
+    return [*versions, *files, *map(_source, parts)]
+
+
+def _source(part):
+    """Source of a function or estimator of the user's own; None of anything else."""
+    kind = part if inspect.isroutine(part) else type(part)
+    package = (kind.__module__ or "").partition(".")[0]
+    if package in _VERSIONED or package in sys.builtin_module_names:
+        return None
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        return None
 
 
 def _log_reuse(metadata):
@@ -85,6 +106,12 @@ class _CheckedStore(FileSystemStoreBackend):
         entry, digest = self._paths(call_id)
         with suppress(OSError), replacing(digest) as temporary:  # the disk may be full
             temporary.write_text(_hash(entry))
+
+    def store_metadata(self, call_id, metadata):
+        # Written out, texts would take as much room again, and be there to read.
+        arguments = metadata["input_args"]
+        said = {name: arguments[name] if name == "stage" else "" for name in arguments}
+        super().store_metadata(call_id, metadata | {"input_args": said})
 
     def load_item(self, call_id, *args, **params):
         entry, digest = self._paths(call_id)

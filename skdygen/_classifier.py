@@ -92,6 +92,12 @@ def _make_stage(name, stage):
     return make()
 
 
+def _steps(estimator):
+    """Steps of a pipeline; of anything else, itself."""
+    is_pipeline = isinstance(estimator, Pipeline)
+    return [step for _, step in estimator.steps] if is_pipeline else [estimator]
+
+
 def _final_estimator_has_predict_proba(classifier):
     """Tell whether there are probabilities, once fitted or before."""
     final = getattr(classifier, "final_estimator_", classifier.final_estimator)
@@ -150,8 +156,10 @@ def _weigh_classes(class_weight, classes):
     """Weight of each class, (n_classes,); 1 for "balanced", estimated after the fit."""
     if not isinstance(class_weight, dict):
         return np.ones(len(classes))
+    has_all = {*classes.tolist()} <= class_weight.keys()
     for label, weight in class_weight.items():
-        if label not in classes.tolist():
+        # A fold can lack a class; where others have no weight, it is misspelled.
+        if not has_all and label not in classes.tolist():
             raise ValueError(
                 f"class_weight has the label {label!r}, which is not among the classes "
                 f"{classes.tolist()}."
@@ -302,7 +310,7 @@ class DyGenClassifier(
         ],
         "prior": [HasMethods(["fit_transform", "transform"]), None],
         "denoiser": [BaseDenoiser, None],
-        "final_estimator": [HasMethods(["fit", "predict"]), None],
+        "final_estimator": [HasMethods(["fit"]), None],
         "correction_threshold": [
             StrOptions({"auto"}),
             Interval(Real, 0, 1, closed="both"),
@@ -350,26 +358,37 @@ class DyGenClassifier(
         # What is None, or has a name, gets parameters of its own.
         for name in _DEFAULTS:
             if any(key.startswith(f"{name}__") for key in params):
-                stage = params.get(name, getattr(self, name))
-                params[name] = _make_stage(name, stage)
+                stage = _make_stage(name, params.get(name, getattr(self, name)))
+                if isinstance(stage, str):
+                    raise ValueError(
+                        f"{name}={stage!r} has no parameters; the names of stages that "
+                        f"have some are {sorted(_NAMED)}."
+                    )
+                params[name] = stage
         return super().set_params(**params)
 
     def _validate_params(self):
-        parts = [self.dynamics]
-        if isinstance(self.dynamics, Pipeline):
-            parts = [step for _, step in self.dynamics.steps]
         # What a Pipeline does before its dynamics may well be frozen.
-        if isinstance(parts[-1], FrozenEstimator):
+        last = _steps(self.dynamics)[-1]
+        if isinstance(last, FrozenEstimator):
             raise TypeError(
                 "dynamics is a FrozenEstimator, which would replay dynamics instead of "
                 "recording them; compute the trajectories with fit_transform and pass "
                 "dynamics='precomputed'."
             )
         super()._validate_params()
-        for name in _DEFAULTS:
+        if isinstance(last, (BasePrior, BaseDenoiser)):
+            raise TypeError(
+                f"dynamics is a {type(last).__name__}, which is a later stage; pass it "
+                f"as prior or denoiser."
+            )
+        for name in (*_DEFAULTS, "final_estimator"):
             stage = getattr(self, name)
-            if isinstance(stage, BaseEstimator):
-                stage._validate_params()
+            if isinstance(stage, type):
+                raise TypeError(f"{name} is a class; pass {stage.__name__}() instead.")
+            for part in (stage, *_steps(stage)):
+                if hasattr(part, "_parameter_constraints"):
+                    part._validate_params()
             if getattr(stage, "_skl_callbacks", None):
                 raise TypeError(
                     f"{name} has callbacks of its own, which would not be called; set "
@@ -524,6 +543,7 @@ class DyGenClassifier(
         # As the first stage gives them: verified labels may have brought new classes.
         trajectories = self.trajectories_.with_classes(self.prior_._learnt_classes)
         fitted = copy.copy(self)
+        fitted._texts = self._texts
         vars(fitted).pop("final_estimator_", None)
         fitted._conclude(stages, X, trajectories, targets, None)
         self.__dict__ = vars(fitted)
@@ -696,9 +716,13 @@ class DyGenClassifier(
         weights *= self.label_distributions_[np.arange(len(corrected)), corrected]
         try:
             fit_weighted(estimator, X, self.transduction_, weights, on_request=True)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             if len(np.unique(corrected)) > 1:
-                raise
+                raise ValueError(
+                    f"final_estimator={estimator!r} cannot be fitted to texts: {error} "
+                    f"(if it reads numbers, put a vectorizer in front of it, by "
+                    f"make_pipeline)"
+                ) from error
             label = self.transduction_[:1].tolist()[0]
             raise ValueError(
                 f"the final_estimator cannot be fitted: after the correction all texts "

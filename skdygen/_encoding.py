@@ -74,6 +74,7 @@ def by_position(verified, index, n_samples):
     A ValueError says that the texts have none such, or several, or that there is one
     for each in another order.
     """
+    verified = _of_pandas(verified)
     if index is None or not isinstance(verified, pd.Series):
         return verified
     index = pd.Index(index)  # an array after `load`
@@ -206,6 +207,7 @@ def encode_verified(verified, classes, n_samples, missing_label=None):
     A TypeError says that labels are not of the type of the given ones; a ValueError
     that a position is no text's, or is there twice, or that a probability is none.
     """
+    verified = _of_pandas(verified)
     rows, labels = _verified_pairs(verified, n_samples)
     drawn = np.full(n_samples, np.nan)
     if isinstance(verified, pd.DataFrame) and "probability" in verified:
@@ -261,6 +263,13 @@ def join_classes(classes, labels, name, where):
             f"which no type holds together as they are; use int64 or strings."
         )
     return classes if len(joined) == len(classes) else joined
+
+
+def _of_pandas(verified):
+    """Make a DataFrame of a table of polars or arrow with several columns."""
+    is_table = len(getattr(verified, "shape", ())) == 2 and verified.shape[1] > 1
+    is_other = is_table and hasattr(verified, "to_pandas")
+    return as_frame(verified) if is_other else verified
 
 
 def _verified_pairs(verified, n_samples):
@@ -432,14 +441,20 @@ def unify(given, rows, name):
 def _unify_objects(given, rows, name):
     """Give labels held as objects the type they share."""
     kind = next((kind for kind in _KINDS if isinstance(given[0], kind)), None)
+    if kind is numbers.Integral and any(isinstance(label, float) for label in given):
+        kind = numbers.Real
     for row, label in zip(rows, given, strict=True):
         is_bool_among_others = isinstance(label, (bool, np.bool_)) and kind != _KINDS[1]
-        if kind is None or not isinstance(label, kind) or is_bool_among_others:
+        if kind is None:
             raise TypeError(
-                f"{name} mixes types or holds a type that is no label: row {row} is "
-                f"{label!r} ({type(label).__name__}), row {rows[0]} is {shown(given)} "
-                f"({type(given[0]).__name__}); use strings, integers or booleans, "
-                f"one type throughout."
+                f"{name} holds a type that is no label: row {row} is {label!r} "
+                f"({type(label).__name__}); use strings, integers or booleans."
+            )
+        if not isinstance(label, kind) or is_bool_among_others:
+            raise TypeError(
+                f"{name} mixes types: row {row} is {label!r} ({type(label).__name__}), "
+                f"row {rows[0]} is {shown(given)} ({type(given[0]).__name__}); use "
+                f"strings, integers or booleans, one type throughout."
             )
     return hold(given, _HELD_AS[kind], rows, name)
 

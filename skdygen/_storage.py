@@ -51,10 +51,13 @@ _TRUSTED = [
     "skdygen._votes.Votes",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
+    "sklearn.calibration._TemperatureScaling",
+    "sklearn.feature_selection._univariate_selection.f_classif",
     "sklearn.feature_selection._univariate_selection.chi2",
     "sklearn.metrics._scorer._PassthroughScorer",
     "sklearn.model_selection._split.StratifiedKFold",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.utils._bunch.Bunch",
 ]
 # Folders, which no stranger's file is to name: a cache holds pickles. And a loss that
@@ -102,7 +105,7 @@ class StorageMixin:
         ValueError
             If there is no language model to `bundle`.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         if path.exists() and not is_saved_model(path):
             raise FileExistsError(f"{path} is no saved model; choose another path.")
         if path.exists() and not overwrite:
@@ -183,6 +186,7 @@ def load(
     --------
     >>> clf = skdygen.load("model.skops")  # doctest: +SKIP
     """
+    path = Path(path).expanduser()
     with open_regular(path) as file:
         header = _read_header(file, path)
         made = _load(file, path, header, trusted)
@@ -392,6 +396,8 @@ def _copied(value, where, convert):
     if is_dict and not all(type(key) is str for key in value):
         # In skops a key that is False comes back as True, and None not at all.
         return {_ENCODED: convert(list(value.items()), "")}
+    if kind is range:  # of a search
+        return list(value)
     if kind in (list, tuple, set):
         return kind(convert(v, f"[{i}]") for i, v in enumerate(value))
     if isinstance(value, np.ndarray):

@@ -332,7 +332,7 @@ class Trajectories:
         OSError
             If it cannot be written; what was there stays.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         tensors = {n: np.ascontiguousarray(a) for n, a in self._arrays().items()}
         metadata = {"format": _FORMAT, "version": _FORMAT_VERSION}
         metadata["classes"] = json.dumps(self.classes.tolist())
@@ -369,6 +369,7 @@ class Trajectories:
         ValueError
             If the file holds something else.
         """
+        path = Path(path).expanduser()
         open_regular(path).close()
         try:
             return cls._read(path, max_nbytes, temp_folder)

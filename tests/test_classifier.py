@@ -1,6 +1,9 @@
 import copy
+import importlib
+import linecache
 import os
 import re
+import shutil
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +20,7 @@ from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import TruncatedSVD
 from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import StackingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
@@ -598,6 +602,38 @@ def test_memory_is_used_for_the_same_and_nothing_else(tmp_path, monkeypatch, cap
     monkeypatch.setattr("skdygen._cache.__version__", "0.0.1")
     clf.fit(TEXTS, NOISY)
     assert trained.call_count == 6
+    for path in tmp_path.rglob("metadata.json"):  # nobody can read texts there
+        assert path.stat().st_size < 1000
+
+
+def test_memory_knows_the_source_of_stages_of_ones_own(tmp_path, monkeypatch):
+    """A class or function that has been edited is another, by the same name."""
+    source = """
+from skdygen.base import BasePrior
+
+class Own(BasePrior):
+    def __init__(self, *, missing_label=None):
+        self.missing_label = missing_label
+
+    def _fit_prior(self, trajectories, targets):
+        return self._prior(trajectories)
+
+    def _prior(self, trajectories):
+        return trajectories.probabilities[:, :, EPOCH].mean(axis=1)
+"""
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for epoch in ("-1", "0 "):
+        (tmp_path / "own_stage.py").write_text(source.replace("EPOCH", epoch))
+        sys.modules.pop("own_stage", None)
+        importlib.invalidate_caches()
+        linecache.clearcache()
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        prior = importlib.import_module("own_stage").Own()
+        clf = make_fast(prior=prior, memory=tmp_path / "cache").fit(TEXTS, NOISY)
+        found.append(clf.label_distributions_)
+    sys.modules.pop("own_stage")
+    assert np.abs(found[0] - found[1]).max() > 0.01
 
 
 def test_memory_knows_what_is_in_the_folder_of_a_model(tmp_path, monkeypatch):
@@ -708,6 +744,15 @@ FROZEN = FrozenEstimator(IncrementalDynamics())
         ({"class_weight": {1: -1.0}}, "class_weight has -1.0 for the class 1"),
         ({"class_weight": {1: np.nan}}, "a number from 1e-06 to 1,000,000 is needed"),
         ({"class_weight": {1: 1e300}}, r"class_weight has 1e\+300 for the class 1"),
+        ({"dynamics": ConsensusPrior()}, "is a ConsensusPrior, which is a later stage"),
+        (
+            {"final_estimator": LogisticRegression},
+            r"LogisticRegression\(\) instead",
+        ),
+        (
+            {"final_estimator": make_pipeline(TfidfVectorizer(), LinearSVC(C=-1))},
+            "'C' parameter of LinearSVC",
+        ),
     ],
 )
 def test_bad_parameters_are_refused_before_training(params, message, no_training):
@@ -716,6 +761,30 @@ def test_bad_parameters_are_refused_before_training(params, message, no_training
         clf.fit(["a", "b"], [0, 1])
     with pytest.raises(NotFittedError):
         check_is_fitted(clf)
+
+
+def test_a_final_estimator_that_reads_no_texts():
+    clf = make_fast(final_estimator=LogisticRegression())
+    with pytest.raises(ValueError, match=r"final_estimator=Log.* put a vectorizer in"):
+        clf.fit(TEXTS, NOISY)
+
+
+def test_stacking_predicts():
+    parts = [("a", FINAL), ("b", clone(FINAL))]
+    clf = make_fast(final_estimator=StackingClassifier(parts, cv=2)).fit(TEXTS, NOISY)
+    assert (clf.predict(TEXTS) == clf.transduction_).mean() > 0.9
+
+
+def test_class_weights_of_a_class_that_a_fold_lacks():
+    weights = dict.fromkeys([*np.unique(NOISY).tolist(), "rare"], 2.0)
+    clf = make_fast(class_weight=weights).fit(TEXTS, NOISY)
+    assert clf.class_weight_.tolist() == [2, 2]
+
+
+def test_parameters_of_a_stage_that_has_none():
+    for name in ("precomputed", "frozn"):
+        with pytest.raises(ValueError, match=f"dynamics='{name}' has no parameters"):
+            DyGenClassifier(name).set_params(dynamics__n_epochs=3)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from numpy.testing import assert_array_equal
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -162,6 +165,27 @@ def test_texts_go_neither_with_copies_nor_into_files(fitted, tmp_path):
     verified = TRAIN["right"].head(20)
     assert_array_equal(loaded.refit(verified).transduction_[:20], verified)
     assert_of_train(fitted.label_issues())  # still
+
+
+def test_texts_stay_after_a_refit():
+    final = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    clf = make(store_trajectories=True, final_estimator=final)
+    clf.fit(TRAIN["text"], TRAIN["given"])
+    for n in (9, 5):
+        table = clf.labels_to_check(n, random_state=0)
+        clf.refit(table.assign(verified=TRAIN["right"][table.index]))
+        assert_of_train(clf.label_issues())
+
+
+def test_a_table_of_polars(fitted):
+    table = fitted.labels_to_check(9, random_state=0)
+    table["verified"] = TRAIN["right"][table.index]
+    other = pl.from_pandas(table)
+    found, expected = (copy.deepcopy(fitted).refit(t) for t in (other, table))
+    assert_array_equal(found.label_distributions_, expected.label_distributions_)
+    assert_array_equal(found.noise_rate_interval_, expected.noise_rate_interval_)
+    with pytest.raises(ValueError, match="verified has the text"):
+        fitted.refit(other.with_columns(text=pl.lit("other words")))
 
 
 def test_any_index_can_be_stored(fitted, tmp_path):

@@ -59,6 +59,7 @@ def test_bad_texts(X, error, message):
         (pd.Series(["b", "a"], dtype="category"), ["a", "b"]),
         ([Reason.RETURN, Reason.ORDER], ["order", "return"]),
         ([Level.HIGH, Level.LOW], [1, 2]),
+        ([1, 2.0, 3], [1.0, 2.0, 3.0]),
         (np.array([2**64 - 1, 2**64 - 2], np.uint64), [2**64 - 2, 2**64 - 1]),
     ],
 )
