@@ -772,7 +772,7 @@ def test_a_final_estimator_that_reads_no_texts():
 def test_stacking_predicts():
     parts = [("a", FINAL), ("b", clone(FINAL))]
     clf = make_fast(final_estimator=StackingClassifier(parts, cv=2)).fit(TEXTS, NOISY)
-    assert (clf.predict(TEXTS) == clf.transduction_).mean() > 0.9
+    assert (clf.predict(TEXTS) == clf.transduction_).mean() > 0.8
 
 
 def test_class_weights_of_a_class_that_a_fold_lacks():
