@@ -254,8 +254,9 @@ class DyGenClassifier(
         improbable the given ones are on average, and how many of them are not the most
         probable class, by everything but themselves. Mistakes that the model has learnt
         are missed, and its own are counted, so that it is no bound in either direction.
-        With verified labels, it is an estimate, corrected by what was found. NaN if all
-        texts are alike, and none is verified.
+        With verified labels, it is an estimate, corrected by what was found, in which
+        each label counts once, as in intervals. NaN if all texts are alike, and none is
+        verified.
     noise_rate_interval_ : ndarray of shape (2,)
         An interval that holds the share of wrong labels in 95 % of all cases, whatever
         the model believes, if the verified labels were drawn by `labels_to_check` or
