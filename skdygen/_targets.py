@@ -40,6 +40,8 @@ class Targets:
     evidence : ndarray of shape (n_samples, n_classes) or None
         What the votes on each text say of its true class, up to a constant: log
         p(votes | y). Both are None until annotators are known.
+    worth : float
+        What the texts least likely to be drawn had of the mean chance, at least.
     """
 
     classes: np.ndarray
@@ -50,6 +52,7 @@ class Targets:
     votes: Votes | None = None
     believed: np.ndarray | None = None
     evidence: np.ndarray | None = None
+    worth: float = 1.0
 
     @classmethod
     def unverified(cls, classes, codes, weights, votes=None):
@@ -66,14 +69,6 @@ class Targets:
     def checked(self):
         """Positions of the texts with a verified label, (n_checked,)."""
         return np.flatnonzero(self.verified >= 0)
-
-    @property
-    def worth(self):
-        """What the texts least likely to be drawn have of the mean chance, at least."""
-        drawn = self.probabilities[_by_chance(self.probabilities)]
-        if not len(drawn) or np.ptp(drawn) <= _EVEN * drawn.max():
-            return 1.0
-        return min(_LEAST_WORTH, drawn.min() * len(self.codes) / len(drawn))
 
     @property
     def voted(self):
@@ -147,6 +142,7 @@ class Targets:
             verified, self.classes, n_samples, missing_label
         )
         moved = np.append(np.searchsorted(classes, self.classes), -1)  # -1 stays
+        worth = min(self.worth, _worth(drawn, (self.verified < 0).sum()))
         is_new = found >= 0
         # Where nobody has said how they were drawn, all were as likely.
         unsaid = is_new & np.isnan(drawn)
@@ -162,7 +158,19 @@ class Targets:
             np.where(is_new, found, moved[self.verified]),
             _join_draws(np.where(is_new, np.nan, self.probabilities), drawn),
             self.votes and self.votes.recode(moved),
+            worth=worth,
         )
+
+
+def _worth(drawn, n_left):
+    """What the least likely of so many texts had of the mean chance in a draw.
+
+    1 if all were as likely, which the chances of all that were drawn can tell.
+    """
+    drawn = drawn[_by_chance(drawn)]
+    if np.allclose(drawn * n_left, len(drawn), rtol=_EVEN, atol=0):
+        return 1.0
+    return min(_LEAST_WORTH, drawn.min() * n_left / len(drawn))
 
 
 def _by_chance(probabilities):

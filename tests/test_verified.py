@@ -378,9 +378,10 @@ def test_intervals_where_no_wrong_label_was_drawn():
     rng = np.random.RandomState(0)
     n, n_samples, share = 50, 1000, 0.08
     is_wrong = np.arange(n_samples) < share * n_samples
-    spread = np.where(is_wrong, 0, rng.uniform(0.5, 1.5, n_samples))
     held, n_draws = 0, 1000
-    for _ in range(n_draws):
+    for draw in range(n_draws):
+        others = rng.uniform(0.5, 1.5, n_samples) if draw % 2 else 1
+        spread = np.where(is_wrong, 0, others)
         rows, p = draw_to_check(1 + spread / spread.mean(), n, rng)
         targets = make_targets(np.arange(n_samples) % 2)
         table = pd.DataFrame({"index": rows, "verified": 0, "probability": p})
