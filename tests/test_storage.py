@@ -32,6 +32,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.feature_selection import SelectKBest, chi2
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -143,6 +144,29 @@ def test_other_stages_and_labels(word_texts, path, params):
     assert_equal(loaded, clf)
     assert loaded.class_weight == clf.class_weight
     assert loaded.memory is loaded.pipeline_.memory is None
+
+
+def test_a_home_folder(tmp_path, monkeypatch, random_trajectories):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    DyGenClassifier(IncrementalDynamics()).save("~/model.skops")
+    random_trajectories.save("~/trajectories.safetensors")
+    names = {"model.skops", "trajectories.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert isinstance(skdygen.load("~/model.skops"), DyGenClassifier)
+    assert len(Trajectories.load("~/trajectories.safetensors")) == 40
+
+
+def test_a_search_over_a_range(path):
+    grid = {"logisticregression__C": range(1, 3)}
+    final = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    clf = DyGenClassifier(
+        IncrementalDynamics(), final_estimator=GridSearchCV(final, grid)
+    )
+    clf.save(path)
+    loaded = skdygen.load(path).final_estimator
+    assert loaded.param_grid == {"logisticregression__C": [1, 2]}
 
 
 def test_containers_and_what_comes_with_them(path, random_trajectories):
