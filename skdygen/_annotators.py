@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from ._verified import estimate_share
+from ._verified import by_chance, estimate_share
 
 logger = logging.getLogger(__name__)
 
@@ -109,9 +109,8 @@ def describe_annotators(targets, distributions, held_out, alpha=0.05):
         own = np.flatnonzero(votes.annotators == j)
         checked = np.flatnonzero(~np.isnan(drawn[own]))
         n_verified[j] = len(checked)
-        p = drawn[own[checked]]
-        if ((p > 0) & (p < 1)).sum() >= _LEAST_VERIFIED:
-            seen = own[checked]
+        seen = own[checked]
+        if by_chance(drawn[seen]).sum() >= _LEAST_VERIFIED:
             share, ends = estimate_share(
                 is_wrong[seen], checked, doubts[own], drawn[seen], alpha, targets.worth
             )

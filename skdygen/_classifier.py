@@ -92,10 +92,10 @@ def _make_stage(name, stage):
     return make()
 
 
-def _steps(estimator):
-    """Steps of a pipeline; of anything else, itself."""
-    is_pipeline = isinstance(estimator, Pipeline)
-    return [step for _, step in estimator.steps] if is_pipeline else [estimator]
+def _parts(estimator):
+    """Give an estimator and, if it is a pipeline, its steps."""
+    steps = estimator.steps if isinstance(estimator, Pipeline) else []
+    return [estimator, *(step for _, step in steps)]
 
 
 def _final_estimator_has_predict_proba(classifier):
@@ -370,7 +370,7 @@ class DyGenClassifier(
 
     def _validate_params(self):
         # What a Pipeline does before its dynamics may well be frozen.
-        last = _steps(self.dynamics)[-1]
+        last = _parts(self.dynamics)[-1]
         if isinstance(last, FrozenEstimator):
             raise TypeError(
                 "dynamics is a FrozenEstimator, which would replay dynamics instead of "
@@ -387,7 +387,7 @@ class DyGenClassifier(
             stage = getattr(self, name)
             if isinstance(stage, type):
                 raise TypeError(f"{name} is a class; pass {stage.__name__}() instead.")
-            for part in (stage, *_steps(stage)):
+            for part in _parts(stage):
                 if hasattr(part, "_parameter_constraints"):
                     part._validate_params()
             if getattr(stage, "_skl_callbacks", None):

@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
 from ._memmap import parts
+from ._verified import by_chance
 from .priors._clean_set import lowest
 
 _SUREST_SHARE = 0.25
@@ -39,8 +40,7 @@ def _act(suggested, marginal, untouched, targets):
     labelled = targets.labelled
     codes, weights = targets.codes[labelled], targets.weights[labelled]
     # What was read in any case, perhaps since the model doubts it, is no fair sample.
-    is_drawn = (targets.probabilities > 0) & (targets.probabilities < 1)
-    is_drawn &= targets.codes >= 0
+    is_drawn = by_chance(targets.probabilities) & (targets.codes >= 0)
     rows = targets.checked[is_drawn[targets.checked]]
     if targets.evidence is not None and not len(rows):
         return np.ones(len(labelled), dtype=bool)  # annotators tell how others err

@@ -14,7 +14,6 @@ from ._annotators import describe_annotators
 from ._decisions import judge_labels
 from ._encoding import check_texts, find_index, fingerprint
 from ._sklearn_compat import num_samples
-from ._trajectories import Trajectories
 from ._verified import accept_surest, draw_to_check, estimate_share
 
 if TYPE_CHECKING:
@@ -104,8 +103,8 @@ class LabelReviewMixin:
         codes = self._targets.codes[rows]
         index, texts = self._index, self._texts
         if X is not None:
-            self._check_same_X(X)
             texts, found = check_texts(X), find_index(X)
+            self._check_same_X(texts)
             index = index if found is None else found
         suggested, confidence, quality, _ = judge_labels(
             self.label_distributions_[rows], codes
@@ -125,7 +124,7 @@ class LabelReviewMixin:
         return pd.DataFrame(columns, index=rows if index is None else index[rows])
 
     def _check_same_X(self, X):
-        """Raise an error if `X` is not what the classifier was fitted on.
+        """Raise an error if `X`, validated, is not what the classifier was fitted on.
 
         Texts are compared with texts, and only the number of anything else.
         """
@@ -135,10 +134,8 @@ class LabelReviewMixin:
                 f"X has {n_samples} texts, but the classifier was fitted on "
                 f"{n_fitted}; pass those, in their order."
             )
-        if isinstance(X, Trajectories) or self._fingerprint is None:
-            return
-        X = check_texts(X)
-        if fingerprint(X) == self._fingerprint:
+        found = None if self._fingerprint is None else fingerprint(X)
+        if found in (None, self._fingerprint):
             return
         where = ""
         if self._texts is not None:

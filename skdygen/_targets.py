@@ -7,6 +7,7 @@ import numpy as np
 
 from ._annotators import Annotators
 from ._encoding import encode_labels, encode_verified, join_classes, shown
+from ._verified import by_chance
 from ._votes import Votes, encode_votes
 from ._weights import read_weights
 
@@ -149,7 +150,7 @@ class Targets:
         drawn = np.where(unsaid, unsaid.sum() / n_samples, drawn)
         drawn[~is_new] = np.nan
         # All texts were drawn from before: what is chosen now stands for none of them.
-        if _by_chance(self.probabilities).any() and not _by_chance(drawn).any():
+        if by_chance(self.probabilities).any() and not by_chance(drawn).any():
             drawn[is_new] = 0
         return Targets(
             classes,
@@ -167,15 +168,10 @@ def _worth(drawn, n_left):
 
     1 if all were as likely, which the chances of all that were drawn can tell.
     """
-    drawn = drawn[_by_chance(drawn)]
+    drawn = drawn[by_chance(drawn)]
     if np.allclose(drawn * n_left, len(drawn), rtol=_EVEN, atol=0):
         return 1.0
     return min(_LEAST_WORTH, drawn.min() * n_left / len(drawn))
-
-
-def _by_chance(probabilities):
-    """Tell which texts were drawn by chance, not taken in any case or afterwards."""
-    return (probabilities > 0) & (probabilities < 1)
 
 
 def _join_draws(*draws):
@@ -185,7 +181,7 @@ def _join_draws(*draws):
     more there are; what is taken in any case has the probability 1 all the same, and
     what is in no draw, 0.
     """
-    sizes = [_by_chance(draw).sum() for draw in draws]
+    sizes = [by_chance(draw).sum() for draw in draws]
     joined = np.full(len(draws[0]), np.nan)
     for draw, size in zip(draws, sizes, strict=True):
         more = draw * sum(sizes) / max(size, 1)

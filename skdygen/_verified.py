@@ -4,6 +4,11 @@ import numpy as np
 from scipy.stats import beta
 
 
+def by_chance(probabilities):
+    """Tell which texts were drawn by chance, not taken in any case or afterwards."""
+    return (probabilities > 0) & (probabilities < 1)
+
+
 def estimate_share(is_wrong, checked, doubts, probabilities, alpha=0.05, worth=1.0):
     """Estimate the share of wrong labels, and an interval that holds it.
 
@@ -27,7 +32,7 @@ def estimate_share(is_wrong, checked, doubts, probabilities, alpha=0.05, worth=1
     certain = probabilities >= 1
     n_rest = len(doubts) - certain.sum()
     found = is_wrong[certain].sum()
-    drawn = np.flatnonzero((probabilities > 0) & ~certain)
+    drawn = np.flatnonzero(by_chance(probabilities))
     if not len(drawn):
         return np.nan, known
     wrong = is_wrong[drawn].astype(float)
@@ -82,7 +87,7 @@ def accept_surest(
     Returns which are accepted, (N,) of bool, and how many more have to be verified at
     random before the surer half could be.
     """
-    drawn = np.flatnonzero((probabilities > 0) & (probabilities < 1))
+    drawn = np.flatnonzero(by_chance(probabilities))
     order = drawn[np.argsort(doubts[checked[drawn]], kind="stable")]
     levels, wrong = doubts[checked[order]], is_wrong[order]
     weights = 1 / probabilities[order]

@@ -127,7 +127,8 @@ def write_report(
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {path.parent} does not exist.")
     texts = check_texts(X)
-    estimator._check_same_X(texts)
+    if trajectories is not None:  # else they are compared there
+        estimator._check_same_X(texts)
     found = training_trajectories(
         estimator, texts if trajectories is None else trajectories
     )

@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._classifier import DyGenClassifier
 from .._decisions import judge_labels
-from .._encoding import encode_labels
+from .._encoding import check_texts, encode_labels
 from .._trajectories import Trajectories, check_numbers, check_trajectories
 
 
@@ -82,7 +82,8 @@ def _check_classifier(estimator):
 def training_trajectories(estimator, X):
     """Trajectories of the training texts: X, or those stored, or replayed from X."""
     if X is not None:
-        estimator._check_same_X(X)
+        is_text = estimator._fingerprint is not None and not isinstance(X, Trajectories)
+        estimator._check_same_X(check_texts(X) if is_text else X)
     if isinstance(X, Trajectories):
         return X
     if hasattr(estimator, "trajectories_"):
