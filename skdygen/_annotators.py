@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from ._verified import by_chance, estimate_share
+from ._encoding import by_chance
+from ._verified import estimate_share
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
+from ._encoding import by_chance
 from ._memmap import parts
-from ._verified import by_chance
 from .priors._clean_set import lowest
 
 _SUREST_SHARE = 0.25

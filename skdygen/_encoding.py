@@ -232,6 +232,11 @@ def encode_verified(verified, classes, n_samples, missing_label=None):
     return classes, codes, drawn
 
 
+def by_chance(probabilities):
+    """Tell which texts were drawn by chance, not taken in any case or afterwards."""
+    return (probabilities > 0) & (probabilities < 1)
+
+
 def check_unicode(classes, labels, rows, name):
     """Raise an error if a label is no valid Unicode, which few files can hold."""
     if classes.dtype.kind != "U":

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ._annotators import Annotators
-from ._encoding import encode_labels, encode_verified, join_classes, shown
-from ._verified import by_chance
+from ._encoding import by_chance, encode_labels, encode_verified, join_classes, shown
 from ._votes import Votes, encode_votes
 from ._weights import read_weights
 

@@ -3,10 +3,7 @@
 import numpy as np
 from scipy.stats import beta
 
-
-def by_chance(probabilities):
-    """Tell which texts were drawn by chance, not taken in any case or afterwards."""
-    return (probabilities > 0) & (probabilities < 1)
+from ._encoding import by_chance
 
 
 def estimate_share(is_wrong, checked, doubts, probabilities, alpha=0.05, worth=1.0):

@@ -1,6 +1,5 @@
 """Encoders of texts that are no language models: callables and transformers."""
 
-import inspect
 import os
 
 import numpy as np
@@ -57,16 +56,6 @@ def fit_encoder(model, texts):
     if is_language_model(model) or not is_transformer(model):
         return None
     return clone(model).fit(texts, None)  # which a FrozenEstimator has to be told
-
-
-def source_of(model):
-    """Source of a callable, (class and) name apart; None if there is none to be had."""
-    if is_language_model(model) or is_transformer(model):
-        return None
-    try:
-        return inspect.getsource(model if inspect.isroutine(model) else type(model))
-    except (OSError, TypeError):
-        return None
 
 
 def as_embeddings(embed_texts, texts, n_features=None):

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from .._sklearn_compat import HasMethods, Interval, ShowsSizesMixin, StrOptions
 from ..base import BaseDynamics
 from . import _engine
-from ._encoders import check_model, is_language_model, source_of
+from ._encoders import check_model, is_language_model
 from ._hub import backend_of, find_model, hash_files
 from ._views import ViewsMixin
 
@@ -313,9 +313,8 @@ prior=False)
         return _engine.fit(self, X, targets, record=record)
 
     def _identify_files(self):
-        if isinstance(self.model, (str, os.PathLike)):
-            return hash_files(self.model)
-        return source_of(self.model)
+        is_named = isinstance(self.model, (str, os.PathLike))
+        return hash_files(self.model) if is_named else None
 
     def _validate_params(self):
         super()._validate_params()

@@ -229,9 +229,7 @@ def test_memory_knows_a_function_by_name_and_source(tmp_path, monkeypatch):
     for _ in range(2):
         clf.fit(TEXTS, LABELS)
     assert len(fits) == 1
-    monkeypatch.setattr(
-        "skdygen.dynamics._encoders.inspect.getsource", lambda model: "other"
-    )
+    monkeypatch.setattr("skdygen._cache.inspect.getsource", lambda model: "other")
     clf.fit(TEXTS, LABELS)
     assert len(fits) == 2
     clf.set_params(dynamics__model=Counter(2)).fit(TEXTS, LABELS)
