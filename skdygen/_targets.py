@@ -142,7 +142,7 @@ class Targets:
             verified, self.classes, n_samples, missing_label
         )
         moved = np.append(np.searchsorted(classes, self.classes), -1)  # -1 stays
-        worth = min(self.worth, _worth(drawn, (self.verified < 0).sum()))
+        worth = min(self.worth, _worth(drawn, self.verified < 0))
         is_new = found >= 0
         # Where nobody has said how they were drawn, all were as likely.
         unsaid = is_new & np.isnan(drawn)
@@ -162,15 +162,18 @@ class Targets:
         )
 
 
-def _worth(drawn, n_left):
-    """What the least likely of so many texts had of the mean chance in a draw.
+def _worth(drawn, is_unread):
+    """What the least likely text had of the mean chance in a draw of those unread.
 
-    1 if all were as likely, which the chances of all that were drawn can tell.
+    1 if all were as likely, which the chances of all that were drawn can tell; what is
+    taken in any case aside.
     """
-    drawn = drawn[by_chance(drawn)]
-    if np.allclose(drawn * n_left, len(drawn), rtol=_EVEN, atol=0):
+    is_drawn = by_chance(drawn)
+    n_texts = (is_drawn | is_unread & ~(drawn >= 1)).sum()
+    chances = drawn[is_drawn] * n_texts / max(is_drawn.sum(), 1)
+    if np.allclose(chances, 1, rtol=_EVEN, atol=0):
         return 1.0
-    return min(_LEAST_WORTH, drawn.min() * n_left / len(drawn))
+    return min(_LEAST_WORTH, chances.min())
 
 
 def _join_draws(*draws):

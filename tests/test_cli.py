@@ -534,11 +534,12 @@ def test_check_and_clean(tickets, word_texts, quick, tmp_path, capsys):
     write(found, path)
     assert run("clean", tickets, "--verified", path) == 0
     said, cleaned = parse_summary(capsys.readouterr().out), read(tmp_path / CLEANED)
-    expected = found.rename(columns={"row": "index"})[1:].astype({"index": int})
+    expected = found.rename(columns={"row": "index"}).astype({"index": int})
+    expected.loc[0, "verified"] = None
     clf = make_quick(SimpleNamespace(seed=0, quiet=True))
     clf.fit(texts, given, verified=expected)
     assert cleaned.columns.tolist() == [*read(tickets).columns, *NEW, "is_accepted"]
-    assert_array_equal(cleaned["label_corrected"][rows[1:]], expected["verified"])
+    assert_array_equal(cleaned["label_corrected"][rows[1:]], expected["verified"][1:])
     assert_array_equal(cleaned["is_accepted"] == "True", clf.accept_labels())
     low, high = clf.noise_rate_interval_
     interval = f"{clf.noise_rate_:.1%} (95% interval: {low:.1%} to {high:.1%})"

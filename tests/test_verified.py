@@ -396,6 +396,31 @@ def test_intervals_where_no_wrong_label_was_drawn():
     assert held / n_draws >= 0.93
 
 
+@pytest.mark.parametrize("is_filled_in", [True, False])
+def test_all_are_as_likely_but_for_what_is_taken_in_any_case(is_filled_in):
+    """Where two texts alone differ, it takes no more labels than at random."""
+    n, n_samples = 70, 1000
+    spread = np.zeros(n_samples)
+    spread[:2] = 1.0
+    rows, p = draw_to_check(1 + spread / spread.mean(), n, np.random.RandomState(0))
+    assert (p == 1).sum() == 2
+    given = np.arange(n_samples) % 2
+    labels = given[rows].astype(object)
+    labels[5] = given[rows[5]] if is_filled_in else None  # passed over
+    table = pd.DataFrame({"index": rows, "verified": labels, "probability": p})
+    targets = make_targets(given, verified=table)
+    assert targets.worth == 1.0
+    checked = targets.checked
+    none_wrong, p = np.zeros(len(checked), bool), targets.probabilities[checked]
+    accepted, _ = accept_surest(
+        np.zeros(n_samples), checked, none_wrong, p, 0.05, 0.05, targets.worth
+    )
+    assert accepted.all()
+    # Of half of them nothing is known: what was not drawn can be less likely.
+    targets = make_targets(given, verified=table[:40])
+    assert targets.worth <= 0.5
+
+
 def test_what_is_chosen_after_a_draw_is_no_part_of_it():
     rng = np.random.RandomState(0)
     n_samples, share = 400, 0.25

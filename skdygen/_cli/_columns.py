@@ -94,6 +94,8 @@ def read_verified(table, options, labels, texts, classes):
             found = pd.DataFrame({"row": range(len(table)), "verified": table[source]})
         parts.append(_read_checked(found, source, texts, classes, options))
     verified = pd.concat(parts[1:] or parts)
+    is_again = verified["index"].duplicated(keep=False) & verified["verified"].isna()
+    verified = verified[~is_again]
     for row in verified["index"][verified["index"].duplicated()]:
         raise ValueError(f"--verified has two labels for row {row}; keep one.")
     return verified
@@ -108,19 +110,23 @@ def _read_checked(found, path, texts, classes, options):
         labels = _find_classes(labels, classes.tolist(), found["row"])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    labels = pd.Series(labels, dtype=object)
-    found = found.reset_index(drop=True).assign(verified=labels)[labels.notna()]
-    if found.empty:
+    if all(label is None for label in labels):
         raise ValueError(f"--verified {path}: nothing is verified there.")
+    drawn = [None] * len(found)
+    if "probability" in found:
+        drawn = read_labels(found, "probability")
+    found = found.reset_index(drop=True)
+    found["verified"] = pd.Series(labels, dtype=object)
+    found["probability"] = pd.Series(drawn, dtype=object)
+    # Rows that were drawn and passed over tell how many were.
+    found = found[found["verified"].notna() | found["probability"].notna()]
     rows = pd.to_numeric(found["row"], errors="coerce")
     for cell in found["row"][~rows.isin(range(len(texts)))]:
         raise ValueError(f"{path}: {cell!r} is no row of {options.table}.")
-    rows, drawn = rows.astype(int).tolist(), None
-    if "probability" in found:
-        cells = pd.Series(read_labels(found, "probability"), dtype=object)
-        drawn = pd.to_numeric(cells.replace(",", ".", regex=True), errors="coerce")
-        for cell in cells[cells.notna() & ~drawn.between(0, 1, inclusive="right")]:
-            raise ValueError(f"{path}: {cell!r} is no probability of being drawn.")
+    rows, cells = rows.astype(int).tolist(), found["probability"]
+    drawn = pd.to_numeric(cells.replace(",", ".", regex=True), errors="coerce")
+    for cell in cells[cells.notna() & ~drawn.between(0, 1, inclusive="right")]:
+        raise ValueError(f"{path}: {cell!r} is no probability of being drawn.")
     # Spreadsheets change blanks, and may cut what is long; a report may lack the text.
     for row, text in zip(rows, found.get("text", ()), strict=False):
         if is_null(text) or text == "":
@@ -129,7 +135,7 @@ def _read_checked(found, path, texts, classes, options):
         if str(text).split()[:20] not in known:
             raise ValueError(f"{path}: row {row} has another text now; check again.")
     labels = found["verified"].tolist()
-    return pd.DataFrame({"index": rows, "verified": labels, "probability": drawn})
+    return pd.DataFrame({"index": rows, "verified": labels, "probability": [*drawn]})
 
 
 def _find_classes(labels, classes, rows):

@@ -73,20 +73,21 @@ def read_data(table, text, cells, options, clf=None):
     refuse_types(cells)
     votes = pd.DataFrame(cells, dtype=object) if len(cells) > 1 else None
     classes, codes, are_several = _encode(cells, votes)
-    known = []
+    known = set()
     if clf is not None:
         check_rows(clf, texts, options.table, options.refit)
         _check_labels(clf, classes, codes, options)
-        classes, known = clf.classes_, clf._targets.checked.tolist()
+        classes, known = clf.classes_, {*clf._targets.checked.tolist()}
     verified = read_verified(table, options, [*cells], texts, classes)
     if options.normalize_labels:
-        verified["verified"] = verified["verified"].map(write)
+        verified = verified.assign(verified=verified["verified"].map(write))
     found = encode_verified(verified, classes, len(texts))[0]
+    known.update(verified["index"][verified["verified"].notna()])
     return Data(
         table=table, text=text, texts=texts, cells=cells, merged=merged,
         votes=votes, are_several=are_several, classes=classes,
         new_classes=np.setdiff1d(found, classes),
-        verified=verified, n_verified=len({*known, *verified["index"]}),
+        verified=verified, n_verified=len(known),
     )  # fmt: skip
 
 
