@@ -422,17 +422,18 @@ class DyGenClassifier(
             every mean and loss. A mean below 1, as of weights that sum up to 1, counts
             as 1. To a `final_estimator`, texts without a label count as
             the mean of the others.
-        verified : array-like of shape (n_samples,), dict, Series or DataFrame, \
-                default=None
+        verified : array-like of shape (n_samples,), dict, Series, DataFrame, or \
+                list of these, default=None
             Labels that are known to be right, because somebody has looked: one row for
             each text, missing (null, or `missing_label`) where nobody has; or a dict
             from positions in `X` to labels; or a shorter Series, by the index of `X`
             or `y` if these have one, else by positions; or a frame with the columns
             "index", the position, and "verified", such as `labels_to_check` gives, with
-            "probability" if they were not drawn with equal chances. `y` stays as it was
-            given: each pair teaches how labels go wrong, and the first stage does not
-            change. A class that nobody gave is a new class. Searches and
-            cross-validation split one row for each text, and nothing else.
+            "probability" if they were not drawn with equal chances; or a list of these,
+            one for each draw, in their order. `y` stays as it was given: each pair
+            teaches how labels go wrong, and the first stage does not change. A class
+            that nobody gave is a new class. Searches and cross-validation split one row
+            for each text, and nothing else.
         votes : array-like, DataFrame or sparse matrix of shape \
                 (n_samples, n_annotators), default=None
             The labels that each annotator gave, people or rules, of the type of those
@@ -499,7 +500,8 @@ class DyGenClassifier(
 
         Parameters
         ----------
-        verified : array-like of shape (n_samples,), dict, Series or DataFrame
+        verified : array-like of shape (n_samples,), dict, Series, DataFrame, or \
+                list of these
             As for `fit`; they are added to those that are known already.
         X : sequence of str of length n_samples, default=None
             The training texts; needed if there is a `final_estimator` to be fitted

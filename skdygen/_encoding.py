@@ -74,6 +74,8 @@ def by_position(verified, index, n_samples):
     A ValueError says that the texts have none such, or several, or that there is one
     for each in another order.
     """
+    if is_several(verified):
+        return [by_position(draw, index, n_samples) for draw in verified]
     verified = _of_pandas(verified)
     if index is None or not isinstance(verified, pd.Series):
         return verified
@@ -124,6 +126,8 @@ def fingerprint(X):
 
 def check_same_texts(verified, texts):
     """Raise an error if a frame of verified labels has other texts at its positions."""
+    for draw in verified if is_several(verified) else ():
+        check_same_texts(draw, texts)
     is_table = isinstance(verified, pd.DataFrame) and {"index", "text"} <= {*verified}
     if texts is None or not is_table:
         return
@@ -232,6 +236,17 @@ def encode_verified(verified, classes, n_samples, missing_label=None):
     return classes, codes, drawn
 
 
+def is_several(verified):
+    """Tell whether verified labels are a list of frames, dicts or Series, one a draw.
+
+    A list of labels has one for each text.
+    """
+    is_list = isinstance(verified, (list, tuple))
+    return is_list and all(
+        hasattr(draw, "keys") or _is_table(draw) for draw in verified
+    )
+
+
 def by_chance(probabilities):
     """Tell which texts were drawn by chance, not taken in any case or afterwards."""
     return (probabilities > 0) & (probabilities < 1)
@@ -272,9 +287,13 @@ def join_classes(classes, labels, name, where):
 
 def _of_pandas(verified):
     """Make a DataFrame of a table of polars or arrow with several columns."""
-    is_table = len(getattr(verified, "shape", ())) == 2 and verified.shape[1] > 1
-    is_other = is_table and hasattr(verified, "to_pandas")
+    is_other = _is_table(verified) and hasattr(verified, "to_pandas")
     return as_frame(verified) if is_other else verified
+
+
+def _is_table(verified):
+    """Tell whether verified labels have several columns."""
+    return len(getattr(verified, "shape", ())) == 2 and verified.shape[1] > 1
 
 
 def _verified_pairs(verified, n_samples):

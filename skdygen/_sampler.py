@@ -90,8 +90,8 @@ class DyGenCorrector(TextInputMixin, StorageMixin, BaseEstimator):
             Labels that may be wrong. None takes the majority of `votes`.
         sample_weight : array-like of shape (n_samples,), default=None
             How much each label counts.
-        verified : array-like of shape (n_samples,), dict, Series or DataFrame, \
-                default=None
+        verified : array-like of shape (n_samples,), dict, Series, DataFrame, or \
+                list of these, default=None
             Labels that are known to be right, see `DyGenClassifier.fit`.
         votes, vote_confidence : array-like, DataFrame or sparse matrix of shape \
                 (n_samples, n_annotators), default=None

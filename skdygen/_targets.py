@@ -6,7 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ._annotators import Annotators
-from ._encoding import by_chance, encode_labels, encode_verified, join_classes, shown
+from ._encoding import (
+    by_chance,
+    encode_labels,
+    encode_verified,
+    is_several,
+    join_classes,
+    shown,
+)
 from ._votes import Votes, encode_votes
 from ._weights import read_weights
 
@@ -137,6 +144,11 @@ class Targets:
 
     def verify(self, verified, missing_label=None):
         """Return the same with more verified labels; errors of `encode_verified`."""
+        if is_several(verified):
+            targets = self
+            for draw in verified:
+                targets = targets.verify(draw, missing_label)
+            return targets
         n_samples = len(self.codes)
         classes, found, drawn = encode_verified(
             verified, self.classes, n_samples, missing_label

@@ -399,8 +399,8 @@ class ReadsTrajectoriesMixin:
             Labels, right or wrong.
         sample_weight : array-like of shape (n_samples,), default=None
             How much each label counts; one of weight 0 is as if it were missing.
-        verified : array-like of shape (n_samples,), dict, Series or DataFrame, \
-                default=None
+        verified : array-like of shape (n_samples,), dict, Series, DataFrame, or \
+                list of these, default=None
             Labels that are known to be right, see `DyGenClassifier.fit`.
 
         Returns
@@ -480,8 +480,8 @@ class BasePrior(ReadsTrajectoriesMixin, TransformsMixin, BaseStage, metaclass=AB
             Labels, right or wrong.
         sample_weight : array-like of shape (n_samples,), default=None
             How much each label counts; one of weight 0 is as if it were missing.
-        verified : array-like of shape (n_samples,), dict, Series or DataFrame, \
-                default=None
+        verified : array-like of shape (n_samples,), dict, Series, DataFrame, or \
+                list of these, default=None
             Labels that are known to be right, see `DyGenClassifier.fit`.
 
         Returns

@@ -547,7 +547,23 @@ def test_check_and_clean(tickets, word_texts, quick, tmp_path, capsys):
     assert said["labels verified"] == "59 (classes not among those: berry )"
     n_unread = clf.accept_labels().sum() - 59
     assert said["labels to take unread"].startswith(f"{n_unread} of 61")
-    # A second round proposes others, and both are taken.
+    # A second round proposes others, and both are taken, each as a draw of its own.
+    command = ["check", tickets, "--verified", path, "--out"]
+    assert run(*command, new, "--n", "20", "--strategy", "random") == 0
+    more = read(new)
+    more["verified"] = right[more["row"].astype(int)].tolist()
+    write(more, new)
+    command = ["clean", tickets, "--verified", path, "--verified", new, "--force"]
+    assert run(*command) == 0
+    more = more.rename(columns={"row": "index"})
+    more = more.astype({"index": int, "probability": float})
+    expected = expected.astype({"probability": float})
+    clf.fit(texts, given, verified=[expected, more])
+    assert clf._targets.worth == 1
+    accepted = read(tmp_path / CLEANED)["is_accepted"] == "True"
+    assert_array_equal(accepted, clf.accept_labels())
+    new.unlink()
+    capsys.readouterr()
     command = ["check", tickets, "--verified", path, "--out"]
     assert "it is read or written already" in fail(capsys, *command, path, "--force")
     assert run(*command, second, "--n", "500", "--quiet") == 0

@@ -452,6 +452,33 @@ def test_what_is_chosen_after_a_draw_is_no_part_of_it():
     assert min(held.values()) / n_draws >= 0.93
 
 
+def test_a_list_of_draws_is_one_draw_after_the_other(fitted):
+    clf, draws = pickle.loads(pickle.dumps(fitted)), []
+    for seed, strategy in enumerate(("auto", "random", "suspicious")):
+        table = clf.labels_to_check(40, strategy, random_state=seed)
+        draws.append(fill_in(table))
+        if seed == 1:
+            draws[-1].loc[draws[-1].index[3], "verified"] = None  # passed over
+        clf.refit(draws[-1])
+    at_once = pickle.loads(pickle.dumps(fitted)).refit(draws)
+    assert_array_equal(at_once.label_distributions_, clf.label_distributions_)
+    assert_array_equal(at_once.noise_rate_interval_, clf.noise_rate_interval_)
+    assert at_once.correction_guarantee_ == clf.correction_guarantee_
+    found = make_targets(GIVEN, verified=draws)
+    assert_array_equal(found.verified, clf._targets.verified)
+    assert_array_equal(found.probabilities, clf._targets.probabilities)
+
+
+def test_errors_of_a_list_of_draws(fitted):
+    table = fill_in(fitted.labels_to_check(5, random_state=0))
+    with pytest.raises(ValueError, match=r"has a label for text 240, but there are"):
+        fitted.refit([table, {240: LABELS[0]}])
+    moved = table.assign(index=np.roll(table["index"], 1))
+    with pytest.raises(ValueError, match="pass it with the texts it was made of"):
+        fitted.refit([table, moved])
+    assert not hasattr(fitted, "noise_rate_interval_")
+
+
 def test_what_is_known_of_all_is_no_estimate(fitted):
     n_wrong = (GIVEN != LABELS).sum()
     for rounds in ((120, 120), (100, 100, 40), (239,)):

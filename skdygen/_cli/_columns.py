@@ -80,8 +80,11 @@ def choose_shown(table, path, options):
 
 
 def read_verified(table, options, labels, texts, classes):
-    """Give index, verified label and probability by columns and tables of `check`."""
-    parts = [pd.DataFrame(columns=["index", "verified", "probability"])]
+    """Give index, verified label and probability by columns and tables of `check`.
+
+    A frame for each, in their order.
+    """
+    draws, known = [], set()
     for source in options.verified or ():
         if Path(source).is_file():
             # Written by us, as TABLE, or since then by a spreadsheet or a browser.
@@ -92,13 +95,12 @@ def read_verified(table, options, labels, texts, classes):
         else:
             _check(table, options.table, "--verified is no file, and", source)
             found = pd.DataFrame({"row": range(len(table)), "verified": table[source]})
-        parts.append(_read_checked(found, source, texts, classes, options))
-    verified = pd.concat(parts[1:] or parts)
-    is_again = verified["index"].duplicated(keep=False) & verified["verified"].isna()
-    verified = verified[~is_again]
-    for row in verified["index"][verified["index"].duplicated()]:
-        raise ValueError(f"--verified has two labels for row {row}; keep one.")
-    return verified
+        draws.append(_read_checked(found, source, texts, classes, options))
+        for row in draws[-1].loc[draws[-1]["verified"].notna(), "index"]:
+            if row in known:
+                raise ValueError(f"--verified has two labels for row {row}; keep one.")
+            known.add(row)
+    return draws
 
 
 def _read_checked(found, path, texts, classes, options):

@@ -26,9 +26,9 @@ class Data:
 
     `cells` are the labels of each label column, None where there is none, and `merged`
     says which were spelled otherwise. Labels of several columns are `votes`;
-    `are_several` is whether more than one annotator has voted. `new_classes` are those
-    that verified labels alone have; of `n_verified` labels some may have been verified
-    before.
+    `are_several` is whether more than one annotator has voted. `verified` has a frame
+    for each draw, and `new_classes` are those that only these have; of `n_verified`
+    labels some may have been verified before.
     """
 
     table: pd.DataFrame
@@ -40,7 +40,7 @@ class Data:
     are_several: bool
     classes: np.ndarray
     new_classes: np.ndarray
-    verified: pd.DataFrame
+    verified: list
     n_verified: int
 
     @property
@@ -80,9 +80,11 @@ def read_data(table, text, cells, options, clf=None):
         classes, known = clf.classes_, {*clf._targets.checked.tolist()}
     verified = read_verified(table, options, [*cells], texts, classes)
     if options.normalize_labels:
-        verified = verified.assign(verified=verified["verified"].map(write))
-    found = encode_verified(verified, classes, len(texts))[0]
-    known.update(verified["index"][verified["verified"].notna()])
+        verified = [x.assign(verified=x["verified"].map(write)) for x in verified]
+    found = classes
+    for draw in verified:
+        found = encode_verified(draw, found, len(texts))[0]
+        known.update(draw["index"][draw["verified"].notna()])
     return Data(
         table=table, text=text, texts=texts, cells=cells, merged=merged,
         votes=votes, are_several=are_several, classes=classes,
