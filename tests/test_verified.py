@@ -452,6 +452,16 @@ def test_what_is_chosen_after_a_draw_is_no_part_of_it():
     assert min(held.values()) / n_draws >= 0.93
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_a_few_labels_of_one_class_are_not_taken_for_its_share(fitted, n):
+    """Somebody enters mistakes that were seen by the way, all of the same kind."""
+    rows = np.flatnonzero(TRICKED & (LABELS == "tool"))[:n]
+    clf = pickle.loads(pickle.dumps(fitted)).refit(dict.fromkeys(rows, "tool"))
+    assert (clf.transduction_ == "tool").sum() < 100  # of 80 that are
+    right = (clf.transduction_ == LABELS).mean()
+    assert right > (fitted.transduction_ == LABELS).mean() + 0.1
+
+
 def test_a_list_of_draws_is_one_draw_after_the_other(fitted):
     clf, draws = pickle.loads(pickle.dumps(fitted)), []
     for seed, strategy in enumerate(("auto", "random", "suspicious")):

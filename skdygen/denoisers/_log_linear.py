@@ -43,7 +43,8 @@ class LogLinearPool(BaseDenoiser):
     label as `given_weight` says, and b, A and B are 0. Verified labels say it: all of
     these are then fitted to them, by maximum a posteriori with Gaussian priors around
     these values. A (from pairs of given and verified labels) learns which classes are
-    confused, B (features of the views) what the verified texts teach by themselves.
+    confused, B (features of the views) what the verified texts teach by themselves; b,
+    how frequent classes are, stays 0 if all of these are of one class.
     Where no label is given, g and A are left out, and the rest is fitted to the
     verified texts and to what is then said of the others, which count at most twice as
     much as these, all together.
@@ -120,6 +121,8 @@ class LogLinearPool(BaseDenoiser):
                 self._centers[name] = np.sum(sums, axis=0) / len(view)
         # Votes say themselves how much they count; a given label is worth its weight.
         self._trust = self.given_weight if targets.evidence is None else 1.0
+        # One class alone says nothing of how frequent the classes are.
+        self._are_several = len(np.unique(targets.verified[rows])) > 1
         known = trajectories[rows], self._right(targets, rows), targets.codes[rows]
         n_checked, evidence = len(rows), self._evidence(targets, rows)
         self._with_given = self._fit_pool(*known, evidence, np.ones(n_checked))
@@ -210,7 +213,7 @@ class LogLinearPool(BaseDenoiser):
         pairs = np.eye(len(self.classes_) + 1)[given][:, :-1]  # zeros for none
         views = [_unit(trajectories.views[n]) - c for n, c in self._centers.items()]
         sd = _SD_CLASS * min(1, _FREE_CLASSES / len(self.classes_)) ** 0.5
-        constant = np.full((len(trajectories), 1), sd)
+        constant = np.full((len(trajectories), 1), sd * self._are_several)
         return np.hstack([constant, _SD_PAIR * pairs, *(_SD_VIEW * v for v in views)])
 
 
