@@ -112,6 +112,12 @@ def write_model(model, archive):
                 f"along."
             )
         found.save(folder, create_model_card=False)
+        foreign = _find_foreign_module(Path(folder))
+        if foreign is not None:  # code that whoever loads the file may not have
+            raise ValueError(
+                f"bundle=True: the model has the module {foreign!r}, which is not of "
+                f"sentence-transformers; save without, and take its folder along."
+            )
         for path in sorted(Path(folder).rglob("*")):
             member = f"{_FOLDER}/{path.relative_to(folder).as_posix()}"
             if path.is_file() and _MEMBER.fullmatch(member):
@@ -131,7 +137,9 @@ def read_model(archive, path, estimator):
         archive.extractall(folder, filter(_MEMBER.fullmatch, archive.namelist()))
         folder = Path(folder) / _FOLDER
         try:
-            _check_modules(folder)
+            foreign = _find_foreign_module(folder)
+            if foreign is not None:
+                raise ValueError(f"it names the module {foreign!r}.")
             model = _hub().load_sentence_transformer(str(folder))
         except Exception as error:  # of many kinds, by what the damage has hit
             raise ValueError(
@@ -150,11 +158,11 @@ def _hub():
     return _hub
 
 
-def _check_modules(folder):
-    """Raise an error about modules that are not of sentence-transformers."""
-    for module in json.loads((folder / "modules.json").read_text("utf-8")):
-        if not module["type"].startswith("sentence_transformers."):
-            raise ValueError(f"it names the module {module['type']!r}.")
+def _find_foreign_module(folder):
+    """Give a module of a model that is not of sentence-transformers, or None."""
+    modules = json.loads((folder / "modules.json").read_text("utf-8"))
+    types = [module["type"] for module in modules]
+    return next((t for t in types if not t.startswith("sentence_transformers.")), None)
 
 
 def prepare(estimator, path, *, is_warm):

@@ -34,6 +34,7 @@ from ._encoding import (
     check_order,
     check_same_texts,
     find_index,
+    find_texts,
     fingerprint,
     name_codes,
 )
@@ -468,10 +469,7 @@ class DyGenClassifier(
         index = find_index(X, y)
         X = self._check_X(X, stages.get("dynamics"))
         verified = by_position(verified, index, num_samples(X))
-        checksum = None
-        if isinstance(stages.get("dynamics"), BaseDynamics):
-            checksum = fingerprint(X)
-        texts = None if checksum is None else X  # and no features
+        texts = find_texts(X) if "dynamics" in stages else None  # and no features
         check_same_texts(verified, texts)
         for name, table in (("votes", votes), ("vote_confidence", vote_confidence)):
             check_order(name, table, index)
@@ -492,7 +490,10 @@ class DyGenClassifier(
                         stages["dynamics"], X, given, (y, sample_weight)
                     )
             self._conclude(stages, X, trajectories, targets, (y, sample_weight))
-        self._index, self._texts, self._fingerprint = index, texts, checksum
+        # What a Pipeline reads may be in a container that its stages need.
+        is_ours = isinstance(stages.get("dynamics"), BaseDynamics)
+        self._index, self._texts = index, texts if is_ours else None
+        self._fingerprint = None if texts is None else fingerprint(texts)
         return self
 
     def refit(self, verified: Any, X: ArrayLike | None = None) -> Self:

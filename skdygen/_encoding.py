@@ -111,15 +111,21 @@ def check_order(name, table, index):
         )
 
 
-def fingerprint(X):
-    """Checksum of the words of texts, whatever is between them; None of other inputs.
+def find_texts(X):
+    """Give the texts of whatever holds nothing else, or None."""
+    try:
+        return check_texts(X)
+    except (TypeError, ValueError):
+        return None
+
+
+def fingerprint(texts):
+    """Checksum of the words of texts, whatever is between them.
 
     Nobody can read a text from it, and tables change blanks and ends of lines.
     """
-    if not (isinstance(X, list) and X and isinstance(X[0], str)):
-        return None
     found = hashlib.sha256()
-    for text in X:
+    for text in texts:
         found.update(repr(text.split()).encode())
     return found.hexdigest()
 

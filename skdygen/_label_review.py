@@ -14,6 +14,7 @@ from ._annotators import describe_annotators
 from ._decisions import judge_labels
 from ._encoding import check_texts, find_index, fingerprint
 from ._sklearn_compat import num_samples
+from ._trajectories import Trajectories
 from ._verified import accept_surest, draw_to_check, estimate_share
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class LabelReviewMixin:
         return pd.DataFrame(columns, index=rows if index is None else index[rows])
 
     def _check_same_X(self, X):
-        """Raise an error if `X`, validated, is not what the classifier was fitted on.
+        """Raise an error if `X` is not what the classifier was fitted on.
 
         Texts are compared with texts, and only the number of anything else.
         """
@@ -134,12 +135,14 @@ class LabelReviewMixin:
                 f"X has {n_samples} texts, but the classifier was fitted on "
                 f"{n_fitted}; pass those, in their order."
             )
-        found = None if self._fingerprint is None else fingerprint(X)
-        if found in (None, self._fingerprint):
+        if self._fingerprint is None or isinstance(X, Trajectories):
+            return
+        texts = check_texts(X)
+        if fingerprint(texts) == self._fingerprint:
             return
         where = ""
         if self._texts is not None:
-            pairs = zip(X, self._texts, strict=True)
+            pairs = zip(texts, self._texts, strict=True)
             where = next(i for i, (a, b) in enumerate(pairs) if a.split() != b.split())
             where = f", first in row {where}"
         raise ValueError(

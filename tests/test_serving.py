@@ -91,4 +91,15 @@ def test_service(service):
     for wrong in ({"texts": []}, {"texts": ["a"] * 1001}, {"texts": [1]}):
         with pytest.raises(urllib.error.HTTPError, match="422"):
             ask(url, **wrong)
+
+    # What one sends that cannot be read does not touch the others.
+    def try_to_ask(text):
+        try:
+            return len(ask(url, texts=[text]))
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    with ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(try_to_ask, ["a b", "a \ud800 b"] * 20))
+    assert found == [1, 422] * 20
     assert len(ask(url, texts=["still there"])) == 1

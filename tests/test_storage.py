@@ -24,6 +24,7 @@ from joblib import Parallel, delayed
 from numpy.testing import assert_array_equal
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer import modules
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier
@@ -473,6 +474,22 @@ def test_modules_of_others_are_not_imported(word_texts, tmp_path, path):
         write_members(path, members)
         with pytest.raises(ValueError, match=rf"inside .* names the module '{wrong}'"):
             skdygen.load(path)
+
+
+class Scale(modules.Normalize):
+    """A module of somebody's."""
+
+
+def test_a_model_that_cannot_be_read_back_is_not_put_inside(word_texts, tmp_path, path):
+    texts, _, noisy = word_texts
+    model = SentenceTransformer(save_tiny_model(tmp_path))
+    model.append(Scale())
+    params = {"n_epochs": 1, "trainable_layers": 0, "random_state": 0}
+    dynamics = LanguageModelDynamics(model, **params)
+    dynamics.fit(texts, noisy)
+    with pytest.raises(ValueError, match=r"bundle=True: .* module '.*\.Scale', which"):
+        dynamics.save(path, bundle=True)
+    assert not path.exists()
 
 
 def change_array(members, name, change):

@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
 
 from skdygen import DyGenClassifier, Trajectories, priors, testing
 from skdygen.base import BaseDenoiser, BaseDynamics, BasePrior
@@ -110,6 +114,16 @@ class BelievesThePrior(BaseDenoiser):
 @pytest.mark.parametrize("stage", [LastEpochPrior(), Lengths(), BelievesThePrior()])
 def test_stages_of_ones_own_pass(stage):
     testing.check_estimator(stage)
+
+
+@pytest.mark.parametrize(
+    "final", [LogisticRegression(), LinearSVC()], ids=lambda final: type(final).__name__
+)
+def test_pipelines_inside_pass(final):
+    words = make_pipeline(TfidfVectorizer(), final)
+    dynamics = IncrementalDynamics(n_epochs=2, random_state=0)
+    clf = DyGenClassifier(dynamics, final_estimator=words, random_state=0)
+    testing.check_estimator(clf)
 
 
 class Remembers(LastEpochPrior):

@@ -4,7 +4,7 @@ import asyncio
 import os
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel, Field
 
 import skdygen
@@ -55,6 +55,11 @@ async def classify_all(app):
 @app.post("/classify")
 async def classify(request: Request):
     """Name the class of each text, or none that is too unsure."""
+    for n, text in enumerate(request.texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # it would fail all that are classified with it
+            raise HTTPException(422, f"texts[{n}] is no valid Unicode.") from None
     answer = asyncio.get_running_loop().create_future()
     app.queue.put_nowait((request.texts, answer))
     found = await answer

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .._memmap import parts
 from ..priors._scores import centroid_distances, class_centroids
 from ._labels import training_dynamics
 from ._style import BLUE, VERMILION, TrajectoryDisplay
@@ -104,10 +105,10 @@ class DynamicsDisplay(TrajectoryDisplay):
 
     @classmethod
     def _of(cls, labels, trajectories, moments, index=()):
-        parts = [trajectories.embeddings]
+        spaces = [trajectories.embeddings]
         if "initial" in trajectories.views:
-            parts.insert(0, trajectories.views["initial"][:, None, None])
-        found = [_distances(part, labels) for part in parts]
+            spaces.insert(0, trajectories.views["initial"][:, None, None])
+        found = [_distances(space, labels) for space in spaces]
         own, other = np.concatenate(found, axis=2)
         return cls(own, other, labels.is_issue, moments, index)
 
@@ -140,6 +141,8 @@ class DynamicsDisplay(TrajectoryDisplay):
 
     def _draw_median(self, panel, distances, label, color, style):
         """Draw median and quartiles of texts, (n_rows, n_moments)."""
+        if np.isnan(distances).all():  # to a class that no text is given
+            return
         low, middle, high = np.nanquantile(distances, [0.25, 0.5, 0.75], axis=0)
         panel.fill_between(range(len(low)), low, high, color=color, alpha=0.18, lw=0)
         self.lines_ += panel.plot(middle, style, color=color, label=label)
@@ -157,11 +160,12 @@ def _distances(embeddings, labels):
     """Distances to own and rival class, (2, n_samples, n_epochs); NaN without label."""
     weights = (labels.given >= 0).astype(float)
     centroids = class_centroids(embeddings, labels.given, weights, len(labels.classes))
-    every = centroid_distances(embeddings, centroids).mean(axis=1)
-    found = np.full((2, *every.shape[:2]), np.nan)
-    rows = np.flatnonzero(labels.given >= 0)
-    for kind, codes in enumerate((labels.given, labels.rival)):
-        found[kind, rows] = every[rows, :, codes[rows]]
+    found = np.full((2, len(embeddings), embeddings.shape[2]), np.nan)
+    for part in parts(len(embeddings)):
+        every = centroid_distances(embeddings[part], centroids).mean(axis=1)
+        rows = np.flatnonzero(labels.given[part] >= 0)
+        for kind, codes in enumerate((labels.given[part], labels.rival[part])):
+            found[kind, part][rows] = every[rows, :, codes[rows]]
     found[~np.isfinite(found)] = np.nan  # a class that no text is given has no centre
     scale = np.nanmedian(found[0], axis=0)
     return found / np.where(scale > 0, scale, 1)

@@ -21,7 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from sklearn.neighbors import NearestNeighbors
 
-from .._encoding import check_texts
+from .._encoding import check_order, check_texts
 from .._sklearn_compat import Interval, validate_params
 from .._storage import replacing, versions
 from .._trajectories import Trajectories
@@ -105,7 +105,7 @@ def write_report(
     OSError, ValueError
         If there is a file and `overwrite` is False, or no such folder; if `X` has other
         texts than the classifier was fitted on, `ids` or `columns` not as many rows, or
-        the dynamics are missing.
+        the index of the texts of the fit in another order, or the dynamics are missing.
 
     Examples
     --------
@@ -122,19 +122,24 @@ def write_report(
     """
     labels = Labels.of_estimator(estimator)
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{path} is no file; choose another path.")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {path.parent} does not exist.")
     texts = check_texts(X)
+    for name, given in (("ids", ids), ("columns", columns)):
+        if given is not None and len(given) != len(texts):
+            raise ValueError(f"{name} has {len(given)} rows, but X {len(texts)} texts.")
+        check_order(name, given, estimator._index)
+    if getattr(ids, "ndim", 1) != 1:
+        raise ValueError(f"ids has shape {ids.shape}, but must have one dimension.")
     if trajectories is not None:  # else they are compared there
         estimator._check_same_X(texts)
     found = training_trajectories(
         estimator, texts if trajectories is None else trajectories
     )
-    for name, given in (("ids", ids), ("columns", columns)):
-        if given is not None and len(given) != len(texts):
-            raise ValueError(f"{name} has {len(given)} rows, but X {len(texts)} texts.")
     issues = estimator.label_issues().reset_index(drop=True)
     replaced = estimator.transduction_[issues["index"]] != issues["given"]
     table = _list_rows(estimator, issues, n_to_check)
@@ -327,10 +332,10 @@ def _excerpts(texts, table):
         if room >= _MOST_BYTES / 3:
             break
     for row in table.sort_values("drawn", kind="stable")["index"].tolist():
-        room -= len(json.dumps(texts[row])) - len(json.dumps(found[row]))
-        if room < 0:
-            break
-        found[row] = texts[row]
+        more = len(json.dumps(texts[row])) - len(json.dumps(found[row]))
+        if more <= room:
+            room -= more
+            found[row] = texts[row]
     return found
 
 

@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._classifier import DyGenClassifier
 from .._decisions import judge_labels
-from .._encoding import check_texts, encode_labels
+from .._encoding import encode_labels
 from .._trajectories import Trajectories, check_numbers, check_trajectories
 
 
@@ -35,6 +35,11 @@ class Labels(NamedTuple):
     def of_predictions(cls, y, label_distributions, classes, missing_label):
         """Labels as users give them, and class probabilities of each text."""
         found = np.asarray(label_distributions, dtype=float)
+        if classes is not None and np.unique(classes).tolist() != classes.tolist():
+            raise ValueError(
+                f"classes must be sorted, and each there once, but is "
+                f"{classes.tolist()}; sort the columns of label_distributions alike."
+            )
         classes, codes = encode_labels(
             y, missing_label=missing_label, classes=classes, min_classes=1
         )
@@ -82,8 +87,7 @@ def _check_classifier(estimator):
 def training_trajectories(estimator, X):
     """Trajectories of the training texts: X, or those stored, or replayed from X."""
     if X is not None:
-        is_text = estimator._fingerprint is not None and not isinstance(X, Trajectories)
-        estimator._check_same_X(check_texts(X) if is_text else X)
+        estimator._check_same_X(X)
     if isinstance(X, Trajectories):
         return X
     if hasattr(estimator, "trajectories_"):

@@ -144,7 +144,13 @@ class TrajectoryMapDisplay(TrajectoryDisplay):
             at = few.views.get(epoch)
             at = few.embeddings[:, :, epoch] if at is None else at
             flat = np.asarray(at, dtype=np.float32).reshape(len(index), -1)
+            if flat.shape[1] == 1:
+                flat = np.pad(flat, ((0, 0), (0, 1)))
             points.append(clone(projection).fit_transform(flat))
+            if points[-1].shape[1] != 2:
+                raise ValueError(
+                    f"projection must give 2 columns, but gives {points[-1].shape[1]}."
+                )
         names = [known[epoch] for epoch in epochs]
         codes = labels.given[index], labels.suggested[index], labels.is_issue[index]
         return cls(np.array(points), *codes, labels.classes, names, index)

@@ -5,7 +5,7 @@ from sklearn.metrics import PrecisionRecallDisplay
 
 from .._classifier import DyGenClassifier
 from .._decisions import correct_labels
-from .._encoding import encode_labels, join_classes, label_array
+from .._encoding import check_order, encode_labels, join_classes, label_array
 from .._sklearn_compat import validate_params
 from .._targets import Targets
 from ._labels import Labels
@@ -75,6 +75,7 @@ class LabelQualityDisplay(Display):
             Drawn.
         """
         labels = Labels.of_estimator(estimator)
+        check_order("y_true", y_true, estimator._index)
         corrected = np.searchsorted(labels.classes, estimator.transduction_)
         return cls._from_labels(labels, corrected, y_true, ax)
 

@@ -17,6 +17,7 @@ from ._labels import Labels, moment_names
 GREY, BLUE, ORANGE, VERMILION = "#595959", "#0072b2", "#e69f00", "#d55e00"
 _COLORS = (BLUE, ORANGE, "#009e73", VERMILION, "#cc79a7", "#56b4e9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+_MOST_CHARACTERS = 30  # of the name of a class
 
 
 def class_styles(n_classes):
@@ -26,11 +27,11 @@ def class_styles(n_classes):
 
 
 def printable(names):
-    """Names as texts, and families of fonts that have all of their characters.
+    """Names as short texts, and families of fonts that have all of their characters.
 
     Where no font of this machine has, there is a warning, and they become "?".
     """
-    names = [str(name) for name in names]
+    names = [_shorten(str(name)) for name in names]
     usual = plt.rcParams["font.family"]
     known = _characters(font_manager.findfont(FontProperties()))
     lacking = set("".join(names)) - known - {"\n"}
@@ -47,6 +48,12 @@ def printable(names):
     )
     shown_as = dict.fromkeys(map(ord, lacking), "?")
     return [name.translate(shown_as) for name in names], usual
+
+
+def _shorten(name):
+    """Leave out the middle of a long name; the ends tell names apart."""
+    half = _MOST_CHARACTERS // 2
+    return name if len(name) <= _MOST_CHARACTERS else f"{name[:half]}…{name[-half:]}"
 
 
 @lru_cache

@@ -130,4 +130,6 @@ class NoiseTransitionDisplay(Display):
             slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
             self.ax_.set_xticks(at, **params, **slant)
             self.ax_.set_yticks(at, **params)
+        else:  # positions would be read as classes
+            self.ax_.set(xticks=[], yticks=[])
         self.ax_.set(xlabel="given label", ylabel="suggested label")

@@ -1,9 +1,11 @@
 """The pictures show what they say they show."""
 
 import warnings
+from copy import copy
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -233,6 +235,41 @@ def test_transition(case):
     assert_allclose(display.matrix, [[1, 0, 0], [2 / 3, 0, 1 / 3], [0, 0, 1]])
 
 
+def test_names_of_many_classes_and_long_ones(recwarn):
+    """No positions are read as classes, and long names leave the picture its room."""
+    many = np.repeat(np.arange(100, 170), 3)
+    display = shown.NoiseTransitionDisplay.from_predictions(many, many)
+    axes = display.ax_.get_xticks(), display.ax_.get_yticks()
+    assert [len(ticks) for ticks in axes] == [0, 0]
+    long = [f"{kind} of loans and {'other ' * 20}claims" for kind in ("sale", "use")]
+    display = shown.NoiseTransitionDisplay.from_predictions(long * 3, long * 3)
+    names = words(display.ax_.get_yticklabels())
+    assert len({*names}) == 2
+    assert max(map(len, names)) < 40
+    display.figure_.canvas.draw()
+    assert display.ax_.get_window_extent().height > 100
+    assert [str(w.message) for w in recwarn.list] == []
+
+
+def test_dynamics_where_there_is_little_to_draw(recwarn):
+    """A class that no text is given, and embeddings of one number."""
+    y, classes = np.array(["a", "b"] * 10), np.array(["a", "b", "new"])
+    narrow = np.random.RandomState(0).randn(20, 1, 3, 1)
+    found = Trajectories(narrow, np.full((20, 1, 3, 3), 1 / 3), classes)
+    beliefs = np.tile([0.1, 0.2, 0.7], (20, 1))
+    display = shown.DynamicsDisplay.from_predictions(found, y, beliefs)
+    assert np.isnan(display.other).all()
+    assert np.isfinite(display.own).all()
+    display = shown.TrajectoryMapDisplay.from_predictions(found, y, beliefs)
+    assert display.points.shape == (1, 20, 2)
+    assert [str(w.message) for w in recwarn.list] == []
+    wide = Trajectories(narrow[..., [0] * 4], found.probabilities, classes)
+    with pytest.raises(ValueError, match="projection must give 2 columns, but gives 3"):
+        shown.TrajectoryMapDisplay.from_predictions(
+            wide, y, beliefs, projection=TruncatedSVD(3, random_state=0)
+        )
+
+
 def test_quality(case):
     _, labels, given, clf = case
     display = shown.LabelQualityDisplay.from_estimator(clf, y_true=labels)
@@ -283,6 +320,8 @@ def test_arguments_that_do_not_fit(stored):
             {"label_distributions": [[0.5, 0.5], [np.nan, 1]]},
             "has nan in row 1",
         ),
+        ({"classes": ["b", "a"]}, r"sorted, and each there once, but is \['b', 'a'\]"),
+        ({"classes": ["a", "a", "b"]}, "classes must be sorted, and each there once"),
         ({"correction_threshold": 75}, "'correction_threshold' parameter .* Got 75"),
     ):
         params = {"y": ["a", "b"], "label_distributions": np.eye(2)} | params
@@ -299,6 +338,11 @@ def test_arguments_that_do_not_fit(stored):
             max_samples=0,
         )
     # Labels of another type, which would all be wrong, or classes of their own.
+    moved = pd.Series(["a"] * 240, index=[*range(239, -1, -1)])
+    indexed = copy(stored)
+    indexed._index = np.arange(240)
+    with pytest.raises(ValueError, match="y_true has the index of X in another order"):
+        shown.LabelQualityDisplay.from_estimator(indexed, y_true=moved)
     other = (TypeError, r"has 0 \(int\) in row 1, but labels are such as 'a'")
     with pytest.raises(other[0], match=f"y_true {other[1]}"):
         shown.LabelQualityDisplay.from_predictions(["a", "b"], np.eye(2), y_true=[1, 0])

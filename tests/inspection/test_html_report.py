@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics.pairwise import cosine_similarity
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from skdygen import DyGenClassifier, Trajectories
 from skdygen._cli import _fit, main
@@ -240,6 +242,8 @@ def test_files(case, stored, reports, tmp_path):
         ("'first_row' parameter", {"first_row": "2"}),
         ("ids has 3 rows, but X 240 texts", {"ids": range(3)}),
         ("columns has 1 rows, but X 240 texts", {"columns": pd.DataFrame({"a": [1]})}),
+        (r"ids has shape \(240, 1\), but must", {"ids": np.zeros((240, 1))}),
+        ("is no file; choose another path", {"path": tmp_path}),
     ):
         with pytest.raises((OSError, ValueError), match=message):
             write_report(**(params | others))
@@ -251,6 +255,39 @@ def test_files(case, stored, reports, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
     write_report(**(params | {"title": "half of \ud83d"}))
     assert r"<title>half of \ud83d</title>" in path.read_text(encoding="utf-8")
+
+
+def test_rows_in_another_order_are_refused(tmp_path, without_pictures):
+    """What is shown with each text, and the texts, of a first stage of any kind."""
+    texts, labels = make_texts(120, random_state=0)
+    texts = pd.Series(texts, index=np.arange(120) * 2)
+    other = texts[::-1]
+    for dynamics in (
+        IncrementalDynamics(n_epochs=2),
+        make_pipeline(FunctionTransformer(), IncrementalDynamics(n_epochs=2)),
+    ):
+        clf = DyGenClassifier(dynamics, random_state=0).fit(texts, labels)
+        path = tmp_path / "report.html"
+        for params, match in (
+            ({"ids": other}, "ids has the index of X in another order"),
+            ({"columns": other.to_frame()}, "columns has the index of X in another"),
+            ({"X": other}, "X has other texts than the classifier was fitted on"),
+        ):
+            with pytest.raises(ValueError, match=match):
+                write_report(clf, path, **({"X": texts} | params))
+        assert not path.exists()
+        write_report(clf, path, texts, ids=texts, columns=texts.to_frame())
+        path.unlink()
+
+
+def test_a_long_text_does_not_cut_others(case, stored, tmp_path, without_pictures):
+    texts = [text + " more" * 100 for text in case[0]]
+    first = stored.labels_to_check(50, random_state=0)["index"].iloc[0]
+    texts[first] = "long " * 1_000_000
+    write_report(stored, tmp_path / "report.html", texts)
+    found = data_in((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert [row["index"] for row in found["rows"] if row.get("cut")] == [first]
+    assert all(found["texts"][str(k)] == texts[k] for k in found["toCheck"][1:])
 
 
 @pytest.fixture(params=[pytest.param("chromium", marks=pytest.mark.long)])
@@ -345,6 +382,21 @@ def test_filters_and_search(page, stored, reports):
     page.get_by_label("text", exact=True).fill("{{ 7")
     found = [r for r, t in zip(issues["index"], said, strict=True) if "{{ 7" in t]
     assert column(page, "number") == found[:25]
+
+
+def test_no_label_is_passed_over_by_deciding(page, stored, reports):
+    """Those decided on are "not yet checked" no more; the next page begins behind."""
+    page.get_by_role("button", name="most suspicious").click()
+    page.get_by_label("not yet checked").check()
+    seen = column(page, "number")
+    page.locator("#table tbody tr").first.focus()
+    press(page, "dj" * (len(seen) - 1) + "d")
+    page.get_by_role("button", name="next").click()
+    seen += column(page, "number")
+    assert seen == stored.label_issues()["index"].tolist()[: len(seen)]
+    page.get_by_label("not yet checked").uncheck()
+    page.get_by_label("not yet checked").check()
+    assert column(page, "number")[0] == seen[25]
 
 
 def test_without_issues_or_scripts_it_says_so(page, reports):

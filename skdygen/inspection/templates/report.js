@@ -50,9 +50,12 @@
     } catch { /* decisions last as long as the page */ }
   }
 
-  function chosen() {
+  // Rows decided on stay where they are until others are asked for.
+  let found = [];
+
+  function choose() {
     const words = element("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = lists[state.list].filter((row) => {
+    found = lists[state.list].filter((row) => {
       if (element("replaced").checked && !row.replaced) return false;
       if (element("open").checked && isDecided(row)) return false;
       for (const [key, select] of Object.entries(filters)) {
@@ -67,7 +70,6 @@
       typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(b);
     const sign = state.descending ? -1 : 1;
     if (state.key) found.sort((a, b) => sign * order(value(a), value(b)));
-    return found;
   }
 
   // ---- what is shown; always as text, never as HTML
@@ -140,7 +142,8 @@
     const select = group.querySelector("select");
     for (const name of classes) select.add(new Option(name, name));
     select.addEventListener("change", () => {
-      decide(row, { label: classes[select.selectedIndex - 1] });
+      if (select.selectedIndex) decide(row, { label: classes[select.selectedIndex - 1] });
+      else refresh(row);
     });
     const note = group.querySelector("input");
     note.addEventListener("change", () => decide(row, { note: note.value }));
@@ -164,7 +167,6 @@
   }
 
   function show() {
-    const found = chosen();
     const pages = Math.max(1, Math.ceil(found.length / perPage));
     state.page = Math.min(state.page, pages - 1);
     const first = state.page * perPage;
@@ -297,7 +299,7 @@
   }
 
   function goTo(index) {
-    const place = chosen().findIndex((row) => row.index === index);
+    const place = found.findIndex((row) => row.index === index);
     if (place < 0) return;
     if (!lineOf(index)) change(() => { state.page = Math.floor(place / perPage); });
     setCurrent(index);
@@ -305,7 +307,6 @@
   }
 
   function move(step) {
-    const found = chosen();
     const place = found.findIndex((row) => row.index === state.current) + step;
     if (found[place]) goTo(found[place].index);
   }
@@ -351,14 +352,19 @@
       state.descending = same ? !state.descending : head.dataset.key === "confidence";
       state.key = head.dataset.key;
       state.page = 0;
+      choose();
     }));
   }
   for (const name of Object.keys(lists)) {
     element(name).addEventListener("click", () => change(() => {
       state = { list: name, page: 0 };
+      choose();
     }));
   }
-  const restart = () => change(() => { state.page = 0; });
+  const restart = () => change(() => {
+    state.page = 0;
+    choose();
+  });
   element("filters").addEventListener("input", restart);
   element("filters").addEventListener("submit", (event) => event.preventDefault());
   element("filters").addEventListener("reset", () => setTimeout(restart));
@@ -379,5 +385,6 @@
   });
   element("classes").textContent = keyed.join(", ");
   load();
+  choose();
   show();
 })();
