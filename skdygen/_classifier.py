@@ -458,9 +458,9 @@ class DyGenClassifier(
         Raises
         ------
         ValueError
-            If a parameter, a text or a label is invalid, or a frame of votes or Series
-            of verified labels has the index of `X` in another order; before anything is
-            trained.
+            If a parameter, a text or a label is invalid, or labels, weights, votes or
+            verified labels of pandas have the index of `X` in another order; before
+            anything is trained.
         TypeError
             If a row of `X` is no string, or labels or votes are of several types.
         """
@@ -471,6 +471,8 @@ class DyGenClassifier(
         verified = by_position(verified, index, num_samples(X))
         texts = find_texts(X) if "dynamics" in stages else None  # and no features
         check_same_texts(verified, texts)
+        for name, table in (("y", y), ("sample_weight", sample_weight)):
+            check_order(name, table, index)
         for name, table in (("votes", votes), ("vote_confidence", vote_confidence)):
             check_order(name, table, index)
             check_order(name, table, texts)  # the index that `votes_from_long` gives
@@ -541,6 +543,8 @@ class DyGenClassifier(
         verified = by_position(verified, self._index, n_samples)
         check_same_texts(verified, self._texts)
         targets = self._targets.verify(verified, self.missing_label)
+        if len(targets.checked) == len(self._targets.checked):
+            warnings.warn("nothing is verified that was not before.", stacklevel=2)
         stages = {"prior": clone(self.prior_), "denoiser": clone(self.denoiser_)}
         if hasattr(self, "dynamics_"):
             stages = {"dynamics": self.dynamics_} | stages

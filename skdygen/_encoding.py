@@ -77,6 +77,9 @@ def by_position(verified, index, n_samples):
     if is_several(verified):
         return [by_position(draw, index, n_samples) for draw in verified]
     verified = _of_pandas(verified)
+    is_table = isinstance(verified, pd.DataFrame) and "text" not in verified
+    if index is not None and is_table:
+        _check_positions(verified, pd.Index(index))
     if index is None or not isinstance(verified, pd.Series):
         return verified
     index = pd.Index(index)  # an array after `load`
@@ -96,6 +99,19 @@ def by_position(verified, index, n_samples):
     return verified.set_axis(index.get_indexer_for(verified.index))
 
 
+def _check_positions(table, index):
+    """Raise an error if rows of a table have the index of X, but others' positions."""
+    if isinstance(table.index, pd.RangeIndex) or not table.index.isin(index).all():
+        return
+    for i, row in enumerate(table.get("index", ())):
+        is_position = isinstance(row, numbers.Integral) and 0 <= row < len(index)
+        if is_position and index[row] != table.index[i]:  # others have their own error
+            raise ValueError(
+                f"verified has the position {row} for {shown(table.index, i)}, but X "
+                f"has {shown(index, row)} there; pass it with the texts it was made of."
+            )
+
+
 def check_order(name, table, index):
     """Raise an error if rows that go by position have the index of X, otherwise."""
     if index is None or not isinstance(table, (pd.Series, pd.DataFrame)):
@@ -105,8 +121,8 @@ def check_order(name, table, index):
     if is_other and not table.index.equals(index) and table.index.isin(index).all():
         row = np.flatnonzero(table.index != index)[0]
         raise ValueError(
-            f"{name} has the index of X in another order: {table.index[row]!r} in row "
-            f"{row}, where X has {index[row]!r}; bring it into the order of X with "
+            f"{name} has the index of X in another order: {shown(table.index, row)} in "
+            f"row {row}, where X has {shown(index, row)}; bring it into the order of X with "
             f".loc, or pass {name}.to_numpy() if it is in that order."
         )
 
@@ -230,6 +246,10 @@ def encode_verified(verified, classes, n_samples, missing_label=None):
             )
     is_missing = np.asarray(pd.isna(labels), dtype=bool)
     is_missing |= is_marker(labels, missing_label, rows, "verified")
+    # A cell that is left empty can come back as "", which is a class in `y` alone.
+    given = {*classes.tolist()}
+    blank = [isinstance(x, str) and not x.strip() and x not in given for x in labels]
+    is_missing |= np.array(blank, dtype=bool)
     rows, labels = rows[~is_missing], labels[~is_missing]
     codes = np.full(n_samples, -1, dtype=np.int64)
     if not len(rows):

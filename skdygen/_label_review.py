@@ -221,6 +221,8 @@ class LabelReviewMixin:
         check_is_fitted(self)
         rng = check_random_state(random_state)
         left = np.flatnonzero(self._targets.verified < 0)
+        if not len(left):
+            raise ValueError("every text has a verified label; there is none to draw.")
         if not (isinstance(n_labels, Integral) and 0 < n_labels <= len(left)):
             raise ValueError(
                 f"n_labels must be between 1 and {len(left)}, the number of texts that "

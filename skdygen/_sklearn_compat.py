@@ -6,6 +6,7 @@ newer one which renames something here is not installed by surprise.
 
 from typing import TYPE_CHECKING, Any
 
+from sklearn.utils import _metadata_requests
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -16,6 +17,11 @@ from sklearn.utils._set_output import _get_output_config as get_output_config
 from sklearn.utils.metaestimators import _BaseComposition as BaseComposition
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import _num_samples as num_samples
+
+METADATA_REQUESTS = (
+    _metadata_requests.MetadataRequest,
+    _metadata_requests.MethodMetadataRequest,
+)
 
 try:
     from sklearn.callback import CallbackSupportMixin

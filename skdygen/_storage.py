@@ -28,6 +28,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from . import __version__, _bundle, _self_test
+from ._sklearn_compat import METADATA_REQUESTS
 from ._vetting import check_value, names_to_trust, open_archive
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ _TRUSTED = [
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.utils._bunch.Bunch",
+    "sklearn.utils._metadata_requests.MetadataRequest",
+    "sklearn.utils._metadata_requests.MethodMetadataRequest",
 ]
 # Folders, which no stranger's file is to name: a cache holds pickles. And a loss that
 # every fit makes anew, whose module has moved between versions of scikit-learn.
@@ -420,6 +423,9 @@ def _copied(value, where, convert):
         parts, at = (made, "[{!r}]") if is_dict else (vars(made), ".{}")
         if not is_dict:
             parts.pop("_skl_callbacks", None)  # of scikit-learn; they watch fits
+            is_request = isinstance(value, METADATA_REQUESTS)
+            if is_request and not isinstance(value.owner, str):  # the estimator itself
+                parts["owner"] = type(value.owner).__name__
         for name, part in parts.items():
             is_kept = is_dict or name not in _LEFT_OUT
             parts[name] = convert(part, at.format(name)) if is_kept else None

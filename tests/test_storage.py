@@ -25,6 +25,7 @@ from numpy.testing import assert_array_equal
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules
+from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier
@@ -474,6 +475,23 @@ def test_modules_of_others_are_not_imported(word_texts, tmp_path, path):
         write_members(path, members)
         with pytest.raises(ValueError, match=rf"inside .* names the module '{wrong}'"):
             skdygen.load(path)
+
+
+def test_requests_for_metadata_are_kept(word_texts, path):
+    """Those of what a search has found refer to what it was cloned from."""
+    texts, _, noisy = word_texts
+    weights = np.ones(len(texts))
+    with config_context(enable_metadata_routing=True):
+        linear = LogisticRegression().set_fit_request(sample_weight=True)
+        by_words = make_pipeline(TfidfVectorizer(), linear)
+        clf = make_fast(final_estimator=by_words).set_fit_request(sample_weight=True)
+        search = GridSearchCV(clf, {"correction_threshold": ["auto"]}, cv=2)
+        best = search.fit(texts, noisy, sample_weight=weights).best_estimator_
+        best.save(path)
+        loaded = skdygen.load(path)
+        assert str(loaded.get_metadata_routing()) == str(best.get_metadata_routing())
+        assert_array_equal(loaded.predict_proba(texts), best.predict_proba(texts))
+        GridSearchCV(loaded, {}, cv=2).fit(texts, noisy, sample_weight=weights)
 
 
 class Scale(modules.Normalize):

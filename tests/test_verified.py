@@ -462,6 +462,56 @@ def test_a_few_labels_of_one_class_are_not_taken_for_its_share(fitted, n):
     assert right > (fitted.transduction_ == LABELS).mean() + 0.1
 
 
+def test_cells_left_empty_are_no_class(fitted):
+    """However a table is read: as "", as blanks, or as null."""
+    table = fill_in(fitted.labels_to_check(60, random_state=0)).astype(object)
+    found = []
+    for empty in (None, "", "  "):
+        table.loc[table.index[:20], "verified"] = empty
+        clf = pickle.loads(pickle.dumps(fitted)).refit(table)
+        assert_array_equal(clf.classes_, fitted.classes_)
+        found.append(clf.label_distributions_)
+        assert len(clf._targets.checked) == 40
+    assert_array_equal(found[1], found[0])
+    assert_array_equal(found[2], found[0])
+    clf = pickle.loads(pickle.dumps(fitted))
+    with pytest.warns(UserWarning, match="nothing is verified that was not before"):
+        clf.refit(table.assign(verified=""))
+    # One that is given is a class.
+    y = np.where(np.arange(240) % 3 == 0, "", GIVEN)
+    with pytest.warns(UserWarning, match="'' is a class of 80 labels"):
+        targets = make_targets(y, verified={0: "", 1: "tool"})
+    assert len(targets.checked) == 2
+
+
+def test_rows_in_another_order_than_the_texts_are_refused():
+    """Those of labels and weights, and of a table that lost its texts."""
+    index = np.random.RandomState(0).permutation(240)
+    X, y = pd.Series(TEXTS, index=index), pd.Series(GIVEN, index=index)
+    weights = pd.Series(1.0, index=index)
+    for name, params in (
+        ("y", {"y": y.sort_index()}),
+        ("sample_weight", {"sample_weight": weights.sort_index()}),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} has the index of X in another"):
+            make().fit(X, **({"y": y} | params))
+    clf = make().fit(X, y, sample_weight=weights)
+    table = clf.labels_to_check(40, random_state=0).drop(columns="text")
+    table["verified"] = LABELS[table["index"]]
+    for other in (X.sort_index(), X[::-1]):
+        with pytest.raises(ValueError, match=r"verified has the position .* but X has"):
+            make().fit(other, y[other.index], verified=table)
+    clf.refit(table)
+    fresh = make().fit(X, y, verified=table.reset_index(drop=True))
+    assert_array_equal(fresh.transduction_ == LABELS, clf.transduction_ == LABELS)
+
+
+def test_all_labels_verified(fitted):
+    clf = pickle.loads(pickle.dumps(fitted)).refit(LABELS)
+    with pytest.raises(ValueError, match="every text has a verified label"):
+        clf.labels_to_check(5)
+
+
 def test_a_list_of_draws_is_one_draw_after_the_other(fitted):
     clf, draws = pickle.loads(pickle.dumps(fitted)), []
     for seed, strategy in enumerate(("auto", "random", "suspicious")):

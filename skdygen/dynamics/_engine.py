@@ -102,9 +102,10 @@ def _train(
 ):
     """Train the branches, and record and keep what is asked for after each epoch."""
     device = backbone.device
+    what = "fine-tuning" if stage.trainable_layers != 0 else "training heads for"
     logger.info(
-        "fine-tuning %d branches of %s on %s in %s: %d texts, %d without a label",
-        stage.n_branches, stage.model, device, stage.precision_, len(texts),
+        "%s %d branches of %s on %s in %s: %d texts, %d without a label",
+        what, stage.n_branches, stage.model, device, stage.precision_, len(texts),
         len(texts) - len(targets.labelled),
     )  # fmt: skip
     n_features_out = stage.n_components or branches.n_features
