@@ -122,8 +122,8 @@ def check_order(name, table, index):
         row = np.flatnonzero(table.index != index)[0]
         raise ValueError(
             f"{name} has the index of X in another order: {shown(table.index, row)} in "
-            f"row {row}, where X has {shown(index, row)}; bring it into the order of X with "
-            f".loc, or pass {name}.to_numpy() if it is in that order."
+            f"row {row}, where X has {shown(index, row)}; bring it into the order of X "
+            f"with .loc, or pass {name}.to_numpy() if it is in that order."
         )
 
 

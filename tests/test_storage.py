@@ -485,6 +485,7 @@ def test_requests_for_metadata_are_kept(word_texts, path):
         linear = LogisticRegression().set_fit_request(sample_weight=True)
         by_words = make_pipeline(TfidfVectorizer(), linear)
         clf = make_fast(final_estimator=by_words).set_fit_request(sample_weight=True)
+        clf.set_score_request(sample_weight=False)
         search = GridSearchCV(clf, {"correction_threshold": ["auto"]}, cv=2)
         best = search.fit(texts, noisy, sample_weight=weights).best_estimator_
         best.save(path)
