@@ -93,6 +93,11 @@ def load_cells(*paths):
     return cells
 
 
+def _of_all(cells, regime):
+    """Cells of the settings that all methods are run on, not of shapes of data."""
+    return cells[(cells["regime"] == regime) & cells["setting"].isin(SETTINGS)]
+
+
 def by_setting(cells, regime, score, methods=None):
     """Mean of a score over the seeds, settings in the rows and methods in the columns.
 
@@ -160,7 +165,7 @@ def summary(cells, regime):
         return markdown([])
     differences, intervals = difference_to(means, "plain")
     ranks = means[[*RIVALS, "default"]].rank(axis=1, ascending=False).mean()
-    chosen = cells[cells["regime"] == regime]
+    chosen = _of_all(cells, regime)
     rows = []
     for name in means:
         points = differences[name]
@@ -249,7 +254,7 @@ def per_setting(cells, regime):
 def labels(cells, regime):
     """Table of what methods say of the training labels."""
     rows = []
-    chosen = cells[cells["regime"] == regime]
+    chosen = _of_all(cells, regime)
     for name in METHODS:
         of_method = chosen[chosen["method"] == name].groupby("setting")
         mean = of_method.mean(numeric_only=True)
@@ -329,7 +334,7 @@ def _accuracy_targets(cells, regime, least):
 
 
 def _label_targets(cells, regime):
-    cells = cells[cells["regime"] == regime]
+    cells = _of_all(cells, regime)
     ours = cells[cells["method"] == "default"].groupby("setting")
     mean = ours.mean(numeric_only=True)
     change = 100 * (mean["labels_accuracy"] - mean["given_labels_accuracy"])

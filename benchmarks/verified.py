@@ -64,9 +64,9 @@ class Setting:
         if task.settings["dynamics"]["trainable_layers"] != 0:  # as users have it
             recorded = {"recording": "auto", "n_recorded_epochs": "auto"}
         self.fit = task.fit(replay=SCORED, labels=labels, **recorded)
+        self.plain = task.plain()  # of the labels as given, as its cache has it
         if labels == "gold":  # what is done to labels that are right
             train.given = train.gold
-        self.plain = task.plain()
         self.classes = np.unique(np.concatenate([train.given, train.gold]))
         self.given = np.searchsorted(self.classes, train.given)
         self.gold = np.searchsorted(self.classes, train.gold)

@@ -135,6 +135,7 @@ def by_part(table, labels):
     rows = table[(table["labels"] == labels) & (table["n_verified"] >= LEAST_FOR_PARTS)]
     measures = ("labels_gain", "most_probable_gain", "test_gain")
     rows = rows[rows["method"].isin(_ABOUT_PARTS)]
+    rows = rows[rows["draw"].isin(rows.loc[rows["method"].isin(PARTS), "draw"])]
     gains = [_means(rows, measure, 100).dropna(axis=1) for measure in measures]
     shown = []
     for method in [m for m in _ABOUT_PARTS if m in gains[0].index.levels[1]]:

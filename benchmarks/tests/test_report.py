@@ -141,6 +141,24 @@ def test_gains_are_told_by_shape():
     assert table.splitlines()[2:] == ["| agnews | 2 | 13 | +12.5 |"]
 
 
+def test_shapes_of_data_are_no_part_of_the_comparison():
+    """Rivals are not run on them."""
+    row = {"regime": "frozen", "seed": 0, "method": "default", "test_accuracy": 0.5}
+    row |= {"seconds": 4.0, "peak_memory_megabytes": 1.0, "average_precision": 0.5}
+    row |= {"given_labels_accuracy": 0.5, "noise_rate_error": 0.25}
+    usual = row | {"setting": "trec_wrench", "labels_accuracy": 0.5625, "auroc": 0.75}
+    shaped = row | {"setting": "agnews/2/13:symmetric:0.1", "labels_accuracy": 1.0}
+    shaped |= {"auroc": 1.0, "seconds": 1.0, "noise_rate_error": 0.0}
+    all_methods = [usual | {"method": name} for name in report.METHODS]
+    alone = pd.DataFrame(all_methods)
+    both = pd.DataFrame([*all_methods, shaped, shaped | {"method": "plain"}])
+    for table in (report.labels, report.summary):
+        assert table(both, "frozen") == table(alone, "frozen")
+    assert "+6.2" in report.labels(both, "frozen")
+    found = [[*report._label_targets(cells, "frozen")] for cells in (both, alone)]
+    assert found[0] == found[1]
+
+
 def test_scores_of_a_known_outcome():
     gold, given = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 1, 2, 0])
     splits = {"train": Split([], gold, given), "test": Split([], gold, None)}
