@@ -25,6 +25,7 @@ from skdygen._verified import (
     estimate_share,
     inclusion_probabilities,
 )
+from skdygen.datasets import make_label_noise
 from skdygen.dynamics import IncrementalDynamics
 from skdygen.priors import (
     ClassifierPrior,
@@ -510,6 +511,47 @@ def test_all_labels_verified(fitted):
     clf = pickle.loads(pickle.dumps(fitted)).refit(LABELS)
     with pytest.raises(ValueError, match="every text has a verified label"):
         clf.labels_to_check(5)
+
+
+@pytest.fixture(scope="module")
+def half_blind():
+    """Texts half of which say nothing of their class, and labels of which 20 % err."""
+    texts, right = make_word_texts(400, ["animal", "fruit"])
+    rng = np.random.RandomState(0)
+    for row in range(0, 400, 2):
+        texts[row] = " ".join(rng.choice(["old", "new", "one", "with", "two"], 6))
+    given = make_label_noise(right, "symmetric", 0.2, random_state=0)
+    return right, make().fit(texts, given)
+
+
+def test_what_a_classifier_proves_holds(half_blind):
+    """Labels are judged without the verified label of each, or nothing would be."""
+    right, fitted = half_blind
+    given = fitted.classes_[fitted._targets.codes]
+    broken, held, n_draws = 0, 0, 25
+    for draw in range(n_draws):
+        table = fitted.labels_to_check(80, "random", random_state=draw)
+        table["verified"] = right[table["index"]]
+        clf = pickle.loads(pickle.dumps(fitted)).refit(table)
+        unread = np.setdiff1d(np.flatnonzero(clf.accept_labels(0.05, 0.9)), table.index)
+        broken += (clf.transduction_ != right)[unread].sum() > 0.05 * len(right)
+        low, high = clf.noise_rate_interval_
+        held += low <= (given != right).mean() <= high
+    assert broken <= 5
+    assert held >= 22
+
+
+def test_a_draw_of_unequal_chances_proves_less(fitted):
+    """Where nothing wrong is found, that can be where labels are least often drawn."""
+    highs, n = {}, 100
+    for strategy, worth in (("random", 1.0), ("auto", 0.5)):
+        table = fitted.labels_to_check(n, strategy, random_state=0)
+        table["verified"] = table["given"]
+        found = pickle.loads(pickle.dumps(fitted)).refit(table)
+        assert found._targets.worth == worth
+        highs[strategy] = found.noise_rate_interval_[1]
+        assert (found.accept_labels().sum() > n) == (worth * n >= 59)
+    assert highs["auto"] > 1.5 * highs["random"]
 
 
 def test_a_list_of_draws_is_one_draw_after_the_other(fitted):
