@@ -541,6 +541,16 @@ def test_what_a_classifier_proves_holds(half_blind):
     assert held >= 22
 
 
+def test_what_is_said_with_a_verified_label_proves_nothing(fitted):
+    table = fill_in(fitted.labels_to_check(60, random_state=0))
+    clf = pickle.loads(pickle.dumps(fitted)).refit(table)
+    accepted, interval = clf.accept_labels(0.1), clf.noise_rate_interval_
+    clf.denoiser_.label_distributions_[table["index"]] = 1 / 3
+    clf._prove(clf._targets)
+    assert_array_equal(clf.noise_rate_interval_, interval)
+    assert_array_equal(clf.accept_labels(0.1), accepted)
+
+
 def test_a_draw_of_unequal_chances_proves_less(fitted):
     """Where nothing wrong is found, that can be where labels are least often drawn."""
     highs, n = {}, 100
