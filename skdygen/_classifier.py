@@ -36,6 +36,7 @@ from ._encoding import (
     find_index,
     find_texts,
     fingerprint,
+    is_several,
     name_codes,
 )
 from ._label_review import LabelReviewMixin
@@ -543,7 +544,8 @@ class DyGenClassifier(
         verified = by_position(verified, self._index, n_samples)
         check_same_texts(verified, self._texts)
         targets = self._targets.verify(verified, self.missing_label)
-        if len(targets.checked) == len(self._targets.checked):
+        is_empty = is_several(verified) and not verified  # as is meant
+        if len(targets.checked) == len(self._targets.checked) and not is_empty:
             warnings.warn("nothing is verified that was not before.", stacklevel=2)
         stages = {"prior": clone(self.prior_), "denoiser": clone(self.denoiser_)}
         if hasattr(self, "dynamics_"):
