@@ -400,8 +400,8 @@ def shapes(cells):
 
 def setup(cells, regime):
     """Sentence on what was run, from the results themselves."""
-    chosen = cells["setting"].isin(SETTINGS) & cells["method"].isin(METHODS)
-    return _setup(cells[chosen & (cells["regime"] == regime)])
+    chosen = _of_all(cells, regime)
+    return _setup(chosen[chosen["method"].isin(METHODS)])
 
 
 def setup_ablations(cells, regime):
