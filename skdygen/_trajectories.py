@@ -14,6 +14,7 @@ from ._memmap import allocate, allocate_in, folder_of_mapped, parts, take
 from ._storage import open_regular, replacing
 
 _FORMAT, _FORMAT_VERSION = "skdygen.Trajectories", "1"
+_ARRAYS = ("embeddings", "probabilities", "prior", "opinions", "groups")
 _VIEW = "view:"  # in front of its name, in a file
 _TOLD = ("classes", "opinion_weights", "fine_tuned")  # as JSON, there
 _MOST_OFF = 1e-3  # of a sum of probabilities, which may be in half precision
@@ -46,6 +47,9 @@ class Trajectories:
         the embedding before the training.
     fine_tuned : bool, default=False
         Whether the encoder itself was trained, and not only a head on it.
+    groups : array-like of int of shape (n_samples,), default=None
+        The same number for copies of a text, whose labels say the same, so that priors
+        leave out all of them where they leave out one; None: no two texts are the same.
 
     Attributes
     ----------
@@ -73,10 +77,10 @@ class Trajectories:
 
     def __init__(
         self, embeddings, probabilities, classes=None, prior=None, *, opinions=None,
-        opinion_weights=None, views=None, fine_tuned=False,
+        opinion_weights=None, views=None, fine_tuned=False, groups=None,
     ):  # fmt: skip
         self._put_together(
-            embeddings, probabilities, classes, prior, opinions=opinions,
+            embeddings, probabilities, classes, prior, opinions=opinions, groups=groups,
             opinion_weights=opinion_weights, views=views, fine_tuned=fine_tuned,
         )  # fmt: skip
         self._neighbors = {}  # found in these arrays, for priors that ask again
@@ -99,7 +103,7 @@ class Trajectories:
 
     def _put_together(
         self, embeddings, probabilities, classes=None, prior=None, *, opinions=None,
-        opinion_weights=None, views=None, fine_tuned=False,
+        opinion_weights=None, views=None, fine_tuned=False, groups=None,
     ):  # fmt: skip
         """Take arrays that fit together."""
         self.fine_tuned = bool(fine_tuned)
@@ -131,6 +135,14 @@ class Trajectories:
                 f"{self.prior.shape}."
             )
         self._take_opinions(opinions, opinion_weights)
+        self.groups = np.arange(len(self))
+        if groups is not None:
+            self.groups = _as_array(groups, "groups", 1)
+            if self.groups.shape != (len(self),) or self.groups.dtype.kind == "f":
+                raise ValueError(
+                    f"groups must hold {len(self)} integers, one per text, but has "
+                    f"shape {self.groups.shape} and dtype {self.groups.dtype}."
+                )
         self.views = {}
         for name, view in (views or {}).items():
             self.views[name] = _as_array(view, f"views[{name!r}]", 2)
@@ -208,7 +220,7 @@ class Trajectories:
         """Apply a function to every array; those that are missing stay so."""
         state = self.__dict__ | {
             name: function(getattr(self, name))
-            for name in ("embeddings", "probabilities", "prior", "opinions")
+            for name in _ARRAYS
             if getattr(self, name) is not None
         }
         state["views"] = {name: function(view) for name, view in self.views.items()}
@@ -217,8 +229,7 @@ class Trajectories:
 
     def _arrays(self):
         """Arrays by name, as in a file, without those that are missing."""
-        names = ("embeddings", "probabilities", "prior", "opinions")
-        found = {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in _ARRAYS}
         found |= {_VIEW + name: view for name, view in self.views.items()}
         return {name: array for name, array in found.items() if array is not None}
 
@@ -289,6 +300,21 @@ class Trajectories:
             check_numbers(made.views[name], f"views[{name!r}]")
         return made
 
+    def with_groups(self, groups):
+        """Return the same trajectories with copies of texts.
+
+        Parameters
+        ----------
+        groups : array-like of int of shape (n_samples,)
+            The same number for copies of a text.
+
+        Returns
+        -------
+        trajectories : Trajectories
+            Shares its arrays with this one.
+        """
+        return self._unchecked(**vars(self) | {"groups": groups, "_neighbors": None})
+
     def with_classes(self, classes):
         """Return the same trajectories with more classes, or with fewer.
 
@@ -314,7 +340,7 @@ class Trajectories:
         probabilities[..., is_known] = self.probabilities[..., is_kept]
         return self._unchecked(
             self.embeddings, probabilities, classes, views=self.views,
-            fine_tuned=self.fine_tuned, _neighbors=self._neighbors,
+            fine_tuned=self.fine_tuned, groups=self.groups, _neighbors=self._neighbors,
         )  # fmt: skip
 
     def save(self, path):

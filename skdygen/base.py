@@ -17,7 +17,7 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ._encoding import check_texts, find_labels
+from ._encoding import check_texts, find_copies, find_labels
 from ._memmap import check_max_nbytes, check_temp_folder, parts
 from ._progress import fit_task
 from ._sklearn_compat import (
@@ -357,7 +357,8 @@ class BaseDynamics(
     def _fit_targets(self, X, targets, *, record=False):
         with fitting(self):
             self.classes_ = targets.classes
-            return self._fit(X, targets, record=record)
+            found = self._fit(X, targets, record=record)
+        return found.with_groups(find_copies(X)) if record else found
 
     def _transform(self, X):
         """Give the dynamics of texts that were not trained on."""

@@ -25,6 +25,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline, make_union
@@ -379,6 +380,23 @@ def test_alike_texts_with_votes_or_verified_labels():
     assert_allclose(clf.annotator_quality()["accuracy"], [55 / 60, 1, 1])
     clf.fit(same, given, verified={i: votes[i, 0] for i in range(0, 60, 4)})
     assert 0 < clf.noise_rate_ < 0.3  # two of 15
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_copies_do_not_vouch_for_each_other(is_frozen, tiny_model):
+    """As many labels are found wrong where every text is there several times."""
+    frozen = LanguageModelDynamics(tiny_model, trainable_layers=0, n_epochs=3)
+    clf = DyGenClassifier(frozen if is_frozen else IncrementalDynamics())
+    clf.set_params(random_state=0)
+    once = clone(clf).fit(TEXTS, NOISY)
+    copies = [*TEXTS, *(f" {text.upper()}" for text in TEXTS)]
+    clf.fit(copies, np.tile(NOISY, 2))
+    assert clf.noise_rate_ > once.noise_rate_ - 0.05
+    assert len(clf.label_issues()) > len(once.label_issues())
+    wrong = NOISY != LABELS
+    before = roc_auc_score(wrong, -once.label_quality_)
+    found = clf.label_quality_.reshape(2, -1).mean(axis=0)
+    assert roc_auc_score(wrong, -found) > before - 0.05
 
 
 def test_label_issues_and_quality(fast):

@@ -17,7 +17,7 @@ from skdygen.dynamics import IncrementalDynamics
 def assert_same(left, right):
     assert left.fine_tuned == right.fine_tuned
     names = ("embeddings", "probabilities", "classes", "prior", "opinions")
-    names = (*names, "opinion_weights")
+    names = (*names, "opinion_weights", "groups")
     pairs = [(getattr(left, name), getattr(right, name)) for name in names]
     assert left.views.keys() == right.views.keys()
     pairs += [(left.views[name], right.views[name]) for name in left.views]
@@ -33,7 +33,7 @@ def with_prior(random_trajectories):
     rng = np.random.RandomState(1)
     views = {"initial": rng.randn(40, 7), "some words": rng.randn(40, 2)}
     opinions = rng.dirichlet(np.ones(4), size=(40, 3))
-    arrays = vars(random_trajectories.with_views(views))
+    arrays = vars(random_trajectories.with_views(views).with_groups(np.arange(40) // 2))
     found = Trajectories._unchecked(**arrays | {"fine_tuned": True})
     return found.with_prior(opinions[:, 0], opinions, [0.5, 0.25, 0.25])
 
@@ -202,6 +202,12 @@ def test_temporary_file_goes_with_the_last_view(with_prior, tmp_path):
         ({"prior": np.zeros((3, 2))}, "prior must have shape"),
         ({"opinions": np.zeros((3, 5, 2))}, "opinions must have shape"),
         ({"opinion_weights": [1.0]}, "opinion_weights must hold 0 numbers"),
+        (
+            {"groups": [0, 1]},
+            "groups must hold 3 integers, one per text, but has shape",
+        ),
+        ({"groups": [0, 1, 0.5]}, "groups must hold 3 integers"),
+        ({"groups": ["a", "b", "c"]}, "groups must be a 1-d array of numbers"),
         ({"views": {"a": np.zeros((2, 7))}}, "'a'.* must have 3 rows"),
         ({"views": {"a": np.zeros(3)}}, "'a'.* must be a 2-d array"),
         ({"probabilities": np.full((3, 2, 2, 3), "a")}, "array of numbers"),

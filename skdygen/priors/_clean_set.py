@@ -53,7 +53,7 @@ class BaseCleanSetPrior(BasePrior):
     def _fit_prior(self, trajectories, targets, scores=None, limits=None):
         if self.criterion == "cut":
             neighbors = self._neighbors(trajectories, targets.labelled)
-            scores = cut_scores(neighbors, targets)
+            scores = cut_scores(neighbors, targets, trajectories.groups)
         elif scores is None:
             scores = noise_scores(trajectories, targets, self.criterion)
         self.noise_scores_ = scores
@@ -73,6 +73,7 @@ class BaseCleanSetPrior(BasePrior):
         self.clean_codes_ = codes[self.clean_indices_]
         self.clean_weights_ = weights[self.clean_indices_]
         self._is_checked = is_checked[self.clean_indices_]
+        self._groups = trajectories.groups
         left_out = self._learn(self._space(trajectories, self.clean_indices_), targets)
         prior = self._prior(trajectories, np.arange(len(trajectories)))
         if left_out is not None:
@@ -80,7 +81,7 @@ class BaseCleanSetPrior(BasePrior):
         return prior
 
     def _neighbors(self, trajectories, rows):
-        """Distances and positions of the nearest of some texts.
+        """Distances and positions of the nearest of some texts, of copies the first.
 
         They are found once for a fit and all its refits: only labels change.
         """
@@ -90,8 +91,12 @@ class BaseCleanSetPrior(BasePrior):
         most = self.max_samples and min(self.max_samples, _MOST_COMPARED)
         key = self.view, most, joblib.hash(rows)
         if key not in known or known[key][0] is not source:
+            _, firsts = np.unique(trajectories.groups[rows], return_index=True)
             found = find_neighbors(
-                lambda some: self._space(trajectories, some), rows, most
+                lambda some: self._space(trajectories, some),
+                rows,
+                rows[np.sort(firsts)],
+                most,
             )
             known[key] = source, found
         return known[key][1]

@@ -40,9 +40,9 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
     n_neighbors : int, default=10
         Number of neighbours.
     leave_one_out : bool, default=False
-        Whether a clean text is left out of its own neighbours, as it always is where
-        some are verified. If not, it is one at distance 0 and so keeps the label it
-        has, as in the paper.
+        Whether a clean text is left out of its own neighbours, and copies of it that
+        nobody has verified, as they always are where some are verified. If not, it is
+        one at distance 0 and so keeps the label it has, as in the paper.
     voting : {"hard", "soft"}, default="hard"
         Whether the prior is all on the class with most votes, or shared out as the
         votes are.
@@ -151,7 +151,9 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
         graph = sparse.coo_array(self.neighbors_.transform(space))
         row, col, distance = graph.row, graph.col, graph.data
         if positions is not None:
-            is_own = self.clean_indices_[col] == positions[row]
+            asked, clean = positions[row], self.clean_indices_[col]
+            is_copy = self._groups[asked] == self._groups[clean]
+            is_own = (asked == clean) | (is_copy & ~self._is_checked[col])
             # What is verified is judged by that, and may not know it: nor may others
             # know their own labels, or they would look better beside it.
             if self.leave_one_out or self._is_checked.any():

@@ -104,10 +104,12 @@ class ClassifierPrior(BaseCleanSetPrior):
     def _fit_prior(self, trajectories, targets, **shared):
         prior = super()._fit_prior(trajectories, targets, **shared)
         rows = self.clean_indices_
+        _, texts = np.unique(self._groups[rows], return_inverse=True)
         # What is verified is judged by that, and may not know it: nor may others know
         # their own labels, or they would look better beside it.
-        for first in range(min(_N_FOLDS, len(rows)) if self._is_checked.any() else 0):
-            is_left = np.arange(len(rows)) % _N_FOLDS == first
+        n_folds = min(_N_FOLDS, texts.max() + 1) if self._is_checked.any() else 0
+        for first in range(n_folds):
+            is_left = texts % _N_FOLDS == first
             fitted = self._fit_classifier(
                 self._space(trajectories, rows[~is_left]),
                 self.clean_codes_[~is_left],

@@ -130,7 +130,11 @@ class RidgePrior(BaseCleanSetPrior):
         else:
             known, offset = shares, np.log(shares + 1 / len(learnt))
         left_out, coef, intercept = fit_ridge(
-            lambda part: self._widen(space[part]), learnt - known, weights
+            lambda part: self._widen(space[part]),
+            learnt - known,
+            weights,
+            self._groups[self.clean_indices_],
+            self._is_checked,
         )
         sharpness = fit_sharpness(
             left_out, offset, learnt, weights, by_class=not are_many
@@ -177,13 +181,15 @@ def fit_sharpness(outputs, offset, learnt, weights, *, by_class=True):
     return np.exp(found.x)
 
 
-def fit_ridge(read, targets, weights):
+def fit_ridge(read, targets, weights, groups, is_known):
     """Fit with the penalty whose error is least where each row is left out.
 
     read gives the features of a slice of the samples, (n_rows, n_features), since all
-    can be too many; targets are (n_samples, n_targets), weights (n_samples,). Returns
-    the predictions of each row by the others, (n_samples, n_targets), and the map
-    fitted on all, (n_features, n_targets) and (n_targets,).
+    can be too many; targets are (n_samples, n_targets), weights (n_samples,). Rows of
+    one of the groups, (n_samples,), have the same features, and are left out together,
+    but those of others that are known, (n_samples,) of bool, stay. Returns the
+    predictions of each row by the rest, (n_samples, n_targets), and the map fitted on
+    all, (n_features, n_targets) and (n_targets,).
     """
     total, mean = weights.sum(), np.average(targets, axis=0, weights=weights)
     targets = targets - mean
@@ -202,17 +208,32 @@ def fit_ridge(read, targets, weights):
     penalties = len(center) * np.array(_PENALTIES)
     shrunk = 1 / (variances.clip(min=0)[:, None] + penalties)
     maps = [axes @ (factors[:, None] * (axes.T @ moments)) for factors in shrunk.T]
-    errors, lefts = np.zeros(len(maps)), np.empty((len(targets), len(maps)))
+    # What is said of a row is the sum of all targets, each times its weight and what
+    # the two rows have in common, which for copies is the same.
+    _, numbers = np.unique(groups, return_inverse=True)
+
+    def own(values):
+        """Sum up what is left out with each row."""
+        return np.bincount(numbers, values * ~is_known)[numbers] + values * is_known
+
+    own_weights = own(weights)
+    own_targets = np.stack([own(weights * target) for target in targets.T], axis=1)
+
+    def leave_out(said, part, levers):
+        """Take from what is said of rows what they say themselves."""
+        said = said - levers[:, None] * own_targets[part]
+        return said / np.maximum(1 - levers * own_weights[part], 1e-6)[:, None]
+
+    errors, levers = np.zeros(len(maps)), np.empty((len(targets), len(maps)))
     for part in slices:
         rows = read(part) - center
-        leverages = weights[part, None] * ((rows @ axes) ** 2 @ shrunk + 1 / total)
-        lefts[part] = np.maximum(1 - leverages, 1e-6)
+        levers[part] = (rows @ axes) ** 2 @ shrunk + 1 / total
         for which, coef in enumerate(maps):
-            residuals = (targets[part] - rows @ coef) / lefts[part, which, None]
-            errors[which] += np.einsum("nk,nk,n->", residuals, residuals, weights[part])
+            said = leave_out(rows @ coef, part, levers[part, which])
+            errors[which] += (weights[part] @ (targets[part] - said) ** 2).sum()
     best = errors.argmin()
     coef, left_out = maps[best], np.empty_like(targets)
     for part in slices:  # once more: of all penalties they would be too many
-        residuals = targets[part] - (read(part) - center) @ coef
-        left_out[part] = targets[part] - residuals / lefts[part, best, None] + mean
+        said = (read(part) - center) @ coef
+        left_out[part] = leave_out(said, part, levers[part, best]) + mean
     return left_out, coef, mean - center @ coef

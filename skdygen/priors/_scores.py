@@ -29,13 +29,14 @@ def noise_scores(trajectories, targets, criterion):
 # n_branches, n_epochs, n_classes) and the given classes to (n_samples, n_branches).
 
 
-def cut_scores(neighbors, targets):
+def cut_scores(neighbors, targets, groups):
     """Disagreement with the labels of near texts, (n_samples,); NaN without a label.
 
     The cut statistic of Muhlenbach et al. (2004): the weights 1 / (1 + distance) of
     those of the nearest neighbours that have another label, less what the shares of the
     classes lead to expect, in standard deviations. `neighbors` are those that
-    `find_neighbors` gives of the texts with a label.
+    `find_neighbors` gives of the texts with a label; of the same of the `groups`,
+    (n_samples,), none is one.
     """
     labelled, codes = targets.labelled, targets.codes
     shares = np.bincount(codes[labelled], targets.weights[labelled])
@@ -45,7 +46,7 @@ def cut_scores(neighbors, targets):
         rows = labelled[part]
         distances, found = (array[part] for array in neighbors)
         weights = targets.weights[found] / (1 + distances)
-        weights[found == rows[:, None]] = 0
+        weights[groups[found] == groups[rows, None]] = 0
         differs = codes[found] != codes[rows, None]
         excess = (weights * differs).sum(1) - expected[rows] * weights.sum(1)
         variance = (weights**2).sum(1) * expected[rows] * (1 - expected[rows])
@@ -53,14 +54,14 @@ def cut_scores(neighbors, targets):
     return scores
 
 
-def find_neighbors(space_of, rows, max_samples=None, n_neighbors=20):
-    """Find the nearest of some texts to each of them, itself among them if it is asked.
+def find_neighbors(space_of, rows, asked, max_samples=None, n_neighbors=20):
+    """Find the nearest of the texts that are asked to each of some, itself among them.
 
     `space_of` gives the features of some rows; of more than `max_samples` some are
     asked. Distances and positions, (n_rows, n_neighbors + 1), or fewer.
     """
-    n_asked = len(rows) if max_samples is None else min(max_samples, len(rows))
-    asked = rows[np.linspace(0, len(rows) - 1, n_asked).astype(int)]
+    n_asked = len(asked) if max_samples is None else min(max_samples, len(asked))
+    asked = asked[np.linspace(0, len(asked) - 1, n_asked).astype(int)]
     n_found = min(n_neighbors + 1, n_asked)
     index = NearestNeighbors(n_neighbors=n_found, algorithm="brute")
     index.fit(space_of(asked))

@@ -139,3 +139,37 @@ def test_very_few_texts():
     assert_array_equal(prior.argmax(axis=1), [0, 1, 0, 1])
     with pytest.raises(ValueError, match=r"leaves 1 of 4 .*at least 2"):
         TrajectoryKNNPrior(contamination=0.9).fit(few, [0, 1, 0, 1])
+
+
+PRIORS = [
+    TrajectoryKNNPrior(voting="soft", leave_one_out=True, contamination=0.0),
+    ClassifierPrior(contamination=0.0),
+    RidgePrior(),
+]
+
+
+@pytest.mark.parametrize("prior", PRIORS, ids=repr)
+def test_a_text_is_judged_without_the_labels_of_its_copies(clusters, prior):
+    trajectories, _, given = clusters
+    rows = np.r_[:58, :58]
+    copies, given = trajectories[rows], given[rows]
+
+    def most_moved(copies, *, by_verified):
+        """How far what is said of a text goes with the label of its copy."""
+        moved = []
+        for row in range(0, 58, 7):
+            found = []
+            for label in range(3):
+                y = given.copy()
+                y[58 + row] = label
+                verified = {row: y[row]} | ({58 + row: label} if by_verified else {})
+                fitted = clone(prior).fit_transform(copies, y, verified=verified)
+                found.append(fitted.prior[row])
+            moved.append(np.ptp(found, axis=0).max())
+        return max(moved)
+
+    assert most_moved(copies, by_verified=False) < 0.1
+    apart = copies.with_groups(np.arange(116))
+    assert most_moved(apart, by_verified=False) > 0.15
+    if not isinstance(prior, ClassifierPrior):  # which leaves out folds
+        assert most_moved(copies, by_verified=True) > 0.15

@@ -13,13 +13,21 @@ from skdygen.priors._ridge import _PENALTIES, fit_ridge, fit_sharpness
 from skdygen.priors._scores import cut_scores, find_neighbors
 
 
+@pytest.mark.parametrize("has_copies", [False, True])
 @pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize("n_at_once", [7, 30])
-def test_each_row_is_predicted_by_the_others(is_weighted, n_at_once, monkeypatch):
+def test_each_row_is_predicted_by_the_others(
+    has_copies, is_weighted, n_at_once, monkeypatch
+):
     monkeypatch.setattr(_memmap, "_ROWS_AT_ONCE", n_at_once)
     rng = np.random.RandomState(0)
     X, targets = rng.randn(30, 4) + 3, rng.randn(30, 2)
     targets[:, 0] += X[:, 1]
+    groups, is_known = np.arange(30), np.zeros(30, dtype=bool)
+    if has_copies:
+        groups[[1, 17, 29]], groups[12:14] = 8, 20
+        is_known[[8, 17, 20]] = True
+        X = X[groups]
     weights = 0.5 + rng.rand(30) if is_weighted else np.ones(30)
     center = np.average(X, axis=0, weights=weights)
     variances = np.average((X - center) ** 2, axis=0, weights=weights)
@@ -28,7 +36,7 @@ def test_each_row_is_predicted_by_the_others(is_weighted, n_at_once, monkeypatch
     for penalty in _PENALTIES:
         left_out = np.empty_like(targets)
         for i in range(30):
-            rest = np.arange(30) != i
+            rest = (groups != groups[i]) | (is_known & (np.arange(30) != i))
             model = Ridge(alpha=penalty * 4 * scale**2)
             model.fit(X[rest], targets[rest], weights[rest])
             left_out[i] = model.predict(X[i : i + 1])
@@ -36,7 +44,9 @@ def test_each_row_is_predicted_by_the_others(is_weighted, n_at_once, monkeypatch
         errors.append(np.average(squares, weights=weights))
         found.append(left_out)
     best = np.argmin(errors)
-    left_out, coef, intercept = fit_ridge(X.__getitem__, targets, weights)
+    left_out, coef, intercept = fit_ridge(
+        X.__getitem__, targets, weights, groups, is_known
+    )
     assert_allclose(left_out, found[best], rtol=1e-6)
     model = Ridge(alpha=_PENALTIES[best] * 4 * scale**2).fit(X, targets, weights)
     assert_allclose(X @ coef + intercept, model.predict(X), rtol=1e-6)
@@ -174,23 +184,32 @@ def test_neighbours_are_of_the_same_texts(memorised):
         assert_array_equal(alone.prior, before)
 
 
-def test_cut_scores_against_loops():
+@pytest.mark.parametrize("has_copies", [False, True])
+def test_cut_scores_against_loops(has_copies):
     rng = np.random.RandomState(0)
     space = rng.randn(40, 3)
     given = rng.randint(3, size=40)
     given[:5] = -1
     weights = np.where(given < 0, 0, 0.5 + rng.rand(40))
     weights[given < 0] = 1
+    groups = np.arange(40)
+    if has_copies:
+        groups[[9, 20, 21]] = 7
+        space = space[groups]
     targets = make_targets(given, weights, missing_label=-1)
     rows = targets.labelled
-    near = find_neighbors(lambda some: space[some], rows, n_neighbors=6)
-    found = cut_scores(near, targets)
+    # Of copies with a label the first is asked.
+    asked = [j for j in rows if j not in (9, 20, 21)] if has_copies else rows
+    near = find_neighbors(
+        lambda some: space[some], rows, np.asarray(asked), n_neighbors=6
+    )
+    found = cut_scores(near, targets, groups)
     assert np.isnan(found[:5]).all()
     shares = [
         targets.weights[given == k].sum() / targets.weights.sum() for k in range(3)
     ]
     for i in rows:
-        others = [j for j in rows if j != i]
+        others = [j for j in asked if groups[j] != groups[i]]
         distances = {j: np.linalg.norm(space[i] - space[j]) for j in others}
         near = sorted(others, key=distances.get)[:6]
         w = {j: targets.weights[j] / (1 + distances[j]) for j in near}
