@@ -21,6 +21,11 @@ def test_nothing_large_is_left_by_a_kill(tmp_path, monkeypatch):
     del array
     assert len(os.listdir("/proc/self/fd")) == n_open - 2  # the mapping's own, too
     assert list(tmp_path.iterdir()) == []
+    # Its place on the disk is taken at once, and not while it is filled.
+    array = allocate((100_000,), np.float64, max_nbytes=0, temp_folder=tmp_path)
+    (path,) = tmp_path.glob("*/*")
+    assert 512 * path.stat().st_blocks >= array.nbytes
+    del array
     # Where there are no links, a name stays as long as the array.
     with monkeypatch.context() as patch:
         patch.setattr(os, "symlink", Mock(side_effect=PermissionError))

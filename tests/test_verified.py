@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import beta
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -26,6 +27,7 @@ from skdygen._verified import (
     inclusion_probabilities,
 )
 from skdygen.datasets import make_label_noise
+from skdygen.denoisers import LogLinearPool
 from skdygen.dynamics import IncrementalDynamics
 from skdygen.priors import (
     ClassifierPrior,
@@ -275,6 +277,17 @@ def test_refit_says_what_it_needs():
         other.fit(TEXTS, GIVEN).refit(known)
 
 
+def test_a_refit_that_fails_changes_nothing(fitted, monkeypatch):
+    clf = pickle.loads(pickle.dumps(fitted)).refit({0: LABELS[0]})
+    before, said = dict(vars(clf)), clf.predict_proba(TEXTS)
+    monkeypatch.setattr(LogLinearPool, "_fit", Mock(side_effect=MemoryError))
+    with pytest.raises(MemoryError):
+        clf.refit({1: "another class"})
+    assert before.keys() == vars(clf).keys()
+    assert all(vars(clf)[name] is before[name] for name in before)
+    assert_array_equal(clf.predict_proba(TEXTS), said)
+
+
 def test_the_first_stage_is_taken_from_the_cache(tmp_path, monkeypatch):
     clf = make(memory=tmp_path).fit(TEXTS, GIVEN)
     monkeypatch.setattr(IncrementalDynamics, "_fit", None)
@@ -372,6 +385,20 @@ def test_intervals_hold_the_share_in_93_percent_of_draws(share, n, is_uneven):
     assert held >= 930
     if not is_uneven:
         assert np.mean(errors) < np.mean(naive) * 1.05
+
+
+def test_doubts_make_an_interval_as_narrow_as_twice_the_labels_at_most():
+    """As the estimate of a variance is uncertain, too."""
+    rng = np.random.RandomState(0)
+    is_wrong = rng.rand(100_000) < 0.3
+    doubts = np.clip(is_wrong + 0.01 * rng.randn(100_000), 0, 1)  # know nearly all
+    rows = rng.choice(100_000, 40, replace=False)
+    drawn = np.full(40, 40 / 100_000)
+    share, ends = estimate_share(is_wrong[rows], rows, doubts, drawn)
+    n = 80
+    low = beta.ppf(0.025, share * n, n - share * n + 1)
+    high = beta.ppf(0.975, share * n + 1, n - share * n)
+    assert_allclose(ends, (low, high), rtol=0.01)
 
 
 def test_intervals_where_no_wrong_label_was_drawn():

@@ -1,10 +1,12 @@
 import importlib.util
+import json
 import logging
 import pickle
 import shutil
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -170,6 +172,21 @@ def test_damaged_files_of_a_model(
         LanguageModelDynamics(folder).fit(["a", "b"], [0, 1])
     assert message in str(info.value)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("model_type", ["bert", "unheard_of"])
+def test_code_in_the_folder_of_a_model_is_not_run(model_type, tiny_model, tmp_path):
+    folder, trace = tmp_path / "model", tmp_path / "trace"
+    shutil.copytree(tiny_model, folder)
+    code = f"open({str(trace)!r}, 'w')\nfrom transformers import BertConfig as C\n"
+    (folder / "theirs.py").write_text(code)
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "theirs.C", "AutoModel": "theirs.C"}
+    config["model_type"] = model_type
+    (folder / "config.json").write_text(json.dumps(config))
+    with suppress(ModelNotFoundError):  # one that transformers knows needs no code
+        load_sentence_transformer(folder)
+    assert not trace.exists()
 
 
 def test_a_tokeniser_without_words_is_refused(tiny_model, tmp_path):
