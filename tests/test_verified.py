@@ -277,10 +277,13 @@ def test_refit_says_what_it_needs():
         other.fit(TEXTS, GIVEN).refit(known)
 
 
-def test_a_refit_that_fails_changes_nothing(fitted, monkeypatch):
-    clf = pickle.loads(pickle.dumps(fitted)).refit({0: LABELS[0]})
+@pytest.mark.parametrize("stage", [LogLinearPool, LogisticRegression])
+def test_a_refit_that_fails_changes_nothing(stage, monkeypatch):
+    final = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    clf = make(final_estimator=final).fit(TEXTS, GIVEN)
     before, said = dict(vars(clf)), clf.predict_proba(TEXTS)
-    monkeypatch.setattr(LogLinearPool, "_fit", Mock(side_effect=MemoryError))
+    name = "_fit" if stage is LogLinearPool else "fit"
+    monkeypatch.setattr(stage, name, Mock(side_effect=MemoryError))
     with pytest.raises(MemoryError):
         clf.refit({1: "another class"})
     assert before.keys() == vars(clf).keys()
