@@ -1028,6 +1028,8 @@ def test_inspect(word_texts, quick, tmp_path, capsys):
     few = ["texts", "labels", "rows", "classes"]
     clean_table = inspect(frame, path, capsys)
     assert [*clean_table] == [*few, "findings"]
+    frame.loc[20:22, ["text", "label"]] = ["a pear", "fruit"]
+    frame.loc[21, "text"] = " A  pear"
     frame.loc[[3, 4, 5, 6], "label"] = ["Fruit ", "FRUIT", "N/A", " - "]
     frame.loc[[10, 11, 12], "text"] = ["twice  as much", "twice as much", "  "]
     frame.loc[[10, 11, 12], "label"] = ["fruit", "animal", "rare"]
@@ -1048,6 +1050,11 @@ def test_inspect(word_texts, quick, tmp_path, capsys):
         "texts with other labels": [
             "2 rows, of 1 different texts",
             "'fruit' (row 10) and 'animal' (row 11): 'twice  as much'",
+            ANY,
+        ],
+        "texts that are there twice": [
+            "3 rows, of 1 different texts",
+            "rows 20 and 21: 'a pear'",
             ANY,
         ],
         "empty rows": ["1", "row 13", ANY],

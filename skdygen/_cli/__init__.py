@@ -251,9 +251,9 @@ def inspect(
 ):  # fmt: skip
     """Say what is odd about a table, before anything is trained.
 
-    Classes that are written in two ways, labels that look like none, the same text with
-    other labels, empty rows, rare classes, columns that can hardly be texts or labels:
-    each with its number, an example and what helps. Rows are counted from 0, below the
+    Classes that are written in two ways, labels that look like none, the same text
+    twice, empty rows, rare classes, columns that can hardly be texts or labels: each
+    with its number, an example and what helps. Rows are counted from 0, below the
     header. `clean` and `check` say the same in short.
     """
     _run("inspect", locals())

@@ -9,6 +9,7 @@ from textwrap import shorten
 
 import pandas as pd
 
+from .._encoding import find_copies
 from ._tables import form_of, is_null, spell
 
 LIKE_MISSING = {
@@ -46,6 +47,8 @@ def inspect_table(table, text, texts, cells):
     labels = _as_scalars(cells)
     counts = _count(labels)
     first = _first_rows(labels)
+    # Annotators of one text may well differ.
+    repeated = _repeated(texts, labels[0]) if len(labels) == 1 else []
     found = [
         _find_alike(counts, first),
         _find_like_missing(counts, first),
@@ -54,8 +57,8 @@ def inspect_table(table, text, texts, cells):
         _find_rare(counts, first),
         *_find_no_labels(table, text, cells, labels, counts, first),
         _find_no_texts(table, text, texts, cells),
-        # Annotators of one text may well differ.
-        _find_conflicts(texts, labels[0]) if len(labels) == 1 else None,
+        _find_conflicts(repeated, texts, labels[0]),
+        _find_copies(repeated, texts, labels[0]),
         _find_empty_rows(table),
         _find_lonely_labels(texts, labels),
         _find_separator(table),
@@ -312,22 +315,43 @@ def _find_no_texts(table, text, texts, cells):
         )  # fmt: skip
 
 
-def _find_conflicts(texts, labels):
-    rows_of = defaultdict(list)
-    for row, each in enumerate(texts):
-        if labels[row] is not None and each.strip():
-            rows_of[" ".join(each.split())].append(row)
-    differ = [r for r in rows_of.values() if len({labels[row] for row in r}) > 1]
+def _find_conflicts(repeated, texts, labels):
+    differ = [r for r in repeated if len({labels[row] for row in r}) > 1]
     if differ:
         a = differ[0][0]
         b = next(row for row in differ[0] if labels[row] != labels[a])
-        n_rows, n = sum(map(len, differ)), len(differ)
         return Finding(
-            "texts with other labels", f"{n_rows:,} rows, of {n:,} different texts",
+            "texts with other labels", _count_rows(differ),
             f"{_shown(labels[a])} (row {a}) and {_shown(labels[b])} (row {b}): "
             f"{_shown(texts[a], 60)}",
             "at most one label of each is right: read these first",
         )  # fmt: skip
+
+
+def _find_copies(repeated, texts, labels):
+    alike = [r for r in repeated if len({labels[row] for row in r}) == 1]
+    if alike:
+        a, b = alike[0][:2]
+        return Finding(
+            "texts that are there twice", _count_rows(alike),
+            f"rows {a} and {b}: {_shown(texts[a], 60)}",
+            "nothing to do: their labels count as one; if several people gave them, a "
+            "column for each says more",
+        )  # fmt: skip
+
+
+def _repeated(texts, labels):
+    """List the rows of each text that is there several times with a label."""
+    rows_of = defaultdict(list)
+    for row, first in enumerate(find_copies(texts).tolist()):
+        if labels[row] is not None and texts[row].strip():
+            rows_of[first].append(row)
+    return [rows for rows in rows_of.values() if len(rows) > 1]
+
+
+def _count_rows(groups):
+    """Say how many rows there are in groups of texts that are the same."""
+    return f"{sum(map(len, groups)):,} rows, of {len(groups):,} different texts"
 
 
 def _find_empty_rows(table):
