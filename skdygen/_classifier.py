@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import denoisers, dynamics, priors
 from ._annotators import overlaps
 from ._cache import from_cache
+from ._checked import by_position, check_same_texts, is_several
 from ._decisions import (
     are_alike,
     correct_labels,
@@ -29,16 +30,7 @@ from ._decisions import (
     estimate_transition_matrix,
     judge_labels,
 )
-from ._encoding import (
-    by_position,
-    check_order,
-    check_same_texts,
-    find_index,
-    find_texts,
-    fingerprint,
-    is_several,
-    name_codes,
-)
+from ._encoding import check_order, find_index, find_texts, fingerprint, name_codes
 from ._label_review import LabelReviewMixin
 from ._pool import spread
 from ._progress import fit_task, task
@@ -469,9 +461,10 @@ class DyGenClassifier(
         _check_views(stages)
         index = find_index(X, y)
         X = self._check_X(X, stages.get("dynamics"))
-        verified = by_position(verified, index, num_samples(X))
         texts = find_texts(X) if "dynamics" in stages else None  # and no features
-        check_same_texts(verified, texts)
+        if verified is not None:
+            verified = by_position(verified, index, num_samples(X))
+            check_same_texts(verified, texts)
         for name, table in (("y", y), ("sample_weight", sample_weight)):
             check_order(name, table, index)
         for name, table in (("votes", votes), ("vote_confidence", vote_confidence)):

@@ -6,14 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ._annotators import Annotators
-from ._encoding import (
-    by_chance,
-    encode_labels,
-    encode_verified,
-    is_several,
-    join_classes,
-    shown,
-)
+from ._checked import encode_verified, is_several
+from ._encoding import by_chance, encode_labels, join_classes, shown
 from ._votes import Votes, encode_votes
 from ._weights import read_weights
 

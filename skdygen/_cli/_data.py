@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .._encoding import encode_labels, encode_verified, fingerprint, name_codes
+from .._checked import encode_verified
+from .._encoding import encode_labels, fingerprint, name_codes
 from .._targets import make_targets
 from ._columns import choose_labels, choose_text, read_labels, read_texts, read_verified
 from ._encodings import name_encoding
