@@ -14,7 +14,7 @@ from ._memmap import allocate, allocate_in, folder_of_mapped, parts, take
 from ._storage import open_regular, replacing
 
 _FORMAT, _FORMAT_VERSION = "skdygen.Trajectories", "1"
-_ARRAYS = ("embeddings", "probabilities", "prior", "opinions", "groups")
+_ARRAYS = ("embeddings", "probabilities", "prior", "opinions")
 _VIEW = "view:"  # in front of its name, in a file
 _TOLD = ("classes", "opinion_weights", "fine_tuned")  # as JSON, there
 _MOST_OFF = 1e-3  # of a sum of probabilities, which may be in half precision
@@ -214,9 +214,9 @@ class Trajectories:
         if isinstance(rows, (int, np.integer)):
             row = range(len(self))[rows]
             rows = slice(row, row + 1)
-        return self._changed(lambda array: take(array, rows))
+        return self._changed(lambda array: take(array, rows), self.groups[rows])
 
-    def _changed(self, function):
+    def _changed(self, function, groups=None):
         """Apply a function to every array; those that are missing stay so."""
         state = self.__dict__ | {
             name: function(getattr(self, name))
@@ -224,11 +224,11 @@ class Trajectories:
             if getattr(self, name) is not None
         }
         state["views"] = {name: function(view) for name, view in self.views.items()}
-        state["_neighbors"] = None
+        state |= {"groups": groups, "_neighbors": None}
         return Trajectories._unchecked(**state)
 
     def _arrays(self):
-        """Arrays by name, as in a file, without those that are missing."""
+        """What is known of texts, by name, without what is missing."""
         found = {name: getattr(self, name) for name in _ARRAYS}
         found |= {_VIEW + name: view for name, view in self.views.items()}
         return {name: array for name, array in found.items() if array is not None}
@@ -243,7 +243,7 @@ class Trajectories:
                 return np.array(array)
             return np.asarray(array).view(np.ndarray)
 
-        return vars(self._changed(portable))
+        return vars(self._changed(portable, self.groups))
 
     def __repr__(self):
         return (
@@ -359,7 +359,8 @@ class Trajectories:
             If it cannot be written; what was there stays.
         """
         path = Path(path).expanduser()
-        tensors = {n: np.ascontiguousarray(a) for n, a in self._arrays().items()}
+        tensors = self._arrays() | {"groups": self.groups}
+        tensors = {name: np.ascontiguousarray(a) for name, a in tensors.items()}
         metadata = {"format": _FORMAT, "version": _FORMAT_VERSION}
         metadata["classes"] = json.dumps(self.classes.tolist())
         metadata["opinion_weights"] = json.dumps(self.opinion_weights.tolist())
