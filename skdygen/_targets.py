@@ -147,6 +147,7 @@ class Targets:
         classes, found, drawn = encode_verified(
             verified, self.classes, n_samples, missing_label
         )
+        _warn_of_alike(classes, self.classes.tolist())
         moved = np.append(np.searchsorted(classes, self.classes), -1)  # -1 stays
         worth = min(self.worth, _worth(drawn, self.verified < 0))
         is_new = found >= 0
@@ -221,6 +222,7 @@ def make_targets(
         )
     if missing_label is None:
         _warn_of_blanks(classes, codes)
+    _warn_of_alike(classes)
     targets = _weigh(classes, codes, sample_weight)
     if votes is not None:
         # A label of weight 0 takes the votes on its text with it.
@@ -243,6 +245,24 @@ def _warn_of_blanks(classes, codes):
             f"is none, pass missing_label={blank}.",
             stacklevel=3,
         )
+
+
+def _warn_of_alike(classes, before=()):
+    """Warn of two classes that differ by blanks or case alone, unless both were there.
+
+    Whoever writes labels by hand makes such ones, and may not see it.
+    """
+    written = {}
+    for label in classes.tolist():
+        if isinstance(label, str) and label.strip():
+            written.setdefault(" ".join(label.casefold().split()), []).append(label)
+    for alike in written.values():
+        if len(alike) > 1 and not {*alike} <= {*before}:
+            warnings.warn(
+                f"{alike[0]!r} and {alike[1]!r} are two classes, but differ by blanks "
+                f"or case alone; if they mean the same, write them alike.",
+                stacklevel=4,
+            )
 
 
 def _encode_with_votes(y, votes, confidence, missing_label, classes, n_samples):

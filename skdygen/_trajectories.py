@@ -48,8 +48,8 @@ class Trajectories:
     fine_tuned : bool, default=False
         Whether the encoder itself was trained, and not only a head on it.
     groups : array-like of int of shape (n_samples,), default=None
-        The same number for copies of a text, whose labels say the same, so that priors
-        leave out all of them where they leave out one; None: no two texts are the same.
+        Copies of a text have the same number: where a prior leaves out one of them, it
+        leaves out all that nobody has verified. None: no two texts are the same.
 
     Attributes
     ----------

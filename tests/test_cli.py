@@ -1064,6 +1064,10 @@ def test_inspect(word_texts, quick, tmp_path, capsys):
     assert found.items() >= expected.items()
     assert len(found) == len(expected) + 5
     assert "row 0 is row 2 of a spreadsheet" in found["rows are counted"][0]
+    missing = ["--missing-label", "N/A", "--missing-label", "n.n.", "--missing-label="]
+    assert run("inspect", path, *missing) == 0
+    said = parse_summary(capsys.readouterr().out)
+    assert said["--missing-label"] == "'n.n.': is in no cell"
     # The same is said before a training, but for examples.
     assert run("clean", path, "--dry-run") == 0
     said = parse_summary(capsys.readouterr().out)

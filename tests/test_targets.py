@@ -162,6 +162,18 @@ def test_blank_labels_are_warned_of_once(y, votes, message):
         make_targets(["a", "b", ""], missing_label="")
 
 
+def test_classes_written_alike_are_warned_of():
+    with pytest.warns(UserWarning, match=r"'Fruit ' and 'fruit' are two classes"):
+        targets = make_targets(["fruit", "Fruit ", "tool", "fruit"])
+    with pytest.warns(UserWarning, match=r"'TOOL' and 'tool' .* write them alike"):
+        found = targets.verify({0: "TOOL"})
+    assert found.classes.tolist() == ["Fruit ", "TOOL", "fruit", "tool"]
+    with warnings.catch_warnings():  # once is enough
+        warnings.simplefilter("error")
+        found.verify({1: "fruit", 2: "animal"})
+        make_targets(["", " ", "C", "C++"], missing_label="none")
+
+
 def test_labels_against_known_classes():
     known = np.array(["a", "b", "c"])
     classes, codes = encode_labels(["b", "c", "b"], classes=known)

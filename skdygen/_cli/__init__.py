@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 import threading
+import warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from enum import Enum
 from pathlib import Path
@@ -43,7 +44,10 @@ def _run(name, options):
     try:
         from . import _commands  # needs torch and pandas, for which --help cannot wait
 
-        getattr(_commands, name)(SimpleNamespace(**options))
+        with warnings.catch_warnings():
+            # Which a table is told of in other words, see `inspect`.
+            warnings.filterwarnings("ignore", ".* differ by blanks or case alone")
+            getattr(_commands, name)(SimpleNamespace(**options))
     except (FloatingPointError, OSError, TypeError, ValueError) as error:  # not bugs
         if options["debug"]:
             raise

@@ -41,7 +41,7 @@ def inspect(options):
     """Say what is odd about a table."""
     table, text, cells = open_table(options)
     texts = read_texts(table, text)
-    found = describe_table(options.table, table, text, texts, cells)
+    found = describe_table(options, table, text, texts, cells)
     for finding in found:
         show({finding.name: finding.count, "": finding.example})
         show({"": finding.remedy})

@@ -17,7 +17,7 @@ from ._inspect import (
     name_merged,
     refuse_types,
 )
-from ._tables import form_of, read_table
+from ._tables import form_of, read_table, spell
 from ._terminal import show
 
 
@@ -94,20 +94,24 @@ def read_data(table, text, cells, options, clf=None):
     )  # fmt: skip
 
 
-def describe_table(path, table, text, texts, cells):
+def describe_table(options, table, text, texts, cells):
     """Say which columns were chosen, and what is in them; give what is odd."""
-    show(describe(path, text, texts, cells))
+    show(describe(options.table, text, texts, cells))
     show(name_encoding(form_of(table)))
+    written = {spell(cell) for name in cells for cell in table[name].tolist()}
+    unseen = [label for label in options.missing_label or () if label not in written]
+    said = f"{', '.join(map(repr, unseen))}: is in no cell"
+    show({"--missing-label": said} if unseen else {})
     return inspect_table(table, text, texts, cells)
 
 
-def describe_data(path, data):
+def describe_data(options, data):
     """Say what is there to learn from, and what is odd about it."""
-    found = describe_table(path, data.table, data.text, data.texts, data.cells)
+    found = describe_table(options, data.table, data.text, data.texts, data.cells)
     show(data.merged)
     for finding in found:
         show({finding.name: f"{finding.count}; {finding.remedy}"})
-    examples = f"skdygen inspect {path}, with the same columns"
+    examples = f"skdygen inspect {options.table}, with the same columns"
     show({"examples of these": examples} if found else {})
     new = ", ".join(map(str, data.new_classes))
     extra = f" (classes not among those: {new})" if new else ""

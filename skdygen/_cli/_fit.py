@@ -35,7 +35,7 @@ def fit(options, outputs, new_columns=()):
     data = read_data(*opened, options, clf)
     _check_contents(data, options, outputs, new_columns)
     if not options.quiet or options.dry_run:
-        describe_data(options.table, data)
+        describe_data(options, data)
     if clf is None:
         clf = make_classifier(options)  # imports torch, which takes seconds
     kept = _set_up(clf, options, outputs)
