@@ -317,6 +317,7 @@ def _only_epochs(choose):
             trajectories.probabilities[:, :, epochs],
             trajectories.classes,
             views=trajectories.views,
+            groups=trajectories.groups,
         )
 
     return view
@@ -334,7 +335,10 @@ def _as_recorded(**params):
 def _without_views(trajectories):
     """Leave what training has not touched to be read from the first epoch."""
     return Trajectories(
-        trajectories.embeddings, trajectories.probabilities, trajectories.classes
+        trajectories.embeddings,
+        trajectories.probabilities,
+        trajectories.classes,
+        groups=trajectories.groups,
     )
 
 
@@ -343,6 +347,7 @@ def _initial_only(trajectories):
         trajectories.views["initial"][:, None, None],
         trajectories.probabilities[:, :, -1:].mean(axis=1, keepdims=True),
         trajectories.classes,
+        groups=trajectories.groups,
     )
 
 

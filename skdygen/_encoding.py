@@ -10,8 +10,6 @@ from pandas.api.types import is_scalar
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from ._sklearn_compat import num_samples
-
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS = (str, (bool, np.bool_), numbers.Integral, numbers.Real)
 _HELD_AS = dict(zip(_KINDS, (str, bool, np.int64, np.float64), strict=True))
@@ -104,15 +102,15 @@ def fingerprint(texts):
     return found.hexdigest()
 
 
-def find_copies(X):
-    """Position of the first text with the same words, for each text, (n_samples,).
+def find_copies(texts):
+    """Number of the words of each text, (n_samples,), blanks and case aside."""
+    words = [hash(" ".join(text.casefold().split())) for text in texts]
+    return firsts_of(np.array(words, dtype=np.int64))
 
-    Blanks and case aside; what is no list of texts has no copies.
-    """
-    if not isinstance(X, list) or not isinstance(X[0], str):
-        return np.arange(num_samples(X))
-    words = [hash(" ".join(text.casefold().split())) for text in X]
-    _, firsts, numbers = np.unique(words, return_index=True, return_inverse=True)
+
+def firsts_of(groups):
+    """Position of the first row with the same number, for each row, (n_samples,)."""
+    _, firsts, numbers = np.unique(groups, return_index=True, return_inverse=True)
     return firsts[numbers]
 
 

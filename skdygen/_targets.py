@@ -257,10 +257,12 @@ def _warn_of_alike(classes, before=()):
         if isinstance(label, str) and label.strip():
             written.setdefault(" ".join(label.casefold().split()), []).append(label)
     for alike in written.values():
-        if len(alike) > 1 and not {*alike} <= {*before}:
+        new = [label for label in alike if label not in before]
+        if len(alike) > 1 and new:
+            other = next(label for label in alike if label != new[-1])
             warnings.warn(
-                f"{alike[0]!r} and {alike[1]!r} are two classes, but differ by blanks "
-                f"or case alone; if they mean the same, write them alike.",
+                f"{new[-1]!r} and {other!r} are two classes, but differ by blanks or "
+                f"case alone; if they mean the same, write them alike.",
                 stacklevel=4,
             )
 

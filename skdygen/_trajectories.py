@@ -49,7 +49,7 @@ class Trajectories:
         Whether the encoder itself was trained, and not only a head on it.
     groups : array-like of int of shape (n_samples,), default=None
         Copies of a text have the same number: where a prior leaves out one of them, it
-        leaves out all that nobody has verified. None: no two texts are the same.
+        leaves out all that nobody has verified. None: nobody has compared them.
 
     Attributes
     ----------
@@ -135,14 +135,14 @@ class Trajectories:
                 f"{self.prior.shape}."
             )
         self._take_opinions(opinions, opinion_weights)
-        self.groups = np.arange(len(self))
-        if groups is not None:
-            self.groups = _as_array(groups, "groups", 1)
-            if self.groups.shape != (len(self),) or self.groups.dtype.kind == "f":
-                raise ValueError(
-                    f"groups must hold {len(self)} integers, one per text, but has "
-                    f"shape {self.groups.shape} and dtype {self.groups.dtype}."
-                )
+        self.groups = None if groups is None else _as_array(groups, "groups", 1)
+        if groups is not None and (
+            self.groups.shape != (len(self),) or self.groups.dtype.kind == "f"
+        ):
+            raise ValueError(
+                f"groups must hold {len(self)} integers, one per text, but has shape "
+                f"{self.groups.shape} and dtype {self.groups.dtype}."
+            )
         self.views = {}
         for name, view in (views or {}).items():
             self.views[name] = _as_array(view, f"views[{name!r}]", 2)
@@ -214,7 +214,8 @@ class Trajectories:
         if isinstance(rows, (int, np.integer)):
             row = range(len(self))[rows]
             rows = slice(row, row + 1)
-        return self._changed(lambda array: take(array, rows), self.groups[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return self._changed(lambda array: take(array, rows), groups)
 
     def _changed(self, function, groups=None):
         """Apply a function to every array; those that are missing stay so."""
@@ -301,12 +302,12 @@ class Trajectories:
         return made
 
     def with_groups(self, groups):
-        """Return the same trajectories with copies of texts.
+        """Return the same trajectories, knowing which texts are copies.
 
         Parameters
         ----------
         groups : array-like of int of shape (n_samples,)
-            The same number for copies of a text.
+            The same number for all copies of a text.
 
         Returns
         -------
@@ -359,7 +360,9 @@ class Trajectories:
             If it cannot be written; what was there stays.
         """
         path = Path(path).expanduser()
-        tensors = self._arrays() | {"groups": self.groups}
+        tensors = self._arrays()
+        if self.groups is not None:
+            tensors["groups"] = self.groups
         tensors = {name: np.ascontiguousarray(a) for name, a in tensors.items()}
         metadata = {"format": _FORMAT, "version": _FORMAT_VERSION}
         metadata["classes"] = json.dumps(self.classes.tolist())

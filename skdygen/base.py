@@ -358,7 +358,11 @@ class BaseDynamics(
         with fitting(self):
             self.classes_ = targets.classes
             found = self._fit(X, targets, record=record)
-        return found.with_groups(find_copies(X)) if record else found
+            are_texts = isinstance(X, list) and isinstance(X[0], str)
+            is_untold = isinstance(found, Trajectories) and found.groups is None
+            if record and are_texts and is_untold and len(found) == len(X):
+                return found.with_groups(find_copies(X))
+            return found
 
     def _transform(self, X):
         """Give the dynamics of texts that were not trained on."""
@@ -451,7 +455,8 @@ class BasePrior(ReadsTrajectoriesMixin, TransformsMixin, BaseStage, metaclass=AB
 
     Subclasses define `_fit_prior` and `_prior`, and have a parameter `missing_label`.
     What `_fit_prior` says of a verified text must not come from the verified label of
-    this text: it is by these labels that corrections are judged and proved.
+    this text: it is by these labels that corrections are judged and proved. Nor should
+    it come from labels of its copies (`Trajectories.groups`), but for verified ones.
 
     Examples
     --------

@@ -384,7 +384,7 @@ def test_alike_texts_with_votes_or_verified_labels():
 
 @pytest.mark.parametrize("is_frozen", [False, True])
 def test_copies_do_not_vouch_for_each_other(is_frozen, tiny_model):
-    """As many labels are found wrong where every text is there several times."""
+    """About as many labels are found wrong where every text is there twice."""
     frozen = LanguageModelDynamics(tiny_model, trainable_layers=0, n_epochs=3)
     clf = DyGenClassifier(frozen if is_frozen else IncrementalDynamics())
     clf.set_params(random_state=0)
@@ -392,7 +392,7 @@ def test_copies_do_not_vouch_for_each_other(is_frozen, tiny_model):
     copies = [*TEXTS, *(f" {text.upper()}" for text in TEXTS)]
     clf.fit(copies, np.tile(NOISY, 2))
     assert clf.noise_rate_ > once.noise_rate_ - 0.05
-    assert len(clf.label_issues()) > len(once.label_issues())
+    assert len(clf.label_issues()) > 1.3 * len(once.label_issues())
     wrong = NOISY != LABELS
     before = roc_auc_score(wrong, -once.label_quality_)
     found = clf.label_quality_.reshape(2, -1).mean(axis=0)

@@ -1067,7 +1067,7 @@ def test_inspect(word_texts, quick, tmp_path, capsys):
     missing = ["--missing-label", "N/A", "--missing-label", "n.n.", "--missing-label="]
     assert run("inspect", path, *missing) == 0
     said = parse_summary(capsys.readouterr().out)
-    assert said["--missing-label"] == "'n.n.': is in no cell"
+    assert said["--missing-label"] == "no label is 'n.n.'"
     # The same is said before a training, but for examples.
     assert run("clean", path, "--dry-run") == 0
     said = parse_summary(capsys.readouterr().out)

@@ -163,11 +163,13 @@ def test_blank_labels_are_warned_of_once(y, votes, message):
 
 
 def test_classes_written_alike_are_warned_of():
-    with pytest.warns(UserWarning, match=r"'Fruit ' and 'fruit' are two classes"):
+    with pytest.warns(UserWarning, match=r"'fruit' and 'Fruit ' are two classes"):
         targets = make_targets(["fruit", "Fruit ", "tool", "fruit"])
     with pytest.warns(UserWarning, match=r"'TOOL' and 'tool' .* write them alike"):
         found = targets.verify({0: "TOOL"})
     assert found.classes.tolist() == ["Fruit ", "TOOL", "fruit", "tool"]
+    with pytest.warns(UserWarning, match=r"'fruit  ' and 'Fruit ' are two"):
+        targets.verify({0: "fruit  "})
     with warnings.catch_warnings():  # once is enough
         warnings.simplefilter("error")
         found.verify({1: "fruit", 2: "animal"})

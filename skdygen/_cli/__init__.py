@@ -45,7 +45,7 @@ def _run(name, options):
         from . import _commands  # needs torch and pandas, for which --help cannot wait
 
         with warnings.catch_warnings():
-            # Which a table is told of in other words, see `inspect`.
+            # Tables are told of these: classes written alike, and those that are new.
             warnings.filterwarnings("ignore", ".* differ by blanks or case alone")
             getattr(_commands, name)(SimpleNamespace(**options))
     except (FloatingPointError, OSError, TypeError, ValueError) as error:  # not bugs

@@ -98,10 +98,11 @@ def describe_table(options, table, text, texts, cells):
     """Say which columns were chosen, and what is in them; give what is odd."""
     show(describe(options.table, text, texts, cells))
     show(name_encoding(form_of(table)))
-    written = {spell(cell) for name in cells for cell in table[name].tolist()}
-    unseen = [label for label in options.missing_label or () if label not in written]
-    said = f"{', '.join(map(repr, unseen))}: is in no cell"
-    show({"--missing-label": said} if unseen else {})
+    if options.missing_label:
+        written = {spell(cell) for name in cells for cell in table[name].tolist()}
+        unseen = [label for label in options.missing_label if label not in written]
+        said = f"no label is {' or '.join(map(repr, unseen))}"
+        show({"--missing-label": said} if unseen else {})
     return inspect_table(table, text, texts, cells)
 
 

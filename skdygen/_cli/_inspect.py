@@ -58,7 +58,7 @@ def inspect_table(table, text, texts, cells):
         *_find_no_labels(table, text, cells, labels, counts, first),
         _find_no_texts(table, text, texts, cells),
         _find_conflicts(repeated, texts, labels[0]),
-        _find_copies(repeated, texts, labels[0]),
+        _find_twice(repeated, texts, labels[0]),
         _find_empty_rows(table),
         _find_lonely_labels(texts, labels),
         _find_separator(table),
@@ -328,15 +328,15 @@ def _find_conflicts(repeated, texts, labels):
         )  # fmt: skip
 
 
-def _find_copies(repeated, texts, labels):
+def _find_twice(repeated, texts, labels):
     alike = [r for r in repeated if len({labels[row] for row in r}) == 1]
     if alike:
         a, b = alike[0][:2]
         return Finding(
             "texts that are there twice", _count_rows(alike),
             f"rows {a} and {b}: {_shown(texts[a], 60)}",
-            "nothing to do: their labels count as one; if several people gave them, a "
-            "column for each says more",
+            "nothing to do: none speaks for the label of the other; if several people "
+            "gave them, a column for each says more",
         )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import joblib
 import numpy as np
 from sklearn.mixture import GaussianMixture
 
+from .._encoding import firsts_of
 from .._memmap import parts
 from .._sklearn_compat import Interval, StrOptions
 from ..base import BasePrior
@@ -47,13 +48,19 @@ class BaseCleanSetPrior(BasePrior):
         """
 
     @abstractmethod
-    def _judge(self, space, positions=None):
-        """Prior of embedded texts; `positions` are theirs if they were fitted on."""
+    def _judge(self, space, own=None):
+        """Prior of embedded texts; `own` is told where they were fitted on.
+
+        It has two rows: their positions, and those of the first copy of each.
+        """
 
     def _fit_prior(self, trajectories, targets, scores=None, limits=None):
+        positions = np.arange(len(trajectories))
+        groups = trajectories.groups
+        firsts = positions if groups is None else firsts_of(groups)
         if self.criterion == "cut":
-            neighbors = self._neighbors(trajectories, targets.labelled)
-            scores = cut_scores(neighbors, targets, trajectories.groups)
+            neighbors = self._neighbors(trajectories, targets.labelled, firsts)
+            scores = cut_scores(neighbors, targets, firsts)
         elif scores is None:
             scores = noise_scores(trajectories, targets, self.criterion)
         self.noise_scores_ = scores
@@ -73,14 +80,26 @@ class BaseCleanSetPrior(BasePrior):
         self.clean_codes_ = codes[self.clean_indices_]
         self.clean_weights_ = weights[self.clean_indices_]
         self._is_checked = is_checked[self.clean_indices_]
-        self._groups = trajectories.groups
-        left_out = self._learn(self._space(trajectories, self.clean_indices_), targets)
-        prior = self._prior(trajectories, np.arange(len(trajectories)))
+        self._clean_firsts = firsts[self.clean_indices_]
+        # Copies are read as the first of them, lest there be several of one text.
+        left_out = self._learn(self._space(trajectories, self._clean_firsts), targets)
+        prior = self._prior(trajectories, np.stack([positions, firsts]))
         if left_out is not None:
             prior[self.clean_indices_] = left_out
+            self._copy_left_out(prior, firsts, is_checked)
         return prior
 
-    def _neighbors(self, trajectories, rows):
+    def _copy_left_out(self, prior, firsts, is_checked):
+        """Say of copies that are not learnt from what is said of one that is."""
+        unread = ~self._is_checked
+        source = np.full(len(firsts), -1)
+        source[self._clean_firsts[unread]] = self.clean_indices_[unread]
+        source = source[firsts]
+        is_left = np.isin(np.arange(len(firsts)), self.clean_indices_, invert=True)
+        copies = np.flatnonzero((source >= 0) & is_left & ~is_checked)
+        prior[copies] = prior[source[copies]]
+
+    def _neighbors(self, trajectories, rows, firsts):
         """Distances and positions of the nearest of some texts, of copies the first.
 
         They are found once for a fit and all its refits: only labels change.
@@ -91,21 +110,23 @@ class BaseCleanSetPrior(BasePrior):
         most = self.max_samples and min(self.max_samples, _MOST_COMPARED)
         key = self.view, most, joblib.hash(rows)
         if key not in known or known[key][0] is not source:
-            _, firsts = np.unique(trajectories.groups[rows], return_index=True)
             found = find_neighbors(
-                lambda some: self._space(trajectories, some),
+                lambda some: self._space(trajectories, firsts[some]),
                 rows,
-                rows[np.sort(firsts)],
+                np.unique(rows[firsts_of(firsts[rows])]),
                 most,
             )
             known[key] = source, found
         return known[key][1]
 
-    def _prior(self, trajectories, positions=None):
+    def _prior(self, trajectories, own=None):
         prior = np.empty((len(trajectories), len(self.classes_)))
         for part in parts(len(trajectories)):
-            fitted_on = None if positions is None else positions[part]
-            prior[part] = self._judge(self._space(trajectories, part), fitted_on)
+            rows, found = part, None
+            if own is not None:
+                found = own[:, part]
+                rows = found[1]
+            prior[part] = self._judge(self._space(trajectories, rows), found)
         return prior
 
     def _select(self, targets, limits):

@@ -135,7 +135,8 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
 
     def _learn(self, space, targets):
         if self.neighbors is None:
-            n_neighbors = min(self.n_neighbors, len(space) - 1)
+            n_copies = np.unique(self._clean_firsts, return_counts=True)[1].max()
+            n_neighbors = min(self.n_neighbors + n_copies - 1, len(space) - 1)
             self.neighbors_ = KNeighborsTransformer(  # gives one more by itself
                 mode="distance", n_neighbors=n_neighbors, algorithm="brute"
             )
@@ -145,15 +146,16 @@ class TrajectoryKNNPrior(BaseCleanSetPrior):
             self.neighbors_.set_output(transform="default")
         self.neighbors_.fit(space)
 
-    def _judge(self, space, positions=None):
+    def _judge(self, space, own=None):
         n_classes = len(self.classes_)
         # Distances to near clean texts, (n_rows, n_clean), one entry for each pair.
         graph = sparse.coo_array(self.neighbors_.transform(space))
         row, col, distance = graph.row, graph.col, graph.data
-        if positions is not None:
-            asked, clean = positions[row], self.clean_indices_[col]
-            is_copy = self._groups[asked] == self._groups[clean]
-            is_own = (asked == clean) | (is_copy & ~self._is_checked[col])
+        if own is not None:
+            positions, firsts = own
+            is_own = self._clean_firsts[col] == firsts[row]
+            is_own &= ~self._is_checked[col]
+            is_own |= self.clean_indices_[col] == positions[row]
             # What is verified is judged by that, and may not know it: nor may others
             # know their own labels, or they would look better beside it.
             if self.leave_one_out or self._is_checked.any():

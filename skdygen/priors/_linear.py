@@ -25,7 +25,7 @@ class ClassifierPrior(BaseCleanSetPrior):
     Each given label gets a noise score from the training dynamics; a classifier is
     fitted on the embeddings of the texts with the lowest scores, and its probabilities
     are everybody's prior. Where some labels are verified, those of clean texts come
-    from fits without them, in five parts.
+    from fits without them and their copies, in five parts.
 
     Parameters
     ----------
@@ -101,30 +101,23 @@ class ClassifierPrior(BaseCleanSetPrior):
         self.max_samples = max_samples
         self.missing_label = missing_label
 
-    def _fit_prior(self, trajectories, targets, **shared):
-        prior = super()._fit_prior(trajectories, targets, **shared)
-        rows = self.clean_indices_
-        _, texts = np.unique(self._groups[rows], return_inverse=True)
+    def _learn(self, space, targets):
+        codes, weights = self.clean_codes_, self.clean_weights_
+        self.estimator_, self._found_codes = self._fit_classifier(space, codes, weights)
+        _, texts = np.unique(self._clean_firsts, return_inverse=True)
+        n_folds = min(_N_FOLDS, texts.max() + 1)
+        if n_folds < 2 or not self._is_checked.any():
+            return None
         # What is verified is judged by that, and may not know it: nor may others know
         # their own labels, or they would look better beside it.
-        n_folds = min(_N_FOLDS, texts.max() + 1) if self._is_checked.any() else 0
+        left_out = np.empty((len(space), len(self.classes_)))
         for first in range(n_folds):
-            is_left = texts % _N_FOLDS == first
-            fitted = self._fit_classifier(
-                self._space(trajectories, rows[~is_left]),
-                self.clean_codes_[~is_left],
-                self.clean_weights_[~is_left],
-            )
-            left = rows[is_left]
-            prior[left] = self._ask(*fitted, self._space(trajectories, left))
-        return prior
+            is_left = texts % n_folds == first
+            some = space[~is_left], codes[~is_left], weights[~is_left]
+            left_out[is_left] = self._ask(*self._fit_classifier(*some), space[is_left])
+        return left_out
 
-    def _learn(self, space, targets):
-        self.estimator_, self._found_codes = self._fit_classifier(
-            space, self.clean_codes_, self.clean_weights_
-        )
-
-    def _judge(self, space, positions=None):
+    def _judge(self, space, own=None):
         return self._ask(self.estimator_, self._found_codes, space)
 
     def _fit_classifier(self, space, codes, weights):

@@ -133,7 +133,7 @@ class RidgePrior(BaseCleanSetPrior):
             lambda part: self._widen(space[part]),
             learnt - known,
             weights,
-            self._groups[self.clean_indices_],
+            self._clean_firsts,
             self._is_checked,
         )
         sharpness = fit_sharpness(
@@ -143,7 +143,7 @@ class RidgePrior(BaseCleanSetPrior):
         self.intercept_ = sharpness * intercept + offset
         return softmax(sharpness * left_out + offset, axis=1)
 
-    def _judge(self, space, positions=None):
+    def _judge(self, space, own=None):
         return softmax(self._widen(space) @ self.coef_ + self.intercept_, axis=1)
 
     def _widen(self, space):

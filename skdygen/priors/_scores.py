@@ -29,14 +29,14 @@ def noise_scores(trajectories, targets, criterion):
 # n_branches, n_epochs, n_classes) and the given classes to (n_samples, n_branches).
 
 
-def cut_scores(neighbors, targets, groups):
+def cut_scores(neighbors, targets, firsts):
     """Disagreement with the labels of near texts, (n_samples,); NaN without a label.
 
     The cut statistic of Muhlenbach et al. (2004): the weights 1 / (1 + distance) of
     those of the nearest neighbours that have another label, less what the shares of the
     classes lead to expect, in standard deviations. `neighbors` are those that
-    `find_neighbors` gives of the texts with a label; of the same of the `groups`,
-    (n_samples,), none is one.
+    `find_neighbors` gives of the texts with a label; copies of a text, which have the
+    same position in `firsts`, (n_samples,), are none of its own.
     """
     labelled, codes = targets.labelled, targets.codes
     shares = np.bincount(codes[labelled], targets.weights[labelled])
@@ -46,7 +46,7 @@ def cut_scores(neighbors, targets, groups):
         rows = labelled[part]
         distances, found = (array[part] for array in neighbors)
         weights = targets.weights[found] / (1 + distances)
-        weights[groups[found] == groups[rows, None]] = 0
+        weights[firsts[found] == firsts[rows, None]] = 0
         differs = codes[found] != codes[rows, None]
         excess = (weights * differs).sum(1) - expected[rows] * weights.sum(1)
         variance = (weights**2).sum(1) * expected[rows] * (1 - expected[rows])

@@ -113,3 +113,18 @@ def test_samples_without_label_have_no_influence():
     assert dynamics.classes_.tolist() == [0, 1]
     again = clone(dynamics).fit_transform(["other words"] * 20 + texts[20:], codes)
     assert_array_equal(trajectories.embeddings[20:], again.embeddings[20:])
+
+
+def test_which_texts_are_copies():
+    texts = ["a Cat", "a dog", " a cat ", "A CAT", "a dog"] * 2
+    dynamics = IncrementalDynamics(random_state=0)
+    found = dynamics.fit_transform(texts, [0, 1] * 5)
+    assert found.groups.tolist() == [0, 1, 0, 0, 1] * 2
+    assert dynamics.transform(texts).groups is None  # nothing is learnt of them
+
+    class Knows(IncrementalDynamics):
+        def _fit(self, X, targets, *, record):
+            found = super()._fit(X, targets, record=record)
+            return found.with_groups(np.zeros(len(X), dtype=int))
+
+    assert not Knows(random_state=0).fit_transform(texts, [0, 1] * 5).groups.any()

@@ -148,28 +148,74 @@ PRIORS = [
 ]
 
 
+def say(prior, copies, given, row, label, *, by_verified):
+    """What is said of a row, which is verified, if its copy 58 below has a label."""
+    y = given.copy()
+    y[58 + row] = label
+    verified = {row: y[row]} | ({58 + row: label} if by_verified else {})
+    return clone(prior).fit_transform(copies, y, verified=verified).prior[row]
+
+
 @pytest.mark.parametrize("prior", PRIORS, ids=repr)
 def test_a_text_is_judged_without_the_labels_of_its_copies(clusters, prior):
     trajectories, _, given = clusters
     rows = np.r_[:58, :58]
-    copies, given = trajectories[rows], given[rows]
+    copies, given = trajectories[rows].with_groups(rows), given[rows]
 
-    def most_moved(copies, *, by_verified):
+    def most_moved(copies, by_verified):
         """How far what is said of a text goes with the label of its copy."""
-        moved = []
-        for row in range(0, 58, 7):
-            found = []
-            for label in range(3):
-                y = given.copy()
-                y[58 + row] = label
-                verified = {row: y[row]} | ({58 + row: label} if by_verified else {})
-                fitted = clone(prior).fit_transform(copies, y, verified=verified)
-                found.append(fitted.prior[row])
-            moved.append(np.ptp(found, axis=0).max())
-        return max(moved)
+        found = [
+            [
+                say(prior, copies, given, row, label, by_verified=by_verified)
+                for label in range(3)
+            ]
+            for row in range(0, 58, 7)
+        ]
+        return np.ptp(found, axis=1).max()
 
     assert most_moved(copies, by_verified=False) < 0.1
     apart = copies.with_groups(np.arange(116))
     assert most_moved(apart, by_verified=False) > 0.15
     if not isinstance(prior, ClassifierPrior):  # which leaves out folds
         assert most_moved(copies, by_verified=True) > 0.15
+
+
+@pytest.mark.parametrize("prior", PRIORS, ids=repr)
+def test_copies_are_judged_alike_whether_learnt_from_or_not(clusters, prior):
+    trajectories, _, given = clusters
+    rows = np.repeat(np.arange(40), 3)
+    prior = clone(prior).set_params(max_samples=50)
+    found = prior.fit_transform(
+        trajectories[rows].with_groups(rows), given[rows], verified={0: 0, 1: 0}
+    ).prior
+    learnt = np.isin(np.arange(120), prior.clean_indices_)
+    assert len({*rows[learnt]} & {*rows[~learnt]}) > 5
+    found = found.reshape(40, 3, 3)[1:]  # those of text 0 know of each other
+    assert_allclose(found, found[:, :1].repeat(3, axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("prior", PRIORS, ids=repr)
+def test_copies_that_are_not_quite_the_same(clusters, prior):
+    """As by an encoder that reads case: a hundred of them are still one text."""
+    trajectories, _, given = clusters
+    rows = np.r_[:100, np.zeros(100, int)]
+    same = trajectories[rows].with_groups(rows)
+    noise = 2 * np.random.RandomState(0).randn(*same.embeddings.shape)
+    noise[:100] = 0
+    moved = Trajectories(same.embeddings + noise, same.probabilities, groups=rows)
+    expected, found = (
+        clone(prior).fit_transform(copies, given[rows], verified={1: 0}).prior
+        for copies in (same, moved)
+    )
+    assert_allclose(found, expected, atol=1e-6)
+
+
+def test_texts_that_are_all_copies_of_one():
+    rng = np.random.RandomState(0)
+    made = Trajectories(
+        rng.randn(8, 1, 2, 3), np.full((8, 1, 2, 2), 0.5), groups=np.zeros(8, int)
+    )
+    for prior in PRIORS:
+        y = np.arange(8) % 2
+        found = clone(prior).fit_transform(made, y, verified={0: 0}).prior
+        assert np.isfinite(found).all()

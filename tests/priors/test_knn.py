@@ -42,6 +42,17 @@ def test_prior_against_loops(clusters, leave_one_out, epoch):
     assert_array_equal(hard, np.eye(3)[expected.argmax(axis=1)])
 
 
+def test_a_text_with_many_copies_has_neighbours(clusters):
+    trajectories, _, given = clusters
+    rows = np.r_[:150, np.zeros(20, int)]
+    prior = TrajectoryKNNPrior(contamination=0.0, n_neighbors=5, voting="soft")
+    prior.set_params(leave_one_out=True)
+    alone = prior.fit_transform(trajectories, given).prior
+    copies = trajectories[rows].with_groups(rows)
+    found = clone(prior).fit_transform(copies, given[rows]).prior
+    assert_allclose(found[rows == 0], np.tile(alone[0], (21, 1)), atol=1e-5)
+
+
 def test_transform_asks_the_fitted_neighbors(clusters):
     trajectories, _, given = clusters
     fitted = TrajectoryKNNPrior(n_neighbors=4, voting="soft", leave_one_out=True)
