@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -7,7 +12,6 @@ from sklearn.neighbors import (
     KNeighborsTransformer,
     RadiusNeighborsTransformer,
 )
-from threadpoolctl import threadpool_limits
 
 from skdygen.priors import TrajectoryKNNPrior, UniformPrior
 
@@ -92,16 +96,38 @@ def test_any_neighbors_transformer(clusters, neighbors):
     assert type(stage.neighbors_) is type(neighbors)
 
 
+APPROXIMATE = """
+import sys
+import numpy as np
+import pynndescent
+from skdygen import Trajectories
+from skdygen.priors import TrajectoryKNNPrior
+
+folder = sys.argv[1]
+neighbors = pynndescent.PyNNDescentTransformer(n_neighbors=11, random_state=0)
+prior = TrajectoryKNNPrior(
+    contamination=0.3, voting="soft", leave_one_out=True, neighbors=neighbors
+)
+trajectories = Trajectories.load(f"{folder}/trajectories")
+given = np.load(f"{folder}/given.npy")
+np.save(f"{folder}/prior.npy", prior.fit_transform(trajectories, given).prior)
+"""
+
+
 @pytest.mark.long
-def test_approximate_neighbors(clusters):
-    pynndescent = pytest.importorskip("pynndescent")
+@pytest.mark.skipif(find_spec("pynndescent") is None, reason="needs pynndescent")
+def test_approximate_neighbors(clusters, tmp_path):
+    """In a new process, where numba is told not to take minutes to make it fast."""
     trajectories, _, given = clusters
-    default = TrajectoryKNNPrior(contamination=0.3, voting="soft", leave_one_out=True)
-    expected = default.fit_transform(trajectories, given).prior
-    neighbors = pynndescent.PyNNDescentTransformer(n_neighbors=11, random_state=0)
-    stage = clone(default).set_params(neighbors=neighbors)
-    with threadpool_limits(None):  # the threads of numba change how many torch takes
-        found = stage.fit_transform(trajectories, given).prior
+    trajectories.save(tmp_path / "trajectories")
+    np.save(tmp_path / "given.npy", given)
+    slow = dict.fromkeys(("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE"), "0")
+    environment = os.environ | {f"NUMBA_{name}": value for name, value in slow.items()}
+    command = [sys.executable, "-c", APPROXIMATE, str(tmp_path)]
+    subprocess.run(command, check=True, env=environment)
+    found = np.load(tmp_path / "prior.npy")
+    exact = TrajectoryKNNPrior(contamination=0.3, voting="soft", leave_one_out=True)
+    expected = exact.fit_transform(trajectories, given).prior
     assert np.isclose(found, expected, atol=1e-4).all(axis=1).mean() > 0.8
 
 
