@@ -104,8 +104,13 @@ def fingerprint(texts):
 
 def find_copies(texts):
     """Number of the words of each text, (n_samples,), blanks and case aside."""
-    words = [hash(" ".join(text.casefold().split())) for text in texts]
+    words = [hash(words_of(text)) for text in texts]
     return firsts_of(np.array(words, dtype=np.int64))
+
+
+def words_of(text):
+    """Give what texts have in common that differ by blanks or case alone."""
+    return " ".join(text.casefold().split())
 
 
 def firsts_of(groups):

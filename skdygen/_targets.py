@@ -7,7 +7,7 @@ import numpy as np
 
 from ._annotators import Annotators
 from ._checked import encode_verified, is_several
-from ._encoding import by_chance, encode_labels, join_classes, shown
+from ._encoding import by_chance, encode_labels, join_classes, shown, words_of
 from ._votes import Votes, encode_votes
 from ._weights import read_weights
 
@@ -255,7 +255,7 @@ def _warn_of_alike(classes, before=()):
     written = {}
     for label in classes.tolist():
         if isinstance(label, str) and label.strip():
-            written.setdefault(" ".join(label.casefold().split()), []).append(label)
+            written.setdefault(words_of(label), []).append(label)
     for alike in written.values():
         new = [label for label in alike if label not in before]
         if len(alike) > 1 and new:

@@ -122,11 +122,9 @@ class BaseCleanSetPrior(BasePrior):
     def _prior(self, trajectories, own=None):
         prior = np.empty((len(trajectories), len(self.classes_)))
         for part in parts(len(trajectories)):
-            rows, found = part, None
-            if own is not None:
-                found = own[:, part]
-                rows = found[1]
-            prior[part] = self._judge(self._space(trajectories, rows), found)
+            fitted_on = None if own is None else own[:, part]
+            rows = part if own is None else fitted_on[1]
+            prior[part] = self._judge(self._space(trajectories, rows), fitted_on)
         return prior
 
     def _select(self, targets, limits):
